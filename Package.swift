@@ -1,0 +1,64 @@
+// swift-tools-version: 6.2
+// gora: GoRA and its baselines as Unix tools. The flow, one executable a stage:
+//   gora-grad -> gora-score -> gora-plan -> gora-init -> gora-train -> gora-eval, and gora-export.
+// Libraries depend strictly downwards, in the order they are listed here.
+import PackageDescription
+
+let package = Package(
+  name: "gora",
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0")
+  ],
+  targets: [
+    // System libraries: a module map and a shim of what Swift cannot import.
+    .systemLibrary(name: "CHDF5", pkgConfig: "hdf5", providers: [.apt(["libhdf5-dev"])]),
+    .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+    .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+    .systemLibrary(name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+    // Hot loops, the thread pool, and OpenBLAS/oneDNN behind one matrix product.
+    .target(
+      name: "CGoraKernels",
+      cSettings: [.unsafeFlags(["-O3", "-fno-math-errno", "-ffp-contract=fast"])],
+      linkerSettings: [.linkedLibrary("m"), .linkedLibrary("dl"), .linkedLibrary("pthread")]),
+
+    // Buffers, numbers, random numbers, errors, kernels.
+    library("GoraCore", ["CGoraKernels"]),
+    // Files between the stages: JSON, safetensors, HDF5, plans, adapters.
+    library("GoraFormats", ["GoraCore", "CHDF5", "CZstd", "CZlib", "CCrypto"]),
+    // Tokenizers, data rows and prompt templates.
+    library("GoraText", ["GoraCore", "GoraFormats"]),
+    // The science: importance, rank allocation, initialisation. Pure functions, no files.
+    library("GoraMethods", ["GoraCore"]),
+    // Model code: forward next to backward, one model one file.
+    library("GoraModels", ["GoraCore", "GoraFormats"]),
+    // Batches, optimiser, schedule, checkpoints, tasks.
+    library("GoraTraining", ["GoraCore", "GoraFormats", "GoraText", "GoraModels", "GoraMethods"]),
+    // One file a stage: the only layer that opens user paths.
+    library(
+      "GoraStages",
+      ["GoraCore", "GoraFormats", "GoraText", "GoraMethods", "GoraModels", "GoraTraining"]),
+    // Options, exit status, progress: the only layer that knows the command line.
+    library(
+      "GoraCLI",
+      ["GoraCore", "GoraFormats", "GoraStages", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
+  ] + ["grad", "score", "plan", "init", "train", "eval", "export", "problems"].map(tool)
+    + ["Core", "Formats", "Text", "Methods", "Models", "Training", "Stages"].map(tests),
+  swiftLanguageModes: [.v6]
+)
+
+func library(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+  .target(name: name, dependencies: dependencies)
+}
+
+func tool(_ stage: String) -> Target {
+  .executableTarget(
+    name: "gora-\(stage)",
+    dependencies: ["GoraCLI", .product(name: "ArgumentParser", package: "swift-argument-parser")])
+}
+
+func tests(_ module: String) -> Target {
+  .testTarget(
+    name: "Gora\(module)Tests",
+    dependencies: ["GoraCore", "GoraFormats", "GoraText", "GoraMethods", "GoraModels", "GoraTraining", "GoraStages"],
+    exclude: [], resources: [])
+}

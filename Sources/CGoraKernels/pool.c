@@ -1,0 +1,1 @@
+int gora_placeholder(void) { return 0; }
