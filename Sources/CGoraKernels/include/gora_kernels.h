@@ -1,1 +1,95 @@
-int gora_placeholder(void);
+// The hot loops of gora, its thread pool, and the libraries behind its matrix products.
+// Matrices are row-major; T tokens, H hidden, F intermediate, V vocabulary, D head dimension.
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+// MARK: pool.c — one owner of the threads
+
+typedef void (*gora_task)(void *context, int part);
+
+// Starts the pool (once; later calls are ignored). Returns the number of threads, the caller's included.
+int gora_pool_start(int threads);
+int gora_pool_threads(void);
+// Runs task(context, 0 … parts-1), returns when all have run. A call from inside a part runs serially.
+void gora_parallel(int parts, gora_task task, void *context);
+
+// MARK: libraries.c — OpenBLAS and oneDNN, opened at run time, always called single-threaded
+
+typedef struct {
+  const char *sgemm;     // library that multiplies in f32
+  const char *openblas;  // its configuration string, or ""
+  const char *onednn;    // its version, or ""
+  const char *failure;   // why nothing could be opened, or NULL
+  bool bf16;             // bf16 products run in hardware
+} gora_libraries;
+
+const gora_libraries *gora_libraries_open(void);
+
+// C[m,n] = alpha op(A) op(B) + beta C on the calling thread.
+void gora_sgemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, float alpha, const float *a,
+                int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
+// C[m,n] (f32) = A[m,k] op(B) with A, B in bf16 on the calling thread; returns false where oneDNN cannot.
+bool gora_bf16_gemm(bool transpose_b, int64_t m, int64_t n, int64_t k, const uint16_t *a, int64_t lda, const uint16_t *b,
+                    int64_t ldb, float beta, float *c, int64_t ldc);
+
+// LAPACK (double precision, column-major, Fortran conventions). Each returns LAPACK's info.
+int gora_dpotrf(int n, double *a, int lda);                                     // lower Cholesky factor
+int gora_dpotrs(int n, int columns, const double *a, int lda, double *b, int ldb);  // solve with that factor
+int gora_sgesdd(int m, int n, float *a, int lda, float *s, float *u, int ldu, float *vt, int ldvt, bool vectors);
+int gora_sgeqrf_q(int m, int n, float *a, int lda, float *r_diagonal);          // a becomes Q (m x n, m >= n)
+
+// MARK: elementwise.c — one loop each, references in the tests
+
+void gora_bf16_to_f32(const uint16_t *x, float *y, size_t n);
+void gora_f16_to_f32(const uint16_t *x, float *y, size_t n);
+void gora_f32_to_bf16(const float *x, uint16_t *y, size_t n);  // nearest, ties to even
+void gora_round_bf16(const float *x, float *y, size_t n);      // the value bf16 would hold
+void gora_add(float *y, const float *x, size_t n);             // y += x
+void gora_scale(float *y, float factor, size_t n);
+void gora_add_scaled(float *y, const float *x, float factor, size_t n);
+void gora_add_rows(float *y, const float *bias, size_t rows, size_t columns);
+double gora_sum_squares(const float *x, size_t n);
+double gora_abs_product_sum(const float *x, const float *y, size_t n);  // sum |x y|, fixed order
+bool gora_all_finite(const float *x, size_t n);
+void gora_rms_norm(const float *x, const float *w, float *y, float *rstd, size_t rows, size_t columns, float epsilon);
+// dx += gradient through the norm; rstd as rms_norm left it.
+void gora_rms_norm_backward(const float *dy, const float *x, const float *w, const float *rstd, float *dx, size_t rows,
+                            size_t columns);
+// dw[j] += sum over rows of dy x rstd, for columns [from, to).
+void gora_rms_norm_weight(const float *dy, const float *x, const float *rstd, float *dw, size_t rows, size_t columns,
+                          size_t from, size_t to);
+void gora_column_sums(const float *dy, float *db, size_t rows, size_t columns, size_t from, size_t to);  // db += sum
+// Rotates `heads` heads of dimension d in one row, half-split pairs (Hugging Face); sign -1 is the inverse.
+void gora_rotate(float *x, const float *cosine, const float *sine, size_t heads, size_t d, float sign);
+void gora_swiglu(const float *gate, const float *up, float *y, size_t n);
+void gora_swiglu_backward(const float *dy, const float *gate, const float *up, float *dgate, float *dup, size_t n);
+// Mean-free cross-entropy of one row: returns its loss and, when scale != 0, replaces logits by scale * dloss/dlogits.
+double gora_cross_entropy(float *logits, size_t vocabulary, size_t label, float scale);
+void gora_softmax(float *x, size_t n);
+size_t gora_argmax(const float *x, size_t n);  // the first of equals
+// Decoupled weight decay (Loshchilov & Hutter); correction1 = 1-b1^t, correction2 = 1-b2^t.
+void gora_adamw(float *p, const float *g, float *m, float *v, size_t n, float gradient_scale, float lr, float beta1, float beta2,
+                float epsilon, float weight_decay, float correction1, float correction2);
+
+// MARK: attention.c — causal attention of one sequence, tiled over keys with a running maximum
+
+typedef struct {
+  int64_t queries;         // rows of q
+  int64_t keys;            // rows of k and v; query i sees keys 0 … keys-queries+i
+  int64_t group;           // query heads that share this key/value head
+  int64_t d;               // head dimension
+  int64_t q_stride, kv_stride;  // floats from one token to the next
+  int64_t lse_stride;
+  float scale;
+} gora_attention_shape;
+
+// Scratch one call needs, in floats.
+size_t gora_attention_scratch(const gora_attention_shape *shape);
+// For one key/value head: o (layout of q) and the log-sum-exp of each query and head (lse may be NULL).
+void gora_attention(const gora_attention_shape *shape, const float *q, const float *k, const float *v, float *o, float *lse,
+                    float *scratch);
+// dq, dk, dv (layouts of q, k, v) are overwritten.
+void gora_attention_backward(const gora_attention_shape *shape, const float *q, const float *k, const float *v, const float *o,
+                             const float *lse, const float *d_o, float *dq, float *dk, float *dv, float *scratch);

@@ -1,0 +1,259 @@
+// Element-wise loops. Each is compiled for AVX-512, AVX2 and the baseline and chosen at load time.
+#include "gora_kernels.h"
+
+#include <math.h>
+#include <string.h>
+
+#if defined(__x86_64__) && defined(__linux__)
+#define CLONES __attribute__((target_clones("avx512f", "arch=haswell", "default")))
+#else
+#define CLONES
+#endif
+// Sums may be reordered into lanes; NaN and infinity keep their meaning.
+#define REASSOCIATE _Pragma("clang fp reassociate(on)")
+
+static inline float from_bits(uint32_t bits) {
+  float value;
+  memcpy(&value, &bits, 4);
+  return value;
+}
+
+static inline uint32_t to_bits(float value) {
+  uint32_t bits;
+  memcpy(&bits, &value, 4);
+  return bits;
+}
+
+static inline uint16_t bf16_from(float value) {
+  uint32_t bits = to_bits(value);
+  uint32_t rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16;
+  uint32_t nan = bits >> 16 | 0x0040;
+  return (uint16_t)((bits & 0x7FFFFFFF) > 0x7F800000 ? nan : rounded);
+}
+
+// e^x to 2 ulp: 2^n times a degree-6 polynomial on [-ln2/2, ln2/2]. NaN stays NaN, overflow is infinity.
+static inline float exp_f32(float x) {
+  float n = x * 1.44269504f;
+  n = (n + 12582912.0f) - 12582912.0f;  // nearest integer
+  float r = fmaf(n, -0.693145752f, x);
+  r = fmaf(n, -1.42860677e-6f, r);
+  float p = 1.0f / 720;
+  p = fmaf(p, r, 1.0f / 120);
+  p = fmaf(p, r, 1.0f / 24);
+  p = fmaf(p, r, 1.0f / 6);
+  p = fmaf(p, r, 0.5f);
+  p = fmaf(p, r, 1.0f);
+  p = fmaf(p, r, 1.0f);
+  float clamped = n < -126.0f ? -126.0f : n > 127.0f ? 127.0f : n;
+  float y = p * from_bits((uint32_t)((int32_t)clamped + 127) << 23);
+  y = x < -87.0f ? 0.0f : y;
+  y = x > 88.7f ? INFINITY : y;
+  return x != x ? x : y;
+}
+
+static inline float sigmoid(float x) { return 1.0f / (1.0f + exp_f32(-x)); }
+
+CLONES void gora_bf16_to_f32(const uint16_t *x, float *y, size_t n) {
+  for (size_t i = 0; i < n; i++) y[i] = from_bits((uint32_t)x[i] << 16);
+}
+
+CLONES void gora_f16_to_f32(const uint16_t *x, float *y, size_t n) {
+  for (size_t i = 0; i < n; i++) {
+    uint32_t sign = (uint32_t)(x[i] & 0x8000) << 16, magnitude = x[i] & 0x7FFF;
+    // Scaling by 2^112 renormalises subnormals; infinities and NaNs get the top exponent.
+    float scaled = from_bits(magnitude << 13) * 0x1p112f;
+    uint32_t special = magnitude >= 0x7C00 ? 0x7F800000 | (magnitude << 13) : to_bits(scaled);
+    y[i] = from_bits(special | sign);
+  }
+}
+
+CLONES void gora_f32_to_bf16(const float *x, uint16_t *y, size_t n) {
+  for (size_t i = 0; i < n; i++) y[i] = bf16_from(x[i]);
+}
+
+CLONES void gora_round_bf16(const float *x, float *y, size_t n) {
+  for (size_t i = 0; i < n; i++) y[i] = from_bits((uint32_t)bf16_from(x[i]) << 16);
+}
+
+CLONES void gora_add(float *y, const float *x, size_t n) {
+  for (size_t i = 0; i < n; i++) y[i] += x[i];
+}
+
+CLONES void gora_scale(float *y, float factor, size_t n) {
+  for (size_t i = 0; i < n; i++) y[i] *= factor;
+}
+
+CLONES void gora_add_scaled(float *y, const float *x, float factor, size_t n) {
+  for (size_t i = 0; i < n; i++) y[i] += factor * x[i];
+}
+
+CLONES void gora_add_rows(float *y, const float *bias, size_t rows, size_t columns) {
+  for (size_t t = 0; t < rows; t++)
+    for (size_t j = 0; j < columns; j++) y[t * columns + j] += bias[j];
+}
+
+CLONES double gora_sum_squares(const float *x, size_t n) {
+  REASSOCIATE
+  double sum = 0;
+  for (size_t i = 0; i < n; i++) sum += (double)x[i] * x[i];
+  return sum;
+}
+
+// Sixteen interleaved double sums, added up in order: the same bits on every machine and for any thread count.
+CLONES double gora_abs_product_sum(const float *x, const float *y, size_t n) {
+  double lane[16] = {0};
+  size_t i = 0;
+  for (; i + 16 <= n; i += 16)
+    for (int j = 0; j < 16; j++) lane[j] += fabs((double)x[i + j] * (double)y[i + j]);
+  for (int j = 0; i + j < n; j++) lane[j] += fabs((double)x[i + j] * (double)y[i + j]);
+  double sum = 0;
+  for (int j = 0; j < 16; j++) sum += lane[j];
+  return sum;
+}
+
+CLONES bool gora_all_finite(const float *x, size_t n) {
+  uint32_t bad = 0;
+  for (size_t i = 0; i < n; i++) bad |= (to_bits(x[i]) & 0x7F800000) == 0x7F800000;
+  return bad == 0;
+}
+
+CLONES void gora_rms_norm(const float *x, const float *w, float *y, float *rstd, size_t rows, size_t columns, float epsilon) {
+  REASSOCIATE
+  for (size_t t = 0; t < rows; t++, x += columns, y += columns) {
+    float sum = 0;
+    for (size_t j = 0; j < columns; j++) sum += x[j] * x[j];
+    float r = 1.0f / sqrtf(sum / (float)columns + epsilon);
+    for (size_t j = 0; j < columns; j++) y[j] = w[j] * (x[j] * r);
+    if (rstd) rstd[t] = r;
+  }
+}
+
+// dx_j += r (w_j dy_j - x_j r^2 mean(w dy x))
+CLONES void gora_rms_norm_backward(const float *dy, const float *x, const float *w, const float *rstd, float *dx, size_t rows,
+                                   size_t columns) {
+  REASSOCIATE
+  for (size_t t = 0; t < rows; t++, dy += columns, x += columns, dx += columns) {
+    float r = rstd[t], sum = 0;
+    for (size_t j = 0; j < columns; j++) sum += w[j] * dy[j] * x[j];
+    float c = sum * r * r / (float)columns;
+    for (size_t j = 0; j < columns; j++) dx[j] += r * (w[j] * dy[j] - x[j] * c);
+  }
+}
+
+CLONES void gora_rms_norm_weight(const float *dy, const float *x, const float *rstd, float *dw, size_t rows, size_t columns,
+                                 size_t from, size_t to) {
+  for (size_t t = 0; t < rows; t++)
+    for (size_t j = from; j < to; j++) dw[j] += dy[t * columns + j] * x[t * columns + j] * rstd[t];
+}
+
+CLONES void gora_column_sums(const float *dy, float *db, size_t rows, size_t columns, size_t from, size_t to) {
+  for (size_t t = 0; t < rows; t++)
+    for (size_t j = from; j < to; j++) db[j] += dy[t * columns + j];
+}
+
+CLONES void gora_rotate(float *x, const float *cosine, const float *sine, size_t heads, size_t d, float sign) {
+  size_t half = d / 2;
+  for (size_t h = 0; h < heads; h++, x += d)
+    for (size_t j = 0; j < half; j++) {
+      float a = x[j], b = x[j + half], s = sign * sine[j];
+      x[j] = a * cosine[j] - b * s;
+      x[j + half] = b * cosine[j] + a * s;
+    }
+}
+
+CLONES void gora_swiglu(const float *gate, const float *up, float *y, size_t n) {
+  for (size_t i = 0; i < n; i++) y[i] = gate[i] * sigmoid(gate[i]) * up[i];
+}
+
+CLONES void gora_swiglu_backward(const float *dy, const float *gate, const float *up, float *dgate, float *dup, size_t n) {
+  for (size_t i = 0; i < n; i++) {
+    float s = sigmoid(gate[i]), silu = gate[i] * s, d = dy[i];
+    dgate[i] = d * up[i] * (s + silu * (1 - s));
+    dup[i] = d * silu;
+  }
+}
+
+static inline float maximum(const float *x, size_t n) {
+  float m = -INFINITY;
+  for (size_t i = 0; i < n; i++) m = x[i] > m ? x[i] : m;
+  return m;
+}
+
+CLONES double gora_cross_entropy(float *logits, size_t vocabulary, size_t label, float scale) {
+  REASSOCIATE
+  float top = maximum(logits, vocabulary), target = logits[label], sum = 0;
+  if (scale == 0) {
+    for (size_t i = 0; i < vocabulary; i++) sum += exp_f32(logits[i] - top);
+  } else {
+    for (size_t i = 0; i < vocabulary; i++) {
+      float e = exp_f32(logits[i] - top);
+      logits[i] = e;
+      sum += e;
+    }
+    float factor = scale / sum;
+    for (size_t i = 0; i < vocabulary; i++) logits[i] *= factor;
+    logits[label] -= scale;
+  }
+  return log((double)sum) + (double)top - (double)target;
+}
+
+CLONES void gora_softmax(float *x, size_t n) {
+  REASSOCIATE
+  float top = maximum(x, n), sum = 0;
+  for (size_t i = 0; i < n; i++) {
+    x[i] = exp_f32(x[i] - top);
+    sum += x[i];
+  }
+  float factor = 1 / sum;
+  for (size_t i = 0; i < n; i++) x[i] *= factor;
+}
+
+CLONES size_t gora_argmax(const float *x, size_t n) {
+  float top = maximum(x, n);
+  for (size_t i = 0; i < n; i++)
+    if (x[i] == top) return i;
+  return 0;
+}
+
+CLONES void gora_adamw(float *p, const float *g, float *m, float *v, size_t n, float gradient_scale, float lr, float beta1,
+                       float beta2, float epsilon, float weight_decay, float correction1, float correction2) {
+  float step = lr / correction1, root = 1 / sqrtf(correction2), decay = 1 - lr * weight_decay;
+  for (size_t i = 0; i < n; i++) {
+    float gradient = g[i] * gradient_scale;
+    m[i] = beta1 * m[i] + (1 - beta1) * gradient;
+    v[i] = beta2 * v[i] + (1 - beta2) * gradient * gradient;
+    p[i] = p[i] * decay - step * m[i] / (sqrtf(v[i]) * root + epsilon);
+  }
+}
+
+// The row operations of attention.c live here, beside the exponential they need.
+
+// s[j] = e^(s[j]-new maximum) for j < n; updates the running maximum, returns the row's sum.
+CLONES float gora_attention_row(float *s, size_t n, float scale, float *running) {
+  REASSOCIATE
+  float top = *running, sum = 0;
+  for (size_t j = 0; j < n; j++) top = s[j] * scale > top ? s[j] * scale : top;
+  *running = top;
+  for (size_t j = 0; j < n; j++) {
+    s[j] = exp_f32(s[j] * scale - top);
+    sum += s[j];
+  }
+  return sum;
+}
+
+// s[j] = e^(s[j] scale - lse): the probabilities again.
+CLONES void gora_attention_probabilities(float *s, size_t n, float scale, float lse) {
+  for (size_t j = 0; j < n; j++) s[j] = exp_f32(s[j] * scale - lse);
+}
+
+// dp[j] = scale p[j] (dp[j] - delta)
+CLONES void gora_attention_dscores(float *dp, const float *p, size_t n, float scale, float delta) {
+  for (size_t j = 0; j < n; j++) dp[j] = scale * p[j] * (dp[j] - delta);
+}
+
+CLONES float gora_dot(const float *x, const float *y, size_t n) {
+  REASSOCIATE
+  float sum = 0;
+  for (size_t j = 0; j < n; j++) sum += x[j] * y[j];
+  return sum;
+}

@@ -1,0 +1,52 @@
+import CGoraKernels
+
+/// LAPACK through OpenBLAS; matrices column-major unless said otherwise.
+package enum LAPACK {
+  /// Solves S·X = R for symmetric positive definite S [n, n] and R [n, columns] (column-major); X replaces `r`.
+  /// - Returns: false where S is not positive definite.
+  package static func solveSPD(_ s: [Double], n: Int, _ r: inout [Double], columns: Int) -> Bool {
+    if n == 0 || columns == 0 { return true }
+    _ = gora_libraries_open()
+    var factor = s
+    guard gora_dpotrf(Int32(n), &factor, Int32(n)) == 0 else { return false }
+    return gora_dpotrs(Int32(n), Int32(columns), factor, Int32(n), &r, Int32(n)) == 0
+  }
+
+  /// Thin SVD of a row-major matrix [rows, columns]: M = U·diag(S)·Vᵀ with U [rows, k], Vᵀ [k, columns] row-major, k = min.
+  /// - Returns: nil where the iteration did not converge.
+  package static func svd(_ matrix: [Float], rows: Int, columns: Int) -> (u: [Float], s: [Float], vt: [Float])? {
+    _ = gora_libraries_open()
+    // Row-major [rows, columns] is column-major [columns, rows], whose left vectors are V: U and Vᵀ change places.
+    let k = min(rows, columns)
+    var a = matrix
+    var s = [Float](repeating: 0, count: k)
+    var vt = [Float](repeating: 0, count: k * columns)
+    var u = [Float](repeating: 0, count: rows * k)
+    let info = gora_sgesdd(Int32(columns), Int32(rows), &a, Int32(columns), &s, &vt, Int32(columns), &u, Int32(k), true)
+    return info == 0 ? (u, s, vt) : nil
+  }
+
+  /// Singular values alone, descending.
+  package static func singularValues(_ matrix: [Float], rows: Int, columns: Int) -> [Float]? {
+    _ = gora_libraries_open()
+    var a = matrix
+    var s = [Float](repeating: 0, count: min(rows, columns))
+    var none: [Float] = [0]
+    var nothing: [Float] = [0]
+    let info = gora_sgesdd(
+      Int32(columns), Int32(rows), &a, Int32(columns), &s, &none, Int32(columns), &nothing, Int32(min(rows, columns)), false)
+    return info == 0 ? s : nil
+  }
+
+  /// Orthonormal rows spanning the rows of a row-major matrix [rows, columns], rows ≤ columns; R's diagonal made positive.
+  package static func orthonormalRows(_ matrix: [Float], rows: Int, columns: Int) -> [Float]? {
+    _ = gora_libraries_open()
+    var q = matrix
+    var diagonal = [Float](repeating: 0, count: rows)
+    guard gora_sgeqrf_q(Int32(columns), Int32(rows), &q, Int32(columns), &diagonal) == 0 else { return nil }
+    for i in 0..<rows where diagonal[i] < 0 {
+      for j in 0..<columns { q[i * columns + j] = -q[i * columns + j] }
+    }
+    return q
+  }
+}

@@ -1,0 +1,43 @@
+import CGoraKernels
+
+/// The threads of a process: one pool, which owns all parallel work; libraries run single-threaded inside it.
+package enum ThreadPool {
+  /// Starts the pool; the first call decides, later ones only read.
+  @discardableResult
+  package static func start(threads: Int) -> Int { Int(gora_pool_start(Int32(clamping: threads))) }
+
+  package static var threads: Int { Int(gora_pool_threads()) }
+}
+
+/// Runs `body(0) … body(parts - 1)` on the pool and returns when all have run.
+///
+/// What a part does must depend on its number alone: which thread runs it is not decided.
+package func parallelParts(_ parts: Int, _ body: (Int) -> Void) {
+  if parts <= 1 {
+    if parts == 1 { body(0) }
+    return
+  }
+  withoutActuallyEscaping(body) { escaping in
+    var task = escaping
+    withUnsafeMutablePointer(to: &task) { pointer in
+      gora_parallel(
+        Int32(clamping: parts),
+        { context, part in context!.assumingMemoryBound(to: ((Int) -> Void).self).pointee(Int(part)) }, pointer)
+    }
+  }
+}
+
+/// Splits `0..<count` into one contiguous range a thread (each at least `grain` long, cut at multiples of `alignment`).
+package func parallelRanges(_ count: Int, grain: Int, alignment: Int = 1, _ body: (Range<Int>) -> Void) {
+  let parts = max(1, min(ThreadPool.threads, count / max(1, grain)))
+  if parts == 1 {
+    if count > 0 { body(0..<count) }
+    return
+  }
+  let step = (count + parts * alignment - 1) / (parts * alignment) * alignment
+  parallelParts(parts) { part in
+    let from = min(count, part * step)
+    let to = min(count, from + step)
+    if from < to { body(from..<to) }
+  }
+}
