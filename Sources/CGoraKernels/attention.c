@@ -3,6 +3,7 @@
 #include "gora_kernels.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 float gora_attention_row(float *s, size_t n, float scale, float *running);
@@ -14,16 +15,19 @@ enum { query_tile = 128, key_tile = 256 };
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
-size_t gora_attention_scratch(const gora_attention_shape *shape) {
-  return 2 * (size_t)query_tile * key_tile + 2 * query_tile + 0 * (size_t)shape->d;
+// Two tiles and two rows of floats a thread, kept for its next call.
+static float *thread_scratch(void) {
+  static _Thread_local float *scratch;
+  if (!scratch && posix_memalign((void **)&scratch, 64, (2 * query_tile * key_tile + 2 * query_tile) * sizeof(float)) != 0) abort();
+  return scratch;
 }
 
 // Number of keys in [k0, k0+nk) that query row (counted over all keys) `position` sees.
 static int64_t visible(int64_t position, int64_t k0, int64_t nk) { return least(nk, position + 1 - k0); }
 
-void gora_attention(const gora_attention_shape *shape, const float *q, const float *k, const float *v, float *o, float *lse,
-                    float *scratch) {
+void gora_attention(const gora_attention_shape *shape, const float *q, const float *k, const float *v, float *o, float *lse) {
   int64_t d = shape->d, qs = shape->q_stride, ks = shape->kv_stride, past = shape->keys - shape->queries;
+  float *scratch = thread_scratch();
   float *s = scratch, *running = scratch + query_tile * key_tile, *sums = running + query_tile;
   for (int64_t h = 0; h < shape->group; h++, q += d, o += d) {
     for (int64_t q0 = 0; q0 < shape->queries; q0 += query_tile) {
@@ -62,8 +66,9 @@ void gora_attention(const gora_attention_shape *shape, const float *q, const flo
 }
 
 void gora_attention_backward(const gora_attention_shape *shape, const float *q, const float *k, const float *v, const float *o,
-                             const float *lse, const float *d_o, float *dq, float *dk, float *dv, float *scratch) {
+                             const float *lse, const float *d_o, float *dq, float *dk, float *dv) {
   int64_t d = shape->d, qs = shape->q_stride, ks = shape->kv_stride, past = shape->keys - shape->queries;
+  float *scratch = thread_scratch();
   float *p = scratch, *dp = scratch + query_tile * key_tile, *delta = dp + query_tile * key_tile;
   for (int64_t j = 0; j < shape->keys; j++) {
     memset(dk + j * ks, 0, (size_t)d * sizeof(float));

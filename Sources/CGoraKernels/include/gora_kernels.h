@@ -85,11 +85,8 @@ typedef struct {
   float scale;
 } gora_attention_shape;
 
-// Scratch one call needs, in floats.
-size_t gora_attention_scratch(const gora_attention_shape *shape);
 // For one key/value head: o (layout of q) and the log-sum-exp of each query and head (lse may be NULL).
-void gora_attention(const gora_attention_shape *shape, const float *q, const float *k, const float *v, float *o, float *lse,
-                    float *scratch);
+void gora_attention(const gora_attention_shape *shape, const float *q, const float *k, const float *v, float *o, float *lse);
 // dq, dk, dv (layouts of q, k, v) are overwritten.
 void gora_attention_backward(const gora_attention_shape *shape, const float *q, const float *k, const float *v, const float *o,
-                             const float *lse, const float *d_o, float *dq, float *dk, float *dv, float *scratch);
+                             const float *lse, const float *d_o, float *dq, float *dk, float *dv);

@@ -1,0 +1,111 @@
+import CGoraKernels
+import GoraCore
+
+/// A low-rank product beside a frozen weight: ΔW = s·B·A (Hu et al. 2021), always in f32.
+package final class LowRankAdapter {
+  package let rank: Int
+  /// s, the factor of the forward pass.
+  package let scaling: Float
+  /// A [r, in].
+  package let a: Parameter
+  /// B [out, r].
+  package let b: Parameter
+
+  package init(module: String, rank: Int, scaling: Float, a: FloatBuffer, b: FloatBuffer, inputSize: Int, outputSize: Int) {
+    self.rank = rank
+    self.scaling = scaling
+    self.a = Parameter(name: "\(module).lora_A.weight", shape: [rank, inputSize], values: a)
+    self.b = Parameter(name: "\(module).lora_B.weight", shape: [outputSize, rank], values: b)
+  }
+}
+
+/// Scratch a model's layers share.
+package final class Workspace {
+  package let matmul = MatmulScratch()
+  /// s·dy·B of the adapter at work [T, r].
+  let low = FloatBuffer()
+}
+
+/// y = x·Wᵀ + b + s·(x·Aᵀ)·Bᵀ; the frozen weight W [out, in] keeps its storage kind.
+package final class Linear {
+  /// The module's path, such as `model.layers.0.self_attn.q_proj`.
+  package let name: String
+  package let weight: Parameter
+  package let bias: Parameter?
+  package var adapter: LowRankAdapter?
+
+  package var inputSize: Int { weight.shape[1] }
+  package var outputSize: Int { weight.shape[0] }
+
+  package init(name: String, outputSize: Int, inputSize: Int, hasBias: Bool, from source: any ParameterSource) throws(GoraError) {
+    self.name = name
+    weight = try source.parameter("\(name).weight", shape: [outputSize, inputSize])
+    bias = hasBias ? try source.parameter("\(name).bias", shape: [outputSize]) : nil
+  }
+
+  /// Whether anything here learns.
+  package var learns: Bool { weight.gradient != nil || bias?.gradient != nil || adapter?.a.gradient != nil }
+  /// Whether backward needs x.
+  var needsInput: Bool { weight.gradient != nil || adapter?.a.gradient != nil }
+
+  /// - Parameters:
+  ///   - x: [T, in]
+  ///   - y: [T, out], overwritten
+  ///   - down: where x·Aᵀ [T, r] is kept for backward
+  package func forward(
+    _ x: UnsafePointer<Float>, tokens: Int, into y: UnsafeMutablePointer<Float>, down: FloatBuffer, workspace: Workspace
+  ) {
+    weight.matrix.multiply(x, tokens: tokens, into: y, scratch: workspace.matmul)
+    if let bias {
+      parallelRanges(tokens, grain: 64) { range in
+        gora_add_rows(y + range.lowerBound * outputSize, bias.vector, range.count, outputSize)
+      }
+    }
+    guard let adapter, adapter.rank > 0 else { return }
+    let r = adapter.rank
+    let low = down.reserve(tokens * r)
+    Matmul.sgemm(transposeB: true, m: tokens, n: r, k: inputSize, a: x, lda: inputSize, b: adapter.a.vector, ldb: inputSize, c: low, ldc: r)
+    Matmul.sgemm(
+      transposeB: true, m: tokens, n: outputSize, k: r, alpha: adapter.scaling, a: low, lda: r, b: adapter.b.vector, ldb: r,
+      beta: 1, c: y, ldc: outputSize)
+  }
+
+  /// Adds this layer's gradients to their sums and, where `dx` is given, dy·∂y/∂x to beta·dx.
+  ///
+  /// dW += dyᵀ·x, dB += s·dyᵀ·(x·Aᵀ), dA += s·(dy·B)ᵀ·x, dx = dy·W + s·(dy·B)·A.
+  package func backward(
+    _ dy: UnsafePointer<Float>, x: UnsafePointer<Float>?, down: FloatBuffer, tokens: Int,
+    dx: UnsafeMutablePointer<Float>?, beta: Float = 0, workspace: Workspace
+  ) {
+    if let gradient = weight.gradient, let x {
+      Matmul.sgemm(
+        transposeA: true, m: outputSize, n: inputSize, k: tokens, a: dy, lda: outputSize, b: x, ldb: inputSize, beta: 1,
+        c: gradient.pointer, ldc: inputSize)
+    }
+    if let gradient = bias?.gradient {
+      parallelRanges(outputSize, grain: 64, alignment: 16) {
+        gora_column_sums(dy, gradient.pointer, tokens, outputSize, $0.lowerBound, $0.upperBound)
+      }
+    }
+    if let dx { weight.matrix.multiplyTransposed(dy, tokens: tokens, into: dx, beta: beta, scratch: workspace.matmul) }
+    guard let adapter, adapter.rank > 0 else { return }
+    let r = adapter.rank
+    let low = workspace.low.reserve(tokens * r)
+    Matmul.sgemm(
+      m: tokens, n: r, k: outputSize, alpha: adapter.scaling, a: dy, lda: outputSize, b: adapter.b.vector, ldb: r, c: low, ldc: r)
+    if let gradient = adapter.b.gradient {
+      Matmul.sgemm(
+        transposeA: true, m: outputSize, n: r, k: tokens, alpha: adapter.scaling, a: dy, lda: outputSize, b: down.pointer,
+        ldb: r, beta: 1, c: gradient.pointer, ldc: r)
+    }
+    if let gradient = adapter.a.gradient, let x {
+      Matmul.sgemm(
+        transposeA: true, m: r, n: inputSize, k: tokens, a: low, lda: r, b: x, ldb: inputSize, beta: 1, c: gradient.pointer,
+        ldc: inputSize)
+    }
+    if let dx {
+      Matmul.sgemm(
+        m: tokens, n: inputSize, k: r, a: low, lda: r, b: adapter.a.vector, ldb: inputSize, beta: 1, c: dx, ldc: inputSize)
+    }
+  }
+}

@@ -1,0 +1,150 @@
+import CGoraKernels
+import GoraCore
+import GoraFormats
+
+/// Decoder-only transformers of the Llama family: Llama 2/3/3.1/3.2, Mistral, Qwen2/2.5
+/// (Touvron et al. 2023; reference: Transformers' LlamaForCausalLM and Qwen2ForCausalLM).
+package final class Llama {
+  package let config: ModelConfig
+  package let layers: [DecoderLayer]
+  let embedding: Parameter
+  private let finalNorm: Parameter
+  /// The vocabulary projection; the embedding itself where they are tied.
+  private let projection: Parameter
+  private let head: OutputHead
+  private let rotary: RotaryTable
+  private let workspace = Workspace()
+  private let scratch = LayerScratch()
+  private var kept: [LayerActivations] = []
+  private let output = FloatBuffer()
+  private let gradient = FloatBuffer()
+  /// Layers keep only their input and run forward again in backward.
+  package var recomputesActivations = false
+
+  package init(config: ModelConfig, from source: any ParameterSource) throws(GoraError) {
+    self.config = config
+    embedding = try source.parameter("model.embed_tokens.weight", shape: [config.vocabularySize, config.hiddenSize])
+    var layers: [DecoderLayer] = []
+    for index in 0..<config.layers { layers.append(try DecoderLayer(index: index, config: config, from: source)) }
+    self.layers = layers
+    finalNorm = try source.parameter("model.norm.weight", shape: [config.hiddenSize])
+    projection =
+      config.tiesEmbeddings
+      ? embedding : try source.parameter("lm_head.weight", shape: [config.vocabularySize, config.hiddenSize])
+    head = OutputHead(norm: finalNorm, projection: projection, epsilon: config.normEpsilon)
+    rotary = RotaryTable(config.rotary, headSize: config.headSize)
+  }
+
+  /// All weights, each once, in a fixed order.
+  package var parameters: [Parameter] {
+    [embedding] + layers.flatMap(\.parameters) + [finalNorm] + (projection === embedding ? [] : [projection])
+  }
+
+  /// All decoder linears, first layer first.
+  package var linears: [Linear] { layers.flatMap(\.linears) }
+
+  // MARK: Forward
+
+  private func embed(_ ids: [Int32], into x: UnsafeMutablePointer<Float>) {
+    let h = config.hiddenSize
+    for (t, id) in ids.enumerated() { embedding.matrix.widen(Int(id)..<Int(id) + 1, into: x + t * h) }
+  }
+
+  /// Runs all layers on whole rows; returns the last layer's output [T, H], valid until the next call.
+  ///
+  /// Activations are kept from layer `keepFrom` on.
+  private func hidden(_ batch: PackedBatch, keepFrom: Int) -> UnsafeMutablePointer<Float> {
+    let size = batch.tokens * config.hiddenSize
+    rotary.prepare(positions: Int(batch.positions.max() ?? 0) + 1)
+    let slots = config.layers - min(keepFrom, config.layers)
+    while kept.count < max(2, slots + 1) { kept.append(LayerActivations()) }
+    let shared = kept[kept.count - 1]
+    // Below keepFrom nothing is needed again: layers work in one shared set, reading `output`.
+    let out = output.reserve(size)
+    var x = out
+    embed(batch.ids, into: x)
+    for (index, layer) in layers.enumerated() {
+      let keeps = index >= keepFrom
+      let own = keeps ? kept[index - keepFrom] : shared
+      let input = own.input.reserve(size)
+      input.update(from: x, count: size)
+      if keeps && recomputesActivations {
+        // The big buffers are the shared set's; only `input` stays.
+        let work = shared
+        work.input.reserve(size).update(from: input, count: size)
+        layer.forward(work, batch: batch, rotary: rotary, scratch: scratch, workspace: workspace, output: out)
+      } else {
+        layer.forward(own, batch: batch, rotary: rotary, scratch: scratch, workspace: workspace, output: out)
+      }
+      x = out
+    }
+    return x
+  }
+
+  /// Logits [T, vocabulary] of every token, for tests and small inputs.
+  package func logits(_ batch: PackedBatch) -> [Float] {
+    let x = hidden(batch, keepFrom: config.layers)
+    let out = head.logits(x, tokens: Array(0..<batch.tokens), workspace: workspace)
+    return Array(UnsafeBufferPointer(start: out, count: batch.tokens * config.vocabularySize))
+  }
+
+  /// Sum of the losses of the batch's targets, without gradients.
+  package func loss(_ batch: PackedBatch, each: ((Int, Double) -> Void)? = nil) -> Double {
+    let x = hidden(batch, keepFrom: config.layers)
+    return head.loss(x, targets: batch.targets, scale: 0, hiddenGradient: nil, each: each, workspace: workspace)
+  }
+
+  // MARK: Backward
+
+  /// The lowest layer that learns; nothing below it is back-propagated.
+  private var lowestLearner: Int {
+    if embedding.gradient != nil { return 0 }
+    return layers.firstIndex(where: \.learns) ?? config.layers
+  }
+
+  /// Adds the gradient of scale·Σ loss over the batch's targets to every parameter that learns; returns Σ loss.
+  package func accumulateGradient(_ batch: PackedBatch, scale: Float) -> Double {
+    let lowest = lowestLearner
+    let size = batch.tokens * config.hiddenSize
+    let x = hidden(batch, keepFrom: lowest)
+    let dx = gradient.reserve(size)
+    dx.update(repeating: 0, count: size)
+    let loss = head.loss(x, targets: batch.targets, scale: scale, hiddenGradient: dx, workspace: workspace)
+    for index in stride(from: config.layers - 1, through: lowest, by: -1) {
+      var own = kept[index - lowest]
+      if recomputesActivations {
+        let shared = kept[kept.count - 1]
+        shared.input.reserve(size).update(from: own.input.pointer, count: size)
+        layers[index].forward(
+          shared, batch: batch, rotary: rotary, scratch: scratch, workspace: workspace, output: output.pointer)
+        own = shared
+      }
+      layers[index].backward(
+        own, batch: batch, rotary: rotary, scratch: scratch, workspace: workspace, gradient: dx,
+        needsInputGradient: index > lowest || embedding.gradient != nil)
+    }
+    if let sum = embedding.gradient {
+      let h = config.hiddenSize
+      for (t, id) in batch.ids.enumerated() { gora_add(sum.pointer + Int(id) * h, dx + t * h, h) }
+    }
+    return loss
+  }
+
+  // MARK: Generation
+
+  private let stepActivations = LayerActivations()
+
+  /// Runs new tokens of cached rows; returns the logits [rows, vocabulary] after each row's last token.
+  package func next(_ step: CachedStep) -> UnsafeMutablePointer<Float> {
+    let size = step.ids.count * config.hiddenSize
+    rotary.prepare(positions: Int(step.positions.max() ?? 0) + 1)
+    let out = output.reserve(size)
+    embed(step.ids, into: out)
+    for (index, layer) in layers.enumerated() {
+      stepActivations.input.reserve(size).update(from: out, count: size)
+      layer.forward(
+        stepActivations, step: step, layer: index, rotary: rotary, scratch: scratch, workspace: workspace, output: out)
+    }
+    return head.logits(out, tokens: step.starts.dropFirst().map { $0 - 1 }, workspace: workspace)
+  }
+}

@@ -1,0 +1,99 @@
+import CGoraKernels
+import GoraCore
+
+/// Final norm, vocabulary projection and cross-entropy, on labelled tokens only and a chunk of rows at a time:
+/// [T, vocabulary] never exists.
+final class OutputHead {
+  private let norm: Parameter
+  private let projection: Parameter
+  private let epsilon: Float
+  private let hiddenSize: Int
+  private let gathered = FloatBuffer()
+  private let normalised = FloatBuffer()
+  private let deviation = FloatBuffer()
+  private let logits = FloatBuffer()
+  private let normalisedGradient = FloatBuffer()
+  private let gatheredGradient = FloatBuffer()
+
+  init(norm: Parameter, projection: Parameter, epsilon: Float) {
+    self.norm = norm
+    self.projection = projection
+    self.epsilon = epsilon
+    hiddenSize = projection.shape[1]
+  }
+
+  private var vocabulary: Int { projection.shape[0] }
+  /// Rows of logits at a time: about 16 MiB of them.
+  private var chunk: Int { max(8, min(1024, 4_194_304 / vocabulary)) }
+
+  private func gather(_ hidden: UnsafePointer<Float>, _ tokens: some RandomAccessCollection<Int>) {
+    let target = gathered.reserve(tokens.count * hiddenSize)
+    for (row, token) in tokens.enumerated() {
+      (target + row * hiddenSize).update(from: hidden + token * hiddenSize, count: hiddenSize)
+    }
+    let out = normalised.reserve(tokens.count * hiddenSize)
+    let rstd = deviation.reserve(tokens.count)
+    parallelRanges(tokens.count, grain: 16) { range in
+      gora_rms_norm(
+        target + range.lowerBound * hiddenSize, norm.vector, out + range.lowerBound * hiddenSize, rstd + range.lowerBound,
+        range.count, hiddenSize, epsilon)
+    }
+  }
+
+  /// Logits [tokens.count, vocabulary] of some tokens; valid until the next call.
+  func logits(_ hidden: UnsafePointer<Float>, tokens: [Int], workspace: Workspace) -> UnsafeMutablePointer<Float> {
+    gather(hidden, tokens)
+    let out = logits.reserve(tokens.count * vocabulary)
+    projection.matrix.multiply(normalised.pointer, tokens: tokens.count, into: out, scratch: workspace.matmul)
+    return out
+  }
+
+  /// Sum of the losses of `targets`; each loss is also handed to `each`.
+  ///
+  /// With `hiddenGradient` [T, hidden] (zeroed by the caller) the gradient of scale·Σ loss is added there, and to the norm's and
+  /// the projection's sums where these learn.
+  func loss(
+    _ hidden: UnsafePointer<Float>, targets: [(token: Int, label: Int32)], scale: Float,
+    hiddenGradient: UnsafeMutablePointer<Float>?, each: ((Int, Double) -> Void)? = nil, workspace: Workspace
+  ) -> Double {
+    var total = 0.0
+    for first in stride(from: 0, to: targets.count, by: chunk) {
+      let part = targets[first..<min(targets.count, first + chunk)]
+      let rows = part.count
+      let out = logits(hidden, tokens: part.map(\.token), workspace: workspace)
+      var losses = [Double](repeating: 0, count: rows)
+      let scale = hiddenGradient == nil ? 0 : scale
+      losses.withUnsafeMutableBufferPointer { losses in
+        nonisolated(unsafe) let losses = losses
+        parallelRanges(rows, grain: max(1, 8192 / vocabulary)) { range in
+          for row in range {
+            let label = Int(part[part.startIndex + row].label)
+            losses[row] = gora_cross_entropy(out + row * vocabulary, vocabulary, label, scale)
+          }
+        }
+      }
+      for (row, loss) in losses.enumerated() {
+        total += loss
+        each?(first + row, loss)
+      }
+      guard let hiddenGradient else { continue }
+      if let gradient = projection.gradient {
+        Matmul.sgemm(
+          transposeA: true, m: vocabulary, n: hiddenSize, k: rows, a: out, lda: vocabulary, b: normalised.pointer,
+          ldb: hiddenSize, beta: 1, c: gradient.pointer, ldc: hiddenSize)
+      }
+      let dNormalised = normalisedGradient.reserve(rows * hiddenSize)
+      projection.matrix.multiplyTransposed(out, tokens: rows, into: dNormalised, scratch: workspace.matmul)
+      if let gradient = norm.gradient {
+        gora_rms_norm_weight(dNormalised, gathered.pointer, deviation.pointer, gradient.pointer, rows, hiddenSize, 0, hiddenSize)
+      }
+      let dGathered = gatheredGradient.reserve(rows * hiddenSize)
+      dGathered.update(repeating: 0, count: rows * hiddenSize)
+      gora_rms_norm_backward(dNormalised, gathered.pointer, norm.vector, deviation.pointer, dGathered, rows, hiddenSize)
+      for (row, target) in part.enumerated() {
+        gora_add(hiddenGradient + target.token * hiddenSize, dGathered + row * hiddenSize, hiddenSize)
+      }
+    }
+    return total
+  }
+}

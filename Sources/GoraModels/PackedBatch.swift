@@ -1,0 +1,37 @@
+import GoraCore
+
+/// Rows laid end to end: no padding. T is the number of all tokens.
+package struct PackedBatch: Sendable {
+  /// Token ids [T].
+  package let ids: [Int32]
+  /// Position of each token in its row [T].
+  package let positions: [Int32]
+  /// First token of each row, and T at the end.
+  package let starts: [Int]
+  /// Tokens whose successor is learnt, with that successor (the shift of Hugging Face's labels).
+  package let targets: [(token: Int, label: Int32)]
+
+  package var tokens: Int { ids.count }
+  package var rows: Int { starts.count - 1 }
+
+  /// - Parameter rows: ids and labels of equal length each; label −100 is not learnt.
+  package init(rows: [(ids: [Int32], labels: [Int32])]) {
+    var ids: [Int32] = []
+    var positions: [Int32] = []
+    var starts = [0]
+    var targets: [(token: Int, label: Int32)] = []
+    for row in rows {
+      let start = ids.count
+      ids += row.ids
+      positions += (0..<Int32(row.ids.count))
+      for i in row.labels.indices.dropFirst() where row.labels[i] != -100 {
+        targets.append((token: start + i - 1, label: row.labels[i]))
+      }
+      starts.append(ids.count)
+    }
+    self.ids = ids
+    self.positions = positions
+    self.starts = starts
+    self.targets = targets
+  }
+}

@@ -1,0 +1,145 @@
+import CGoraKernels
+import GoraCore
+import GoraFormats
+
+/// In which precision the products with frozen weights run.
+package enum Precision: String, Sendable, CaseIterable {
+  case f32
+  /// Weights and the operand beside them in bf16, sums in f32.
+  case bf16
+}
+
+/// One weight of a model: mapped and frozen, or owned in f32 and trained.
+package final class Parameter {
+  package let name: String
+  package let shape: [Int]
+  /// The weight as a matrix; a vector is one row.
+  package private(set) var matrix: WeightMatrix
+  /// Keeps what `matrix` points into alive.
+  private var owner: AnyObject?
+  /// Owned values, once there are any.
+  package private(set) var values: FloatBuffer?
+  /// Where the gradient is summed, when someone asked for it.
+  package var gradient: FloatBuffer?
+
+  package var count: Int { shape.reduce(1, *) }
+
+  /// Owned values.
+  package init(name: String, shape: [Int], values: FloatBuffer) {
+    self.name = name
+    self.shape = shape
+    self.values = values
+    matrix = Self.matrix(.f32(UnsafePointer(values.pointer)), shape, rounds: false)
+  }
+
+  /// A tensor of a checkpoint, used where it lies; vectors and tensors at odd addresses are copied.
+  package init(_ tensor: TensorView, precision: Precision) throws(GoraError) {
+    name = tensor.name
+    shape = tensor.shape
+    let rounds = precision == .bf16
+    guard let base = tensor.bytes.baseAddress, tensor.shape.count == 2, tensor.isAligned else {
+      let values = FloatBuffer(tensor.toFloat())
+      self.values = values
+      matrix = Self.matrix(.f32(UnsafePointer(values.pointer)), shape, rounds: false)
+      return
+    }
+    switch tensor.dtype {
+    case .f32 where precision == .bf16:
+      // Rounded once here; two bf16 fit where one float did.
+      let count = tensor.shape[0] * tensor.shape[1]
+      let half = FloatBuffer(capacity: (count + 1) / 2)
+      let narrow = UnsafeMutableRawPointer(half.pointer).assumingMemoryBound(to: UInt16.self)
+      gora_f32_to_bf16(base.assumingMemoryBound(to: Float.self), narrow, count)
+      owner = half
+      matrix = Self.matrix(.bf16(UnsafePointer(narrow)), shape, rounds: rounds)
+    case .f32:
+      owner = tensor.file
+      matrix = Self.matrix(.f32(base.assumingMemoryBound(to: Float.self)), shape, rounds: false)
+    case .bf16:
+      owner = tensor.file
+      matrix = Self.matrix(.bf16(base.assumingMemoryBound(to: UInt16.self)), shape, rounds: rounds)
+    case .f16:
+      owner = tensor.file
+      matrix = Self.matrix(.f16(base.assumingMemoryBound(to: UInt16.self)), shape, rounds: rounds)
+    default:
+      throw GoraError(
+        .data, at: .object(tensor.name, name: tensor.name), "tensor \"\(tensor.name)\" is \(tensor.dtype.rawValue)",
+        hint: "weights must be F32, F16 or BF16")
+    }
+  }
+
+  private static func matrix(_ storage: WeightMatrix.Storage, _ shape: [Int], rounds: Bool) -> WeightMatrix {
+    let columns = shape.last ?? 1
+    return WeightMatrix(
+      storage, rows: shape.dropLast().reduce(1, *), columns: columns, roundsInputs: rounds)
+  }
+
+  /// Turns a frozen weight into an owned f32 one with a zeroed gradient.
+  package func makeTrainable() {
+    if values == nil {
+      let owned = FloatBuffer(capacity: count)
+      matrix.widen(0..<matrix.rows, into: owned.pointer)
+      values = owned
+      owner = nil
+      matrix = Self.matrix(.f32(UnsafePointer(owned.pointer)), shape, rounds: false)
+    }
+    if gradient == nil { gradient = FloatBuffer(zeros: count) }
+  }
+
+  /// A vector's floats.
+  package var vector: UnsafePointer<Float> {
+    guard case .f32(let pointer) = matrix.storage else { preconditionFailure("\(name) is not held in f32") }
+    return pointer
+  }
+}
+
+/// Where the parameters of a new model come from.
+package protocol ParameterSource {
+  /// - Parameter shape: what the model expects; a mismatch is an error that shows both.
+  func parameter(_ name: String, shape: [Int]) throws(GoraError) -> Parameter
+}
+
+/// A checkpoint's tensors, mapped.
+package struct CheckpointSource: ParameterSource {
+  package let folder: ModelFolder
+  package let precision: Precision
+
+  package init(folder: ModelFolder, precision: Precision) {
+    self.folder = folder
+    self.precision = precision
+  }
+
+  package func parameter(_ name: String, shape: [Int]) throws(GoraError) -> Parameter {
+    guard let tensor = folder.tensor(name) else {
+      throw GoraError(.data, at: .file(folder.path), "the checkpoint lacks tensor \"\(name)\"")
+    }
+    guard tensor.shape == shape else {
+      throw GoraError(
+        .data, at: .object(folder.path, name: " tensor \"\(name)\""),
+        "shape \(tensor.shape) in the weights, \(shape) from config.json")
+    }
+    return try Parameter(tensor, precision: precision)
+  }
+}
+
+/// A model from nothing: norms 1, biases 0, all else N(0, initializer_range²), each by its own stream.
+package struct RandomSource: ParameterSource {
+  package let seed: UInt64
+  package let deviation: Double
+
+  package init(seed: UInt64, deviation: Double) {
+    self.seed = seed
+    self.deviation = deviation
+  }
+
+  package func parameter(_ name: String, shape: [Int]) throws(GoraError) -> Parameter {
+    let values = FloatBuffer(zeros: shape.reduce(1, *))
+    if name.hasSuffix("norm.weight") {
+      values.pointer.update(repeating: 1, count: values.count)
+    } else if !name.hasSuffix(".bias") {
+      var random = Random(seed: seed, stream: "initial/\(name)")
+      for i in 0..<values.count { values.pointer[i] = Float(random.normal() * deviation) }
+    }
+    return Parameter(name: name, shape: shape, values: values)
+  }
+}
