@@ -1,0 +1,75 @@
+import ArgumentParser
+import GoraCore
+import GoraFormats
+import GoraText
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
+extension WordProblems.Kind: ExpressibleByArgument {}
+extension WordProblems.Split: ExpressibleByArgument {}
+
+/// Writes made-up word problems and arithmetic text for experiments on small models.
+@main
+struct Problems: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "gora-problems",
+    abstract: "Make word problems in GSM8K's format, or arithmetic text to pretrain a small model on.",
+    discussion: """
+      gora-problems --kind problems --split train --count 20000 -o train.jsonl
+      gora-problems --kind arithmetic --count 100000 | zstd > base.jsonl.zst
+
+      The same options give the same rows. No row of one split is in the other, whatever the seeds are.
+      """)
+
+  @Option(help: "problems: multi-step questions with worked answers; arithmetic: statements and one-step stories.")
+  var kind: WordProblems.Kind = .problems
+
+  @Option(help: "train or test.")
+  var split: WordProblems.Split = .train
+
+  @Option(help: "Rows to write.")
+  var count = 1000
+
+  @Option(help: "Seed of the random numbers.")
+  var seed: UInt64 = 0
+
+  @Option(name: .shortAndLong, help: "Output file; - is stdout.")
+  var output = "-"
+
+  func validate() throws {
+    if count < 0 { throw ValidationError("--count is \(count); expected 0 or more") }
+  }
+
+  func run() throws {
+    do throws(GoraError) {
+      var problems = WordProblems(kind: kind, split: split, seed: seed)
+      let rows = try problems.rows(count)
+      try write(rows.map { WordProblems.line($0) + "\n" }.joined())
+    } catch {
+      writeError("gora-problems: error: \(error)\n" + (error.hint.map { "gora-problems: hint: \($0)\n" } ?? ""))
+      throw ExitCode(error.status.rawValue)
+    }
+  }
+
+  private func write(_ text: String) throws(GoraError) {
+    let file = output == "-" ? dup(1) : open(output, O_WRONLY | O_CREAT | O_TRUNC, 0o666)
+    guard file >= 0 else { throw GoraError(.cannotCreate, at: .file(output), String(cString: strerror(errno))) }
+    var rest = Array(text.utf8)[...]
+    while !rest.isEmpty {
+      let written = rest.withUnsafeBytes { Glibc.write(file, $0.baseAddress, $0.count) }
+      if written < 0, errno == EINTR { continue }
+      guard written > 0 else { throw GoraError(.io, at: .file(output), String(cString: strerror(errno))) }
+      rest = rest.dropFirst(written)
+    }
+    // A full disk may show only here.
+    guard close(file) == 0 else { throw GoraError(.io, at: .file(output), String(cString: strerror(errno))) }
+  }
+}
+
+private func writeError(_ text: String) {
+  _ = text.withCString { Glibc.write(2, $0, strlen($0)) }
+}
