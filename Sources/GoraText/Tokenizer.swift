@@ -1,0 +1,120 @@
+import GoraCore
+import GoraFormats
+import Synchronization
+
+/// A tokenizer read from a HuggingFace tokenizer.json: encodes and decodes as the `tokenizers` library (0.23) does.
+///
+/// BPE models only: byte-level (GPT-2, Llama 3, Qwen 2) and SentencePiece-style with byte fallback (Llama 2, Mistral).
+package final class Tokenizer: Sendable {
+  /// FNV-1a 64 of the file's bytes, in hexadecimal.
+  package let fingerprint: String
+
+  private let parts: TokenizerParts
+  private let plainTokens: AddedTokenFinder
+  private let normalizedTokens: AddedTokenFinder
+  private let added: TokenizerVocabulary
+  private let special: Set<Int32>
+  private let scratch = Mutex(TokenizerScratch())
+
+  /// Reads a tokenizer.json.
+  /// - Throws: `.noInput` for a file that cannot be read, `.data` for what is malformed or not supported, by name.
+  package convenience init(contentsOf path: String) throws(GoraError) {
+    try self.init(bytes: try readTokenizerFile(path), path: path)
+  }
+
+  /// Reads the text of a tokenizer.json; `path` is for errors.
+  package init(bytes: [UInt8], path: String) throws(GoraError) {
+    fingerprint = fnv1a(bytes)
+    parts = try TokenizerParts(JSONDocument(path: path, text: bytes).root)
+    var added = TokenizerVocabulary(capacity: parts.addedTokens.count)
+    for token in parts.addedTokens { _ = added.insert(token.content, id: token.id) }
+    self.added = added
+    special = Set(parts.addedTokens.filter(\.special).map(\.id))
+    plainTokens = AddedTokenFinder(parts.addedTokens.filter { !$0.normalized }.map { ($0, Array($0.content.utf8)) })
+    let normalizers = parts.normalizers
+    normalizedTokens = AddedTokenFinder(
+      parts.addedTokens.filter(\.normalized).map { token in
+        var content = Array(token.content.utf8)
+        for normalizer in normalizers { normalizer.apply(to: &content) }
+        return (token, content)
+      })
+  }
+
+  /// The ids of a text. Added tokens in it (`<s>`) are taken for themselves; `addSpecialTokens` applies the template.
+  package func encode(_ text: String, addSpecialTokens: Bool = false) -> [Int32] {
+    var ids: [Int32] = []
+    // A second thread does not wait: it works without the words remembered.
+    let done: Void? = scratch.withLockIfAvailable { encode(text, &$0, &ids) }
+    if done == nil {
+      var own = TokenizerScratch()
+      encode(text, &own, &ids)
+    }
+    if addSpecialTokens {
+      for template in parts.templates { ids = template.before + ids + template.after }
+    }
+    return ids
+  }
+
+  private func encode(_ text: String, _ scratch: inout TokenizerScratch, _ ids: inout [Int32]) {
+    let text = Array(text.utf8)
+    plainTokens.split(text) { range, token in
+      if let token {
+        ids.append(token)
+        return
+      }
+      var part = range == 0..<text.count ? text : Array(text[range])
+      for normalizer in parts.normalizers { normalizer.apply(to: &part) }
+      normalizedTokens.split(part) { piece, token in
+        if let token {
+          ids.append(token)
+          return
+        }
+        var pieces = TokenizerPieces()
+        if piece == 0..<part.count { pieces.bytes = part } else { pieces.bytes = Array(part[piece]) }
+        pieces.ranges = [0..<pieces.bytes.count]
+        for step in parts.preTokenizers {
+          step.apply(to: &pieces, atStart: range.lowerBound == 0 && piece.lowerBound == 0)
+        }
+        pieces.bytes.withUnsafeBytes { bytes in
+          for range in pieces.ranges {
+            scratch.tokenize(UnsafeRawBufferPointer(rebasing: bytes[range]), with: parts.model, into: &ids)
+          }
+        }
+      }
+    }
+  }
+
+  /// The text of some ids; ids that are no token are left out.
+  package func decode(_ ids: [Int32], skipSpecialTokens: Bool = true) -> String {
+    var tokens = TokenizerPieces()
+    for id in ids where !(skipSpecialTokens && special.contains(id)) {
+      guard let token = added.token(id) ?? parts.model.vocabulary.token(id) else { continue }
+      // Without a decoder HF joins the tokens with spaces.
+      if parts.decoders == nil, !tokens.ranges.isEmpty { tokens.append(" ".utf8) }
+      tokens.append(token)
+    }
+    for decoder in parts.decoders ?? [] { tokens = decoder.apply(to: tokens) }
+    return String(decoding: tokens.bytes, as: UTF8.self)
+  }
+
+  /// The id of a token of the vocabulary or an added token.
+  package func id(of token: String) -> Int32? { added.id(of: token) ?? parts.model.vocabulary.id(of: token) }
+
+  /// The token of an id, in the vocabulary's own spelling (`Ġthe`, `▁the`).
+  package func token(_ id: Int32) -> String? {
+    (added.token(id) ?? parts.model.vocabulary.token(id)).map { String(decoding: $0, as: UTF8.self) }
+  }
+
+  /// Largest id + 1.
+  package var vocabularySize: Int { max(added.size, parts.model.vocabulary.size) }
+
+  /// Whether the id is an added token marked special (begin, end, …), which `decode` leaves out.
+  package func isSpecial(_ id: Int32) -> Bool { special.contains(id) }
+}
+
+private func fnv1a(_ bytes: [UInt8]) -> String {
+  var hash: UInt64 = 0xCBF2_9CE4_8422_2325
+  for byte in bytes { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01B3 }
+  let hex = String(hash, radix: 16)
+  return String(repeating: "0", count: 16 - hex.count) + hex
+}

@@ -1,0 +1,317 @@
+import GoraCore
+import GoraFormats
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
+/// What a tokenizer.json says, in the order of the work. `truncation` and `padding` are the caller's business
+/// (transformers sets both anew at every call) and are not read.
+struct TokenizerParts: Sendable {
+  var addedTokens: [AddedToken]
+  var normalizers: [TokenizerNormalizer]
+  var preTokenizers: [TokenizerPreTokenizer]
+  var model: TokenizerBPE
+  var templates: [TokenizerTemplate]
+  /// nil where the file names none.
+  var decoders: [TokenizerDecoder]?
+
+  init(_ root: JSONField) throws(GoraError) {
+    normalizers = try root.optional("normalizer").map { field throws(GoraError) in try readNormalizers(field) } ?? []
+    var isByteLevel = false
+    preTokenizers = []
+    if let field = try root.optional("pre_tokenizer") {
+      try readPreTokenizers(field, into: &preTokenizers, isByteLevel: &isByteLevel)
+    }
+    model = try readModel(root.required("model"), isByteLevel: isByteLevel)
+    decoders = try root.optional("decoder").map { field throws(GoraError) in try readDecoders(field) }
+    templates = try root.optional("post_processor").map { field throws(GoraError) in try readTemplates(field) } ?? []
+    addedTokens = []
+    for field in try root.optional("added_tokens")?.elements ?? [] {
+      let content = try field.required("content").string
+      if content.isEmpty { continue }
+      // HF keeps the vocabulary's id where the token is in it.
+      let listed = Int32(try field.required("id").int(in: 0...largestId))
+      addedTokens.append(
+        AddedToken(
+          id: model.vocabulary.id(of: content) ?? listed, content: content,
+          singleWord: try field.flag("single_word"), stripsLeft: try field.flag("lstrip"),
+          stripsRight: try field.flag("rstrip"), normalized: try field.flag("normalized"),
+          special: try field.flag("special")))
+    }
+  }
+}
+
+/// Ids beyond this are refused: tables are as long as the largest id.
+private let largestId = 1 << 24
+
+func readTokenizerFile(_ path: String) throws(GoraError) -> [UInt8] {
+  guard let file = fopen(path, "rb") else {
+    throw GoraError(.noInput, at: .file(path), "cannot read: \(String(cString: strerror(errno)))")
+  }
+  defer { fclose(file) }
+  var bytes: [UInt8] = []
+  while true {
+    let part = [UInt8](unsafeUninitializedCapacity: 1 << 20) { $1 = fread($0.baseAddress, 1, $0.count, file) }
+    bytes.append(contentsOf: part)
+    if part.count < 1 << 20 { break }
+  }
+  if ferror(file) != 0 { throw GoraError(.noInput, at: .file(path), "cannot read: \(String(cString: strerror(errno)))") }
+  return bytes
+}
+
+extension JSONField {
+  /// A flag that is false where absent.
+  fileprivate func flag(_ key: String) throws(GoraError) -> Bool { try optional(key)?.bool ?? false }
+
+  fileprivate var bytes: [UInt8] {
+    get throws(GoraError) { Array(try string.utf8) }
+  }
+
+  fileprivate func unsupported(_ what: String, _ known: [String]) -> GoraError {
+    error("\(what) is not supported", hint: "supported: \(known.joined(separator: ", "))")
+  }
+}
+
+/// The elements of a `Sequence` under `key`, or the field itself.
+private func steps(_ field: JSONField, _ key: String) throws(GoraError) -> [JSONField] {
+  guard try field.required("type").string == "Sequence" else { return [field] }
+  var all: [JSONField] = []
+  for element in try field.required(key).elements { all += try steps(element, key) }
+  return all
+}
+
+private func readLiteral(_ pattern: JSONField, of what: String) throws(GoraError) -> [UInt8] {
+  guard let literal = try pattern.optional("String") else {
+    let regex = try pattern.required("Regex").string
+    throw pattern.unsupported("the regular expression \"\(regex)\" of \(what)", ["a String pattern"])
+  }
+  return try literal.bytes
+}
+
+// MARK: - Normalizer, pre-tokenizer
+
+private func readNormalizers(_ field: JSONField) throws(GoraError) -> [TokenizerNormalizer] {
+  var normalizers: [TokenizerNormalizer] = []
+  for step in try steps(field, "normalizers") {
+    switch try step.required("type").string {
+    case "NFC": normalizers.append(.nfc)
+    case "Prepend": normalizers.append(.prepend(try step.required("prepend").bytes))
+    case "Replace":
+      let pattern = try readLiteral(step.required("pattern"), of: "the normalizer Replace")
+      normalizers.append(.replace(pattern, with: try step.required("content").bytes))
+    case let type: throw step.unsupported("the normalizer \"\(type)\"", ["NFC", "Prepend", "Replace", "Sequence"])
+    }
+  }
+  return normalizers
+}
+
+private func readPreTokenizers(
+  _ field: JSONField, into steps: inout [TokenizerPreTokenizer], isByteLevel: inout Bool
+) throws(GoraError) {
+  for step in try GoraText.steps(field, "pretokenizers") {
+    let type = try step.required("type").string
+    if isByteLevel { throw step.error("the pre-tokenizer \"\(type)\" follows ByteLevel, which must be the last") }
+    switch type {
+    case "ByteLevel":
+      if try step.optional("add_prefix_space")?.bool ?? true { steps.append(.prefixSpace) }
+      if try step.optional("use_regex")?.bool ?? true {
+        steps.append(.split(TokenizerSplit(pattern: .gpt2, behavior: .isolated)))
+      }
+      isByteLevel = true
+    case "Split": steps.append(.split(try readSplit(step)))
+    case "Digits":
+      let individual = try step.flag("individual_digits")
+      steps.append(.split(TokenizerSplit(pattern: .number, behavior: individual ? .isolated : .contiguous)))
+    case "Metaspace": steps.append(try readMetaspace(step))
+    default:
+      throw step.unsupported(
+        "the pre-tokenizer \"\(type)\"", ["ByteLevel", "Split", "Digits", "Metaspace", "Sequence"])
+    }
+  }
+}
+
+private func readSplit(_ field: JSONField) throws(GoraError) -> TokenizerSplit {
+  let name = try field.required("behavior").string
+  guard let behavior = TokenizerSplitBehavior(rawValue: name) else {
+    throw field.unsupported("the split behavior \"\(name)\"", TokenizerSplitBehavior.allCases.map(\.rawValue))
+  }
+  let source = try field.required("pattern")
+  let pattern: TokenizerPattern
+  if let regex = try source.optional("Regex")?.string {
+    guard let known = TokenizerPattern.known.first(where: { $0.regex == regex }) else {
+      throw source.unsupported(
+        "the regular expression \"\(regex)\" of the pre-tokenizer Split", TokenizerPattern.known.map(\.regex))
+    }
+    pattern = known.pattern
+  } else {
+    pattern = .literal(try source.required("String").bytes)
+  }
+  return TokenizerSplit(pattern: pattern, behavior: behavior, inverted: try field.flag("invert"))
+}
+
+/// The scheme in both spellings: `prepend_scheme`, and `add_prefix_space` of older files.
+private func metaspaceScheme(_ field: JSONField) throws(GoraError) -> TokenizerPreTokenizer.PrependScheme {
+  if let name = try field.optional("prepend_scheme")?.string {
+    guard let scheme = TokenizerPreTokenizer.PrependScheme(rawValue: name) else {
+      throw field.unsupported(
+        "the prepend_scheme \"\(name)\"", TokenizerPreTokenizer.PrependScheme.allCases.map(\.rawValue))
+    }
+    return scheme
+  }
+  return try field.optional("add_prefix_space")?.bool ?? true ? .always : .never
+}
+
+private func readMetaspace(_ field: JSONField) throws(GoraError) -> TokenizerPreTokenizer {
+  .metaspace(
+    replacement: try field.required("replacement").bytes, scheme: try metaspaceScheme(field),
+    splits: try field.optional("split")?.bool ?? true)
+}
+
+// MARK: - Model
+
+private func readModel(_ field: JSONField, isByteLevel: Bool) throws(GoraError) -> TokenizerBPE {
+  if let type = try field.optional("type")?.string {
+    guard type == "BPE" else { throw field.unsupported("the model \"\(type)\"", ["BPE"]) }
+  } else if try field.optional("merges") == nil {
+    // Files of old versions name no type.
+    throw field.unsupported("a model without type and merges", ["BPE"])
+  }
+  if let dropout = try field.optional("dropout"), try dropout.double > 0 {
+    throw dropout.unsupported("dropout", ["a model without dropout"])
+  }
+  for key in ["continuing_subword_prefix", "end_of_word_suffix"] {
+    guard let affix = try field.optional(key) else { continue }
+    let text = try affix.string
+    if !text.isEmpty { throw affix.unsupported("the \(key) \"\(text)\"", ["null or \"\""]) }
+  }
+  let vocabulary = try readVocabulary(field.required("vocab"))
+  var unknown: Int32?
+  if let token = try field.optional("unk_token") {
+    unknown = vocabulary.id(of: try token.string)
+    if unknown == nil { throw token.error("\"unk_token\" is \"\(try token.string)\", which is not in the vocabulary") }
+  }
+  var byteTokens: [Int32] = []
+  if try field.flag("byte_fallback") {
+    byteTokens = (0..<256).map { byte in
+      let hex = String(byte, radix: 16, uppercase: true)
+      return vocabulary.id(of: "<0x" + (hex.count == 1 ? "0" : "") + hex + ">") ?? -1
+    }
+  }
+  return TokenizerBPE(
+    vocabulary: vocabulary, merges: try readMerges(field.required("merges"), vocabulary), unknown: unknown,
+    fusesUnknown: try field.flag("fuse_unk"), ignoresMerges: try field.flag("ignore_merges"), byteTokens: byteTokens,
+    isByteLevel: isByteLevel)
+}
+
+private func readVocabulary(_ field: JSONField) throws(GoraError) -> TokenizerVocabulary {
+  guard case .object(let members) = field.value.content else { throw field.error("\"vocab\" must be an object") }
+  var vocabulary = TokenizerVocabulary(capacity: members.count)
+  for (i, member) in members.enumerated() {
+    guard case .integer(let id) = member.value.content, (0...largestId).contains(id) else {
+      throw try field.members[i].field.error("the id of \"\(member.key)\" must be an integer from 0 to \(largestId)")
+    }
+    guard vocabulary.insert(member.key, id: Int32(id)) else {
+      throw try field.members[i].field.error("id \(id) is given to two tokens, the second is \"\(member.key)\"")
+    }
+  }
+  return vocabulary
+}
+
+/// Both spellings: `"a b"` and `["a", "b"]`.
+private func readMerges(_ field: JSONField, _ vocabulary: TokenizerVocabulary) throws(GoraError) -> TokenizerMerges {
+  guard case .array(let values) = field.value.content else { throw field.error("\"merges\" must be an array") }
+  var merges = TokenizerMerges(capacity: values.count)
+  var joined: [UInt8] = []
+  for (rank, value) in values.enumerated() {
+    joined.removeAll(keepingCapacity: true)
+    let middle: Int?
+    switch value.content {
+    case .string(let text):
+      joined.append(contentsOf: text.utf8)
+      middle = joined.firstIndex(of: 0x20)
+      if let middle { joined.remove(at: middle) }
+    case .array(let pair) where pair.count == 2:
+      guard case .string(let left) = pair[0].content, case .string(let right) = pair[1].content else { fallthrough }
+      joined.append(contentsOf: left.utf8)
+      middle = joined.count
+      joined.append(contentsOf: right.utf8)
+    default: middle = nil
+    }
+    let ids = joined.withUnsafeBytes { joined -> (Int32, Int32, Int32)? in
+      guard let middle, let left = vocabulary.id(of: UnsafeRawBufferPointer(rebasing: joined[..<middle])),
+        let right = vocabulary.id(of: UnsafeRawBufferPointer(rebasing: joined[middle...])),
+        let merged = vocabulary.id(of: joined)
+      else { return nil }
+      return (left, right, merged)
+    }
+    guard let (left, right, merged) = ids else {
+      throw try field.elements[rank].error(
+        "merges[\(rank)] must be two tokens of the vocabulary that make a third; it is \(value.compact())")
+    }
+    merges.insert(left, right, rank: rank, id: merged)
+  }
+  return merges
+}
+
+// MARK: - Post-processor, decoder
+
+private func readTemplates(_ field: JSONField) throws(GoraError) -> [TokenizerTemplate] {
+  var templates: [TokenizerTemplate] = []
+  for step in try steps(field, "processors") {
+    switch try step.required("type").string {
+    // Moves offsets only.
+    case "ByteLevel": break
+    case "TemplateProcessing": templates.append(try readTemplate(step))
+    case let type:
+      throw step.unsupported("the post-processor \"\(type)\"", ["TemplateProcessing", "ByteLevel", "Sequence"])
+    }
+  }
+  return templates
+}
+
+private func readTemplate(_ field: JSONField) throws(GoraError) -> TokenizerTemplate {
+  var parts: [[Int32]] = [[]]
+  for item in try field.required("single").elements {
+    if let sequence = try item.optional("Sequence") {
+      let id = try sequence.required("id").string
+      guard id == "A", parts.count == 1 else { throw sequence.unsupported("this template", ["sequence A once"]) }
+      parts.append([])
+    } else {
+      let name = try item.required("SpecialToken").required("id").string
+      for id in try field.required("special_tokens").required(name).required("ids").elements {
+        parts[parts.count - 1].append(Int32(try id.int(in: 0...largestId)))
+      }
+    }
+  }
+  guard parts.count == 2 else { throw field.unsupported("this template", ["sequence A once"]) }
+  return TokenizerTemplate(before: parts[0], after: parts[1])
+}
+
+private func readDecoders(_ field: JSONField) throws(GoraError) -> [TokenizerDecoder] {
+  var decoders: [TokenizerDecoder] = []
+  for step in try steps(field, "decoders") {
+    switch try step.required("type").string {
+    case "ByteLevel": decoders.append(.byteLevel)
+    case "ByteFallback": decoders.append(.byteFallback)
+    case "Fuse": decoders.append(.fuse)
+    case "Replace":
+      let pattern = try readLiteral(step.required("pattern"), of: "the decoder Replace")
+      decoders.append(.replace(pattern, with: try step.required("content").bytes))
+    case "Strip":
+      decoders.append(
+        .strip(
+          content: try step.required("content").bytes, start: try step.required("start").int(in: 0...1024),
+          stop: try step.required("stop").int(in: 0...1024)))
+    case "Metaspace":
+      decoders.append(
+        .metaspace(replacement: try step.required("replacement").bytes, dropsFirst: try metaspaceScheme(step) != .never))
+    case let type:
+      throw step.unsupported(
+        "the decoder \"\(type)\"", ["ByteLevel", "ByteFallback", "Fuse", "Replace", "Strip", "Metaspace", "Sequence"])
+    }
+  }
+  return decoders
+}

@@ -1,0 +1,5 @@
+/// The ids that a TemplateProcessing puts before and behind a text.
+struct TokenizerTemplate: Sendable {
+  var before: [Int32]
+  var after: [Int32]
+}
