@@ -1,0 +1,32 @@
+import GoraCore
+import GoraModels
+
+extension Llama {
+  /// Puts a low-rank product beside the linear of that module path.
+  /// - Throws: exit 65 where there is no such module or the shapes do not fit.
+  package func attach(
+    module: String, rank: Int, scaling: Double, a: [Float], b: [Float]
+  ) throws(GoraError) {
+    guard let linear = linears.first(where: { $0.name == module }) else {
+      throw GoraError(.data, "the adapter has module \"\(module)\", the model does not", hint: "is it an adapter of another model?")
+    }
+    guard a.count == rank * linear.inputSize, b.count == linear.outputSize * rank else {
+      throw GoraError(
+        .data,
+        "module \"\(module)\" of the adapter does not fit weight [\(linear.outputSize), \(linear.inputSize)] at rank \(rank)")
+    }
+    linear.adapter = LowRankAdapter(
+      module: module, rank: rank, scaling: Float(scaling), a: FloatBuffer(a), b: FloatBuffer(b), inputSize: linear.inputSize,
+      outputSize: linear.outputSize)
+  }
+
+  /// The adapters' factors with their relative rates: 1 for A, `ratio` for B (LoRA+).
+  package func adapterParameters(ratio: Double) -> [(parameter: Parameter, rateFactor: Float)] {
+    var parameters: [(parameter: Parameter, rateFactor: Float)] = []
+    for adapter in linears.compactMap(\.adapter) where adapter.rank > 0 {
+      parameters.append((adapter.a, 1))
+      parameters.append((adapter.b, Float(ratio)))
+    }
+    return parameters
+  }
+}

@@ -1,0 +1,112 @@
+import GoraCore
+import GoraModels
+import GoraText
+
+/// What one optimiser step did.
+package struct StepReport: Sendable, Equatable {
+  /// 1 for the first step.
+  package var step: Int
+  /// Mean over the batch's labelled tokens, before the update.
+  package var loss: Double
+  /// Rate of A (and of everything whose factor is 1).
+  package var lr: Double
+  /// Tokens of the batch, prompts included.
+  package var tokens: Int
+  /// ‖g‖₂ before clipping.
+  package var gradientNorm: Double
+}
+
+/// The training loop's state: model, optimiser, and which rows come next. It opens no file and prints nothing.
+package final class Trainer {
+  package struct Settings: Sendable, Equatable {
+    package var batchSize: Int
+    /// Tokens that run through the model together; the loss does not depend on it.
+    package var microBatchTokens: Int
+    package var schedule: Schedule
+    package var weightDecay: Double
+    /// Gradients are scaled down to this norm; 0 is off.
+    package var maxGradientNorm: Double
+    package var shuffles: Bool
+    package var seed: UInt64
+
+    package init(
+      batchSize: Int, microBatchTokens: Int, schedule: Schedule, weightDecay: Double, maxGradientNorm: Double,
+      shuffles: Bool, seed: UInt64
+    ) {
+      self.batchSize = batchSize
+      self.microBatchTokens = microBatchTokens
+      self.schedule = schedule
+      self.weightDecay = weightDecay
+      self.maxGradientNorm = maxGradientNorm
+      self.shuffles = shuffles
+      self.seed = seed
+    }
+  }
+
+  package let optimizer: AdamW
+  private let model: Llama
+  private let rows: [EncodedRow]
+  private let settings: Settings
+  private let sums: GradientSums
+  private let order: BatchOrder
+  private var epoch = -1
+  private var epochOrder: [Int] = []
+
+  /// - Parameter trained: parameters that own their values, each with its rate relative to the schedule's.
+  package init(model: Llama, trained: [(parameter: Parameter, rateFactor: Float)], rows: [EncodedRow], settings: Settings) {
+    self.model = model
+    self.rows = rows
+    self.settings = settings
+    sums = GradientSums(of: trained.map(\.parameter))
+    optimizer = AdamW(trained, settings: AdamW.Settings(weightDecay: Float(settings.weightDecay)))
+    order = BatchOrder(
+      rows: rows.count, batchSize: settings.batchSize, shuffles: settings.shuffles, seed: settings.seed, stream: "gora-train")
+  }
+
+  /// Steps taken; set by the optimiser's state when a run resumes.
+  package var step: Int { optimizer.step }
+  package var isFinished: Bool { step >= settings.schedule.steps }
+
+  /// Takes one step.
+  /// - Throws: exit 1 where the loss or the gradient is not finite; nothing has been updated then.
+  package func advance() throws(GoraError) -> StepReport {
+    let batch = order.batch(step) { wanted in
+      if wanted != epoch {
+        epoch = wanted
+        epochOrder = order.epoch(wanted)
+      }
+      return epochOrder
+    }
+    let pieces = microBatches(batch.map { rows[$0] }, maxTokens: settings.microBatchTokens)
+    let labelled = pieces.reduce(0) { $0 + $1.targets.count }
+    sums.zero()
+    var loss = 0.0
+    for piece in pieces { loss += model.accumulateGradient(piece, scale: 1 / Float(labelled)) }
+    loss /= Double(labelled)
+    let norm = sums.norm()
+    guard loss.isFinite, norm.isFinite else {
+      throw GoraError(
+        .negative, "step \(step + 1): the loss is \(loss), the gradient's norm \(norm)",
+        hint: "lower --lr or set --max-grad-norm 1; rows of this batch: \(batch.prefix(8).map { $0 + 1 })")
+    }
+    let rate = settings.schedule.rate(at: step)
+    let clip = settings.maxGradientNorm > 0 ? min(1, settings.maxGradientNorm / max(norm, 1e-30)) : 1
+    optimizer.update(lr: rate, gradientScale: Float(clip))
+    return StepReport(
+      step: step, loss: loss, lr: rate, tokens: pieces.reduce(0) { $0 + $1.tokens }, gradientNorm: norm)
+  }
+}
+
+/// Token-mean loss of rows, without gradients.
+package func meanLoss(_ model: Llama, rows: [EncodedRow], microBatchTokens: Int, progress: (Int) -> Void = { _ in }) -> (loss: Double, tokens: Int) {
+  var total = 0.0
+  var labelled = 0
+  var done = 0
+  for piece in microBatches(rows, maxTokens: microBatchTokens) {
+    total += model.loss(piece)
+    labelled += piece.targets.count
+    done += piece.rows
+    progress(done)
+  }
+  return (total / Double(max(1, labelled)), labelled)
+}
