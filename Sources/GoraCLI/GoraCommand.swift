@@ -1,0 +1,93 @@
+import ArgumentParser
+import GoraCore
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
+/// A tool of the suite: options in, exit status out.
+///
+/// Takes over `main` from ArgumentParser for what that does not do: messages as `tool: error: …`, the suite's exit statuses,
+/// a checked standard output (`--help > /dev/full` fails), clean-up on signals.
+package protocol GoraCommand: ParsableCommand {
+  var common: CommonOptions { get }
+
+  /// Maps options to a stage's configuration, runs it and reports.
+  func execute(_ reporter: Reporter) throws(GoraError)
+}
+
+extension GoraCommand {
+  /// The tool's name: `gora-plan`.
+  package static var tool: String { configuration.commandName ?? String(describing: Self.self) }
+
+  package static func main() {
+    main(Array(CommandLine.arguments.dropFirst()))
+  }
+
+  /// Runs the tool and ends the process.
+  package static func main(_ arguments: [String]?) {
+    StandardStreams.reserveDescriptors()
+    Signals.install()
+    Glibc.exit(status(of: arguments ?? Array(CommandLine.arguments.dropFirst())).rawValue)
+  }
+
+  private static func status(of arguments: [String]) -> ExitStatus {
+    var reporter = Reporter(tool: tool, settings: Reporter.Settings())
+    do {
+      let command: Self
+      switch parse(arguments) {
+      case .command(let parsed): command = parsed
+      case .text(let text):
+        try StandardStreams.writeOutput(text)
+        try StandardStreams.closeOutput()
+        return .success
+      case .failure(let error): throw error
+      }
+      reporter = Reporter(tool: tool, settings: command.common.reporting)
+      try command.common.check()
+      ThreadPool.start(threads: try command.common.threadCount())
+      try command.execute(reporter)
+      reporter.clear()
+      try StandardStreams.closeOutput()
+      return .success
+    } catch let error as GoraError {
+      reporter.error(error)
+      return error.status
+    } catch {
+      reporter.error(GoraError(.internal, String(describing: error)))
+      return .internal
+    }
+  }
+
+  private static func parse(_ arguments: [String]) -> ParseOutcome<Self> {
+    do {
+      let parsed = try parseAsRoot(arguments)
+      if let command = parsed as? Self { return .command(command) }
+      // The parser's own commands, such as the one behind `help`.
+      var other = parsed
+      try other.run()
+      return .text("")
+    } catch {
+      if exitCode(for: error).isSuccess {
+        var text = fullMessage(for: error)
+        if text == configuration.version, arguments.contains(where: isVerbose) { text += "\n\(Version.libraries)" }
+        return .text(text.hasSuffix("\n") ? text : text + "\n")
+      }
+      var problem = message(for: error)
+      if let first = problem.first { problem = first.lowercased() + problem.dropFirst() }
+      if problem.hasSuffix(".") { problem.removeLast() }
+      return .failure(GoraError(.usage, problem, hint: "\(tool) --help lists the options"))
+    }
+  }
+
+  private static func isVerbose(_ argument: String) -> Bool { ["-v", "-vv", "--verbose"].contains(argument) }
+}
+
+private enum ParseOutcome<Command> {
+  case command(Command)
+  /// Asked for with `--help`, `--version`, `--generate-completion-script`.
+  case text(String)
+  case failure(GoraError)
+}

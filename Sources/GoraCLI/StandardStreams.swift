@@ -1,0 +1,56 @@
+import GoraCore
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
+/// Standard output for results and standard error for talk, unbuffered, so that order is kept and no late error is lost.
+package enum StandardStreams {
+  /// Opens what the caller closed, so that no result file can land on descriptor 0, 1 or 2.
+  static func reserveDescriptors() {
+    for descriptor: Int32 in 0...2 where fcntl(descriptor, F_GETFD) == -1 {
+      // The wrong direction on purpose: using a closed stream stays an error.
+      _ = open("/dev/null", descriptor == 0 ? O_WRONLY : O_RDONLY)
+    }
+  }
+
+  /// Writes a result.
+  /// - Throws: status 74 where it cannot be written whole.
+  package static func writeOutput(_ text: String) throws(GoraError) {
+    if let problem = write(text, to: STDOUT_FILENO) {
+      throw GoraError(.io, at: .file("standard output"), problem)
+    }
+  }
+
+  /// Closes standard output, which is when a full disk may first show.
+  static func closeOutput() throws(GoraError) {
+    if close(STDOUT_FILENO) != 0, errno != EBADF {
+      throw GoraError(.io, at: .file("standard output"), String(cString: strerror(errno)))
+    }
+  }
+
+  /// Writes a message; nowhere to complain where that fails.
+  static func writeError(_ text: String) { _ = write(text, to: STDERR_FILENO) }
+
+  static var errorIsTerminal: Bool { isatty(STDERR_FILENO) == 1 }
+  package static var outputIsTerminal: Bool { isatty(STDOUT_FILENO) == 1 }
+  package static var inputIsTerminal: Bool { isatty(STDIN_FILENO) == 1 }
+
+  private static func write(_ text: String, to descriptor: Int32) -> String? {
+    var text = text
+    return text.withUTF8 { bytes -> String? in
+      var done = 0
+      while done < bytes.count {
+        let count = Glibc.write(descriptor, bytes.baseAddress! + done, bytes.count - done)
+        if count < 0 {
+          if errno == EINTR { continue }
+          return String(cString: strerror(errno))
+        }
+        done += count
+      }
+      return nil
+    }
+  }
+}
