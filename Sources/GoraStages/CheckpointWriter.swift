@@ -15,7 +15,7 @@ enum CheckpointWriter {
   static func write(
     _ model: Llama, base: ModelFolder?, tokenizerFolder: String, configPath: String?, output: String, provenance: Provenance?
   ) throws(GoraError) {
-    try AtomicFolder.makeFolder(output)
+    try makeFolder(output)
     let configText = try readWholeFile(configPath ?? "\(tokenizerFolder)/config.json")
     let document = try JSONDocument(path: configPath ?? "\(tokenizerFolder)/config.json", text: configText)
     let new = try document.root.optional("dtype")

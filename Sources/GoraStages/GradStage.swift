@@ -67,7 +67,7 @@ package struct GradStage {
 
   package func run(events: EventHandler) throws(GoraError) -> Summary {
     let c = configuration
-    try AtomicFile.refuseOverwrite(of: c.data.paths, output: c.output)
+    try refuseOverwrite(of: c.data.paths, output: c.output)
     let loaded = try LoadedModel(path: c.model, precision: c.precision)
     events(.note(loaded.opening(threads: c.context.threads)))
     let text = try LoadedText(folder: c.model, config: loaded.config, options: c.data)

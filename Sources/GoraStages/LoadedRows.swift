@@ -3,7 +3,6 @@ import GoraFormats
 import GoraModels
 import GoraText
 
-extension Tokenizer: TextEncoder {}
 
 /// The data options that gora-grad, gora-train and gora-eval share.
 package struct DataOptions: Sendable {
@@ -42,7 +41,8 @@ package struct LoadedText {
         .data, at: .file(tokenizerPath),
         "the tokenizer has ids up to \(tokenizer.vocabularySize - 1), the model's vocabulary is \(config.vocabularySize)")
     }
-    let end = try config.eosTokens.first ?? Self.endToken(settings, tokenizer)
+    var end = config.eosTokens.first
+    if end == nil { end = try Self.endToken(settings, tokenizer) }
     guard let end else {
       throw GoraError(.data, at: .file(folder), "no end token: config.json has no eos_token_id, tokenizer_config.json no eos_token")
     }

@@ -133,7 +133,7 @@ package struct TrainStage {
     let checkpoint = TrainingCheckpoint(
       folder: "\(c.output)/checkpoint", identity: try identity(loaded, settings: settings, adapter: adapter))
     if c.resumes, try checkpoint.restore(trainer.optimizer) { summary.resumedFrom = trainer.step }
-    try AtomicFolder.makeFolder("\(c.output)/checkpoint")
+    try makeFolder("\(c.output)/checkpoint")
     let log = try c.log.map { path throws(GoraError) in try MetricsLog(path: path, keepingSteps: trainer.step) }
 
     // Train.
