@@ -29,7 +29,7 @@ package enum DataFile {
   ) throws(GoraError) -> DataRows {
     var result = DataRows()
     for path in paths {
-      let bytes = try readWholeFile(path)
+      let bytes = try InputText.read(path)
       try add(bytes, path: path, vocabularySize: vocabularySize, skipBadRows: skipBadRows, to: &result)
     }
     if result.rows.isEmpty {
@@ -203,19 +203,4 @@ private struct RowScanner {
   private func fail(_ problem: String) -> GoraError {
     GoraError(.data, at: .text(path, line: line, column: at - lineStart + 1), problem)
   }
-}
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
-
-private func readWholeFile(_ path: String) throws(GoraError) -> [UInt8] {
-  guard let file = fopen(path, "r") else { throw GoraError(.noInput, at: .file(path), String(cString: strerror(errno))) }
-  defer { fclose(file) }
-  var result: [UInt8] = []
-  var buffer = [UInt8](repeating: 0, count: 1 << 20)
-  while case let n = fread(&buffer, 1, buffer.count, file), n > 0 { result += buffer[..<n] }
-  return result
 }
