@@ -1,0 +1,143 @@
+import GoraCore
+import Synchronization
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
+/// A HuggingFace checkpoint folder: `config.json` and its weights as safetensors, in one file or in shards with an index.
+package final class ModelFolder: Sendable {
+  package let path: String
+  package let config: JSONDocument
+  /// Parameter names, sorted.
+  package let names: [String]
+  private let tensors: [String: TensorView]
+  private let cachedIdentity = Mutex<String?>(nil)
+
+  /// Opens a checkpoint; weights are mapped, not read.
+  /// - Throws: `.noInput` where the folder or its files are missing, `.data` where they are malformed, incomplete or quantised.
+  package init(path: String) throws(GoraError) {
+    self.path = path
+    config = try ModelFolder.config(at: path)
+    if let quantization = try config.root.optional("quantization_config") {
+      throw quantization.error(
+        "this checkpoint is quantised; gora needs the weights as F32, F16 or BF16",
+        hint: "use the checkpoint that it was quantised from")
+    }
+    var tensors: [String: TensorView] = [:]
+    let single = "\(path)/model.safetensors"
+    let indexPath = "\(path)/model.safetensors.index.json"
+    if access(single, F_OK) == 0 {
+      for tensor in try SafetensorsFile(path: single).tensors { tensors[tensor.name] = tensor }
+    } else if access(indexPath, F_OK) == 0 {
+      tensors = try ModelFolder.shards(path: path, indexPath: indexPath)
+    } else {
+      let pickled = ["pytorch_model.bin", "pytorch_model.bin.index.json", "model.bin", "consolidated.00.pth"]
+      if let other = pickled.first(where: { access("\(path)/\($0)", F_OK) == 0 }) {
+        throw GoraError(
+          .noInput, at: .file(path), "no model.safetensors; \"\(other)\" is a pickle, which may run code when it is read",
+          hint: "convert it: python -c 'from transformers import AutoModelForCausalLM as M; "
+            + "M.from_pretrained(\"\(path)\").save_pretrained(\"\(path)-safetensors\")'")
+      }
+      throw GoraError(
+        .noInput, at: .file(path), "no model.safetensors and no model.safetensors.index.json",
+        hint: "is the download of the checkpoint complete?")
+    }
+    self.tensors = tensors
+    names = tensors.keys.sorted()
+  }
+
+  package func tensor(_ name: String) -> TensorView? { tensors[name] }
+
+  /// Number of weights in all tensors.
+  package var totalParameters: Int { tensors.values.reduce(0) { $0 + $1.count } }
+
+  /// The dtype that most of the weights have.
+  package var dtype: DType {
+    let counts = DType.allCases.map { dtype in
+      tensors.values.reduce(0) { $0 + ($1.dtype == dtype ? $1.count : 0) }
+    }
+    // The first of equals, in the order of `DType`.
+    let most = counts.indices.dropFirst().reduce(0) { counts[$1] > counts[$0] ? $1 : $0 }
+    return DType.allCases[most]
+  }
+
+  /// The `config.json` of a checkpoint folder; weights need not be there.
+  /// - Throws: `.noInput` where the folder or the file is missing, `.data` where it is not JSON.
+  package static func config(at folder: String) throws(GoraError) -> JSONDocument {
+    var status = stat()
+    guard stat(folder, &status) == 0 else {
+      throw GoraError(
+        .noInput, at: .file(folder), errno == ENOENT ? "no such folder" : "cannot read: \(systemMessage(errno))",
+        hint: "--model takes the folder of a downloaded HuggingFace checkpoint; names of the hub are not looked up")
+    }
+    guard status.st_mode & S_IFMT == S_IFDIR else {
+      throw GoraError(
+        .noInput, at: .file(folder), "not a folder", hint: "name the folder that holds config.json and the weights")
+    }
+    let file = "\(folder)/config.json"
+    guard access(file, F_OK) == 0 else {
+      throw GoraError(
+        .noInput, at: .file(folder), "no config.json in the folder", hint: "name the folder of a HuggingFace checkpoint")
+    }
+    return try JSONDocument(path: file, text: readWholeFile(file))
+  }
+
+  /// What the weights are, independent of where they lie and how they are sharded: 64 hexadecimal digits.
+  ///
+  /// SHA-256 over the tensors sorted by name: name, dtype, shape, and a fixed sample of the bytes: 64 pieces of 64 bytes, evenly
+  /// spaced, the first and the last included (all bytes of tensors up to 4096). A sample, because hashing 16 GB would take longer
+  /// than most stages; training moves nearly every weight, so a tuned model differs in nearly every sampled byte.
+  package var identity: String {
+    cachedIdentity.withLock { cached in
+      if let cached { return cached }
+      let digest = SHA256()
+      for name in names {
+        guard let tensor = tensors[name] else { continue }
+        digest.update(name.utf8.count)
+        digest.update(name)
+        digest.update(tensor.dtype.rawValue + ";")
+        digest.update(tensor.shape.count)
+        for size in tensor.shape { digest.update(size) }
+        let bytes = tensor.bytes
+        if bytes.count <= 4096 {
+          digest.update(bytes)
+        } else {
+          for piece in 0..<64 {
+            let start = (bytes.count - 64) * piece / 63
+            digest.update(UnsafeRawBufferPointer(rebasing: bytes[start..<start + 64]))
+          }
+        }
+      }
+      let identity = digest.finish()
+      cached = identity
+      return identity
+    }
+  }
+
+  private static func shards(path: String, indexPath: String) throws(GoraError) -> [String: TensorView] {
+    let index = try JSONDocument(path: indexPath, text: readWholeFile(indexPath))
+    var shards: [String: SafetensorsFile] = [:]
+    var tensors: [String: TensorView] = [:]
+    for (name, field) in try index.root.required("weight_map").members {
+      let shard = try field.string
+      let isPlain = !shard.isEmpty && shard != "." && !shard.contains("..") && !shard.utf8.contains(UInt8(ascii: "/"))
+      guard isPlain, !shard.utf8.contains(0) else {
+        throw field.error("shard name \"\(shard)\" leads out of the folder; expected a plain file name")
+      }
+      if shards[shard] == nil {
+        guard access("\(path)/\(shard)", F_OK) == 0 else {
+          throw GoraError(
+            .noInput, at: .file("\(path)/\(shard)"), "missing shard, named by model.safetensors.index.json",
+            hint: "is the download of the checkpoint complete?")
+        }
+        shards[shard] = try SafetensorsFile(path: "\(path)/\(shard)")
+      }
+      guard let tensor = shards[shard]?.tensor(name) else { throw field.error("shard \"\(shard)\" has no tensor \"\(name)\"") }
+      tensors[name] = tensor
+    }
+    return tensors
+  }
+}

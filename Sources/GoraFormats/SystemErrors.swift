@@ -1,0 +1,38 @@
+import GoraCore
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
+/// The system's sentence for an error number, starting with a lower-case letter as all messages do.
+func systemMessage(_ number: Int32) -> String {
+  let text = String(cString: strerror(number))
+  guard let first = text.first else { return "error \(number)" }
+  return first.lowercased() + text.dropFirst()
+}
+
+extension GoraError {
+  /// An input that cannot be opened or read (exit 66).
+  static func unreadable(_ path: String, _ number: Int32) -> GoraError {
+    GoraError(.noInput, at: .file(path), number == ENOENT ? "no such file or folder" : "cannot read: \(systemMessage(number))")
+  }
+
+  /// An output that cannot be made (exit 73).
+  static func cannotCreate(_ path: String, _ number: Int32) -> GoraError {
+    GoraError(.cannotCreate, at: .file(path), "cannot create: \(systemMessage(number))")
+  }
+
+  /// An output that could be made but not written (exit 74).
+  static func cannotWrite(_ path: String, _ number: Int32) -> GoraError {
+    GoraError(
+      .io, at: .file(path), "cannot write: \(systemMessage(number))",
+      hint: number == ENOSPC || number == EDQUOT ? "free some space, or choose another place with -o" : nil)
+  }
+
+  /// An input beyond what is read into memory at once (exit 65).
+  static func tooLarge(_ path: String, _ limit: Int) -> GoraError {
+    GoraError(.data, at: .file(path), "more than \(limit) bytes", hint: "split the file")
+  }
+}
