@@ -3,6 +3,12 @@ import Testing
 
 @testable import GoraText
 
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
 private func rows(_ text: String, vocabularySize: Int? = nil, skipBadRows: Bool = false) throws -> DataRows {
   try DataFile.parse(Array(text.utf8), path: "d", vocabularySize: vocabularySize, skipBadRows: skipBadRows)
 }
@@ -110,5 +116,17 @@ private func failure(_ text: String, vocabularySize: Int? = nil, skipBadRows: Bo
     #expect(try DataFile.read([data + "code_alpaca/code_alpaca_2k.json"]).rows.count == 2017)
     #expect(try DataFile.read([data + "metamath/metamathqa_2rows.jsonl"]).kinds == [.query])
     #expect(try DataFile.read([data + "text/c4_demo.jsonl"]).rows.count == 300)
+  }
+
+  @Test func compressedFilesAreRead() throws {
+    // Two rows of plain text, by Python's gzip.
+    let bytes: [UInt8] = [
+      0x1F, 0x8B, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0x03, 0xAB, 0x56, 0x2A, 0x49, 0xAD, 0x28, 0x51, 0xB2,
+      0x52, 0x50, 0x4A, 0x54, 0xAA, 0xE5, 0xAA, 0x86, 0xF3, 0x92, 0x80, 0x3C, 0x00, 0x3D, 0xBD, 0xE6, 0x10, 0x1C,
+      0x00, 0x00, 0x00,
+    ]
+    let path = try temporaryFile(bytes, suffix: ".jsonl.gz")
+    defer { unlink(path) }
+    #expect(try DataFile.read([path, path]).rows == [.text("a"), .text("b"), .text("a"), .text("b")])
   }
 }

@@ -1,4 +1,5 @@
 import GoraText
+import Testing
 
 #if canImport(Glibc)
   import Glibc
@@ -51,4 +52,15 @@ func contents(_ path: String) -> String? {
   var bytes: [UInt8] = []
   while case let byte = getc(file), byte != EOF { bytes.append(UInt8(byte)) }
   return String(decoding: bytes, as: UTF8.self)
+}
+
+/// A new file in the system's temporary folder; the caller removes it.
+func temporaryFile(_ bytes: [UInt8], suffix: String) throws -> String {
+  let folder = getenv("TMPDIR").map { String(cString: $0) } ?? "/tmp"
+  var name = Array("\(folder)/gora-data-XXXXXX\(suffix)".utf8CString)
+  let file = mkstemps(&name, Int32(suffix.utf8.count))
+  try #require(file >= 0)
+  defer { close(file) }
+  try #require(write(file, bytes, bytes.count) == bytes.count)
+  return String(decoding: name.dropLast().map(UInt8.init(bitPattern:)), as: UTF8.self)
 }

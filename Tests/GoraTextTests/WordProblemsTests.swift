@@ -132,4 +132,17 @@ private func calculate(_ a: Substring, _ op: Substring, _ b: Substring) -> Int? 
       #expect(answers.count > 20)
     }
   }
+
+  @Test func aSmallTokenizerEncodesThemShortly() throws {
+    let text = try WordProblems.Kind.allCases.flatMap { try problems($0, .train, 1000).map(WordProblems.text) }
+    let json = BPETrainer.train(text: text, vocabularySize: 512, specialTokens: ["<s>", "</s>"]).compact()
+    let tokenizer = try Tokenizer(bytes: Array(json.utf8), path: "tokenizer.json")
+    let encoder = RowEncoder(encoder: tokenizer, bos: 0, eos: 1, template: nil, maxLength: 256)
+    let rows = try problems(.problems, .test, 500)
+    let encoded = encoder.encode(rows)
+    #expect(encoded.rows.count == 500 && encoded.cut == 0)
+    let mean = Double(encoded.rows.reduce(0) { $0 + $1.ids.count }) / 500
+    #expect(mean < 150, "\(mean) tokens")
+    #expect(tokenizer.decode(encoded.rows[0].ids) == WordProblems.text(rows[0]))
+  }
 }
