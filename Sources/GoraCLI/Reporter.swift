@@ -77,6 +77,12 @@ package final class Reporter {
     if !quiet { line(text) }
   }
 
+  /// A stage's result on standard output.
+  package func output(_ text: String) throws(GoraError) {
+    clear()
+    try StandardStreams.writeOutput(text)
+  }
+
   /// `gora-plan: error: <place>: <problem>`, then `gora-plan: hint: …`.
   package func error(_ error: GoraError) {
     line("\(colored ? "\u{1B}[31merror:\u{1B}[0m" : "error:") \(error.description)")

@@ -90,6 +90,18 @@ extension JSON {
   }
 }
 
+/// A key compared by its bytes: `String` equality takes canonically equivalent texts for one, and vocabularies hold both.
+private struct ExactKey: Hashable {
+  var text: String
+
+  static func == (a: ExactKey, b: ExactKey) -> Bool { a.text.utf8.elementsEqual(b.text.utf8) }
+
+  func hash(into hasher: inout Hasher) {
+    var text = text
+    text.withUTF8 { hasher.combine(bytes: UnsafeRawBufferPointer($0)) }
+  }
+}
+
 private struct JSONParser {
   let bytes: UnsafeRawBufferPointer
   let maxDepth: Int
@@ -129,7 +141,7 @@ private struct JSONParser {
     case UInt8(ascii: "{"):
       at += 1
       var members: [JSON.Member] = []
-      var seen: Set<String> = []
+      var seen: Set<ExactKey> = []
       skipSpace()
       if at < bytes.count, bytes[at] == UInt8(ascii: "}") {
         at += 1
@@ -142,10 +154,12 @@ private struct JSONParser {
         let key = try string()
         // Sets pay only for large objects; small ones are compared directly.
         if members.count < 8 {
-          if members.contains(where: { $0.key == key }) { throw fail("duplicate key \"\(key)\"", at: keyOffset) }
+          if members.contains(where: { ExactKey(text: $0.key) == ExactKey(text: key) }) {
+            throw fail("duplicate key \"\(key)\"", at: keyOffset)
+          }
         } else {
-          if members.count == 8 { seen = Set(members.map(\.key)) }
-          if !seen.insert(key).inserted { throw fail("duplicate key \"\(key)\"", at: keyOffset) }
+          if members.count == 8 { seen = Set(members.map { ExactKey(text: $0.key) }) }
+          if !seen.insert(ExactKey(text: key)).inserted { throw fail("duplicate key \"\(key)\"", at: keyOffset) }
         }
         skipSpace()
         try expect(UInt8(ascii: ":"), "':' after a key")

@@ -40,3 +40,6 @@ package func refuseOverwrite(of inputs: [String], output: String) throws(GoraErr
     }
   }
 }
+
+/// Whether something of that name exists (access).
+package func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }

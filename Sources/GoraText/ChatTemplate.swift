@@ -44,8 +44,8 @@ extension Template {
     while let start = rest.firstRange(of: opening) {
       rest = rest[start.upperBound...]
       // Jinja text has the newline itself or its escape.
-      let line: Substring
-      if rest.hasPrefix("\\n") { line = rest.dropFirst(2) } else if rest.hasPrefix("\n") { line = rest.dropFirst() } else { continue }
+      guard let newline = ["\\n", "\n"].first(where: rest.hasPrefix) else { continue }
+      let line = rest.dropFirst(newline.count)
       guard let end = line.firstRange(of: "<|im_end|>") else { return nil }
       let message = line[..<end.lowerBound]
       if !message.isEmpty, !message.contains(where: { "'\"{}+".contains($0) }) { return String(message) }

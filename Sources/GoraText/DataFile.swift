@@ -33,7 +33,7 @@ package enum DataFile {
       try add(bytes, path: path, vocabularySize: vocabularySize, skipBadRows: skipBadRows, to: &result)
     }
     if result.rows.isEmpty {
-      let bad = result.badRows > 0 ? "; all \(result.badRows) rows are bad, the first: \(result.firstBadRow?.description ?? "")" : ""
+      let bad = result.firstBadRow.map { "; all \(result.badRows) are bad, the first: \($0)" } ?? ""
       throw GoraError(.data, at: .file(paths.joined(separator: ", ")), "no rows\(bad)")
     }
     return result

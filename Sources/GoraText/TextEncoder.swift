@@ -4,3 +4,5 @@ package protocol TextEncoder: Sendable {
   /// - Parameter addSpecialTokens: whether the tokenizer's own begin and end tokens are put around them.
   func encode(_ text: String, addSpecialTokens: Bool) -> [Int32]
 }
+
+extension Tokenizer: TextEncoder {}

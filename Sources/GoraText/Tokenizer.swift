@@ -13,6 +13,8 @@ package final class Tokenizer: Sendable {
   private let plainTokens: AddedTokenFinder
   private let normalizedTokens: AddedTokenFinder
   private let added: TokenizerVocabulary
+  /// Added tokens as HF spells them by id: normalised where they are looked for so.
+  private let spellings: TokenizerVocabulary
   private let special: Set<Int32>
   private let scratch = Mutex(TokenizerScratch())
 
@@ -27,17 +29,25 @@ package final class Tokenizer: Sendable {
     fingerprint = fnv1a(bytes)
     parts = try TokenizerParts(JSONDocument(path: path, text: bytes).root)
     var added = TokenizerVocabulary(capacity: parts.addedTokens.count)
-    for token in parts.addedTokens { _ = added.insert(token.content, id: token.id) }
+    var spellings = added
+    var plain: [(AddedToken, [UInt8])] = []
+    var normalized: [(AddedToken, [UInt8])] = []
+    for token in parts.addedTokens {
+      var spelling = Array(token.content.utf8)
+      _ = added.insert(token.content, id: token.id)
+      if token.normalized {
+        for normalizer in parts.normalizers { normalizer.apply(to: &spelling) }
+        normalized.append((token, spelling))
+      } else {
+        plain.append((token, spelling))
+      }
+      _ = spellings.insert(String(decoding: spelling, as: UTF8.self), id: token.id)
+    }
     self.added = added
+    self.spellings = spellings
     special = Set(parts.addedTokens.filter(\.special).map(\.id))
-    plainTokens = AddedTokenFinder(parts.addedTokens.filter { !$0.normalized }.map { ($0, Array($0.content.utf8)) })
-    let normalizers = parts.normalizers
-    normalizedTokens = AddedTokenFinder(
-      parts.addedTokens.filter(\.normalized).map { token in
-        var content = Array(token.content.utf8)
-        for normalizer in normalizers { normalizer.apply(to: &content) }
-        return (token, content)
-      })
+    plainTokens = AddedTokenFinder(plain)
+    normalizedTokens = AddedTokenFinder(normalized)
   }
 
   /// The ids of a text. Added tokens in it (`<s>`) are taken for themselves; `addSpecialTokens` applies the template.
@@ -88,7 +98,7 @@ package final class Tokenizer: Sendable {
   package func decode(_ ids: [Int32], skipSpecialTokens: Bool = true) -> String {
     var tokens = TokenizerPieces()
     for id in ids where !(skipSpecialTokens && special.contains(id)) {
-      guard let token = added.token(id) ?? parts.model.vocabulary.token(id) else { continue }
+      guard let token = bytes(of: id) else { continue }
       // Without a decoder HF joins the tokens with spaces.
       if parts.decoders == nil, !tokens.ranges.isEmpty { tokens.append(" ".utf8) }
       tokens.append(token)
@@ -102,8 +112,10 @@ package final class Tokenizer: Sendable {
 
   /// The token of an id, in the vocabulary's own spelling (`Ġthe`, `▁the`).
   package func token(_ id: Int32) -> String? {
-    (added.token(id) ?? parts.model.vocabulary.token(id)).map { String(decoding: $0, as: UTF8.self) }
+    bytes(of: id).map { String(decoding: $0, as: UTF8.self) }
   }
+
+  private func bytes(of id: Int32) -> ArraySlice<UInt8>? { spellings.token(id) ?? parts.model.vocabulary.token(id) }
 
   /// Largest id + 1.
   package var vocabularySize: Int { max(added.size, parts.model.vocabulary.size) }
@@ -112,7 +124,7 @@ package final class Tokenizer: Sendable {
   package func isSpecial(_ id: Int32) -> Bool { special.contains(id) }
 }
 
-private func fnv1a(_ bytes: [UInt8]) -> String {
+func fnv1a(_ bytes: [UInt8]) -> String {
   var hash: UInt64 = 0xCBF2_9CE4_8422_2325
   for byte in bytes { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01B3 }
   let hex = String(hash, radix: 16)

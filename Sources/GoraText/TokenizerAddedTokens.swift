@@ -17,6 +17,8 @@ struct AddedTokenFinder: Sendable {
   private let tokens: [(token: AddedToken, bytes: [UInt8])]
   /// Tokens by their first byte, longest first.
   private let byFirst: [[Int]]
+  /// What all tokens of a first byte start with (`<|`): tested before them.
+  private let prefixes: [[UInt8]]
 
   /// - Parameter tokens: with the bytes each is looked for as.
   init(_ tokens: [(token: AddedToken, bytes: [UInt8])]) {
@@ -24,6 +26,14 @@ struct AddedTokenFinder: Sendable {
     var byFirst = [[Int]](repeating: [], count: 256)
     for (i, entry) in tokens.enumerated() {
       if let first = entry.bytes.first { byFirst[Int(first)].append(i) }
+    }
+    prefixes = byFirst.map { indices in
+      guard var prefix = indices.first.map({ tokens[$0].bytes }) else { return [] }
+      for i in indices {
+        let shared = zip(prefix, tokens[i].bytes).prefix { $0 == $1 }.count
+        prefix.removeSubrange(shared...)
+      }
+      return prefix
     }
     self.byFirst = byFirst.map { $0.sorted { (-tokens[$0].bytes.count, $0) < (-tokens[$1].bytes.count, $1) } }
   }
@@ -61,7 +71,9 @@ struct AddedTokenFinder: Sendable {
 
   @inline(__always)
   private func match(_ text: [UInt8], _ at: Int) -> (AddedToken, Int)? {
-    for i in byFirst[Int(text[at])] {
+    let first = Int(text[at])
+    if byFirst[first].isEmpty || !text[at...].starts(with: prefixes[first]) { return nil }
+    for i in byFirst[first] {
       let bytes = tokens[i].bytes
       if at + bytes.count <= text.count, text[at..<at + bytes.count].elementsEqual(bytes) {
         return (tokens[i].token, bytes.count)

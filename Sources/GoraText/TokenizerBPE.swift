@@ -100,7 +100,7 @@ struct TokenizerBPE: Sendable {
     let count = symbols.count
     var next = (0..<count).map { $0 + 1 }
     var previous = (0..<count).map { $0 - 1 }
-    var heap = MinimumHeap()
+    var heap = MinimumHeap<UInt64>()
     func push(_ left: Int, _ right: Int) {
       let merge = merges[symbols[left], symbols[right]]
       if merge != TokenizerMerges.none { heap.push(merge & ~0xFFFF_FFFF | UInt64(left)) }
@@ -134,6 +134,9 @@ func utf8Length(_ byte: UInt8) -> Int { byte < 0x80 ? 1 : byte < 0xE0 ? 2 : byte
 struct TokenizerMerges: Sendable {
   /// What a pair that does not merge gives: a rank above all ranks.
   static let none = UInt64.max
+
+  /// Whether a merge joins U+2581 to another character before it.
+  var crossesMetaspace = false
 
   private var keys: [UInt64]
   private var values: [UInt64]
@@ -169,36 +172,6 @@ struct TokenizerMerges: Sendable {
     var slot = Int(truncatingIfNeeded: (key &* 0x9E37_79B9_7F4A_7C15) &>> shift)
     while keys[slot] != key && keys[slot] != .max { slot = (slot + 1) & mask }
     return slot
-  }
-}
-
-/// A binary heap of integers, least first.
-private struct MinimumHeap {
-  private var items: [UInt64] = []
-
-  mutating func push(_ item: UInt64) {
-    items.append(item)
-    var child = items.count - 1
-    while child > 0, items[(child - 1) / 2] > items[child] {
-      items.swapAt(child, (child - 1) / 2)
-      child = (child - 1) / 2
-    }
-  }
-
-  mutating func pop() -> UInt64? {
-    guard let least = items.first, let last = items.popLast() else { return nil }
-    if items.isEmpty { return least }
-    items[0] = last
-    var parent = 0
-    while true {
-      var child = 2 * parent + 1
-      if child >= items.count { break }
-      if child + 1 < items.count, items[child + 1] < items[child] { child += 1 }
-      if items[parent] <= items[child] { break }
-      items.swapAt(parent, child)
-      parent = child
-    }
-    return least
   }
 }
 

@@ -26,6 +26,12 @@ struct TokenizerParts: Sendable {
       try readPreTokenizers(field, into: &preTokenizers, isByteLevel: &isByteLevel)
     }
     model = try readModel(root.required("model"), isByteLevel: isByteLevel)
+    // Where no merge joins a word to the space behind it, cutting there changes no id and makes words worth remembering.
+    if !isByteLevel, !model.ignoresMerges, !model.merges.crossesMetaspace,
+      model.vocabulary.id(of: TokenizerPattern.metaspace) != nil
+    {
+      preTokenizers.append(.split(TokenizerSplit(pattern: .metaspaceWord, behavior: .isolated)))
+    }
     decoders = try root.optional("decoder").map { field throws(GoraError) in try readDecoders(field) }
     templates = try root.optional("post_processor").map { field throws(GoraError) in try readTemplates(field) } ?? []
     addedTokens = []
@@ -76,10 +82,10 @@ extension JSONField {
 }
 
 /// The elements of a `Sequence` under `key`, or the field itself.
-private func steps(_ field: JSONField, _ key: String) throws(GoraError) -> [JSONField] {
+private func sequence(_ field: JSONField, _ key: String) throws(GoraError) -> [JSONField] {
   guard try field.required("type").string == "Sequence" else { return [field] }
   var all: [JSONField] = []
-  for element in try field.required(key).elements { all += try steps(element, key) }
+  for element in try field.required(key).elements { all += try sequence(element, key) }
   return all
 }
 
@@ -95,7 +101,7 @@ private func readLiteral(_ pattern: JSONField, of what: String) throws(GoraError
 
 private func readNormalizers(_ field: JSONField) throws(GoraError) -> [TokenizerNormalizer] {
   var normalizers: [TokenizerNormalizer] = []
-  for step in try steps(field, "normalizers") {
+  for step in try sequence(field, "normalizers") {
     switch try step.required("type").string {
     case "NFC": normalizers.append(.nfc)
     case "Prepend": normalizers.append(.prepend(try step.required("prepend").bytes))
@@ -111,7 +117,7 @@ private func readNormalizers(_ field: JSONField) throws(GoraError) -> [Tokenizer
 private func readPreTokenizers(
   _ field: JSONField, into steps: inout [TokenizerPreTokenizer], isByteLevel: inout Bool
 ) throws(GoraError) {
-  for step in try GoraText.steps(field, "pretokenizers") {
+  for step in try sequence(field, "pretokenizers") {
     let type = try step.required("type").string
     if isByteLevel { throw step.error("the pre-tokenizer \"\(type)\" follows ByteLevel, which must be the last") }
     switch type {
@@ -240,6 +246,11 @@ private func readMerges(_ field: JSONField, _ vocabulary: TokenizerVocabulary) t
       joined.append(contentsOf: right.utf8)
     default: middle = nil
     }
+    if let middle, joined[middle...].starts(with: TokenizerPattern.metaspace),
+      !joined[..<middle].suffix(3).elementsEqual(TokenizerPattern.metaspace)
+    {
+      merges.crossesMetaspace = true
+    }
     let ids = joined.withUnsafeBytes { joined -> (Int32, Int32, Int32)? in
       guard let middle, let left = vocabulary.id(of: UnsafeRawBufferPointer(rebasing: joined[..<middle])),
         let right = vocabulary.id(of: UnsafeRawBufferPointer(rebasing: joined[middle...])),
@@ -260,7 +271,7 @@ private func readMerges(_ field: JSONField, _ vocabulary: TokenizerVocabulary) t
 
 private func readTemplates(_ field: JSONField) throws(GoraError) -> [TokenizerTemplate] {
   var templates: [TokenizerTemplate] = []
-  for step in try steps(field, "processors") {
+  for step in try sequence(field, "processors") {
     switch try step.required("type").string {
     // Moves offsets only.
     case "ByteLevel": break
@@ -292,7 +303,7 @@ private func readTemplate(_ field: JSONField) throws(GoraError) -> TokenizerTemp
 
 private func readDecoders(_ field: JSONField) throws(GoraError) -> [TokenizerDecoder] {
   var decoders: [TokenizerDecoder] = []
-  for step in try steps(field, "decoders") {
+  for step in try sequence(field, "decoders") {
     switch try step.required("type").string {
     case "ByteLevel": decoders.append(.byteLevel)
     case "ByteFallback": decoders.append(.byteFallback)

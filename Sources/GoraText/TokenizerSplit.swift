@@ -7,6 +7,11 @@ enum TokenizerPattern: Sendable, Equatable {
   case words(digits: Int)
   /// One character of general category N.
   case number
+  /// A run of U+2581 and what follows up to the next one.
+  case metaspaceWord
+
+  /// U+2581, SentencePiece's space.
+  static let metaspace: [UInt8] = [0xE2, 0x96, 0x81]
 
   static let known: [(regex: String, pattern: TokenizerPattern)] = [
     (#"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"#, .gpt2),
@@ -88,6 +93,7 @@ struct TokenizerSplit: Sendable {
       case .gpt2: end = scanner.gpt2(at)
       case .words(let digits): end = scanner.words(at, digits: digits)
       case .number: end = scanner.number(at)
+      case .metaspaceWord: end = scanner.metaspaceWord(at)
       case .literal(let literal): end = scanner.literal(literal, at)
       }
       if end > at {
@@ -162,6 +168,16 @@ private struct PatternScanner {
     guard at + literal.count <= end else { return at }
     for (i, byte) in literal.enumerated() where bytes[at + i] != byte { return at }
     return at + literal.count
+  }
+
+  func metaspaceWord(_ start: Int) -> Int {
+    func isMetaspace(_ at: Int) -> Bool {
+      at + 3 <= end && bytes[at] == 0xE2 && bytes[at + 1] == 0x96 && bytes[at + 2] == 0x81
+    }
+    var at = start
+    while isMetaspace(at) { at += 3 }
+    while at < end, !isMetaspace(at) { at += utf8Length(bytes[at]) }
+    return at
   }
 
   func number(_ at: Int) -> Int { kind(at) == .number ? at + utf8Length(bytes[at]) : at }

@@ -76,4 +76,13 @@ package struct WordProblems: Sendable {
     case .tokens, .chat: preconditionFailure("word problems are tasks or texts")
     }
   }
+
+  /// What a model reads of a row: question, newline, answer, or the text.
+  package static func text(_ row: DataRow) -> String {
+    switch row {
+    case .instruction(let task): task.instruction + "\n" + task.response
+    case .text(let text): text
+    case .tokens, .chat: preconditionFailure("word problems are tasks or texts")
+    }
+  }
 }

@@ -82,37 +82,49 @@ enum ArithmeticText {
     let (x, y) = product(&r)
     switch r.below(14) {
     case 0:
-      return "\(p.name) has \(a) \(item.many). \(p.subject) buys \(b) more \(item.many). How many \(item.many) does \(p.name) have now?\n"
+      return "\(p.name) has \(a) \(item.many). \(p.subject) buys \(b) more \(item.many). "
+        + "How many \(item.many) does \(p.name) have now?\n"
         + "Now \(p.name) has \(a)+\(b) = \(item.counted(a + b))."
     case 1:
-      return "\(p.name) has \(a + b) \(item.many). \(p.subject) gives \(b) of them to \(q.name). How many \(item.many) does \(p.name) have left?\n"
+      return "\(p.name) has \(a + b) \(item.many). \(p.subject) gives \(b) of them to \(q.name). "
+        + "How many \(item.many) does \(p.name) have left?\n"
         + "\(p.name) has \(a + b)-\(b) = \(item.counted(a)) left."
     case 2:
       return "\(p.name) has \(x) \(box.many) with \(y) \(item.many) in each \(box.one). How many \(item.many) is that in all?\n"
         + "In all there are \(x)*\(y) = \(item.counted(x * y))."
     case 3:
-      return "\(p.name) shares \(x * y) \(item.many) equally among \(y) friends. Each friend gets \(x * y)/\(y) = \(item.counted(x))."
+      return "\(p.name) shares \(x * y) \(item.many) equally among \(y) friends. "
+        + "Each friend gets \(x * y)/\(y) = \(item.counted(x))."
     case 4:
-      return "\(p.name) buys \(y) \(goods.many) for \(x) dollars each. The \(y) \(goods.many) cost \(y)*\(x) = \(Words.dollar.counted(x * y))."
+      return "\(p.name) buys \(y) \(goods.many) for \(x) dollars each. "
+        + "The \(y) \(goods.many) cost \(y)*\(x) = \(Words.dollar.counted(x * y))."
     case 5:
-      return "\(p.name) is \(a) years old. \(q.name) is \(b) years older than \(p.name). \(q.name) is \(a)+\(b) = \(a + b) years old."
+      return "\(p.name) is \(a) years old. \(q.name) is \(b) years older than \(p.name). "
+        + "\(q.name) is \(a)+\(b) = \(a + b) years old."
     case 6:
-      return "\(p.name) is \(a + b) years old. \(q.name) is \(b) years younger than \(p.name). \(q.name) is \(a + b)-\(b) = \(a) years old."
+      return "\(p.name) is \(a + b) years old. \(q.name) is \(b) years younger than \(p.name). "
+        + "\(q.name) is \(a + b)-\(b) = \(a) years old."
     case 7:
       return "\(p.name) has \(x) \(item.many). \(q.name) has \(Words.times(y)) as many \(item.many) as \(p.name). "
         + "\(q.name) has \(x)*\(y) = \(item.counted(x * y))."
     case 8:
-      return "\(p.name) sold \(2 * a) \(goods.many) on Monday and half as many on Tuesday. On Tuesday \(p.name) sold \(2 * a)/2 = \(goods.counted(a))."
+      return "\(p.name) sold \(2 * a) \(goods.many) on Monday and half as many on Tuesday. "
+        + "On Tuesday \(p.name) sold \(2 * a)/2 = \(goods.counted(a))."
     case 9:
-      return "\(p.name) reads \(x) pages each day for \(y) days. In \(y) days \(p.name) reads \(x)*\(y) = \(Words.page.counted(x * y))."
+      return "\(p.name) reads \(x) pages each day for \(y) days. "
+        + "In \(y) days \(p.name) reads \(x)*\(y) = \(Words.page.counted(x * y))."
     case 10:
-      return "\(p.name) has \(a) \(item.many) and \(q.name) has \(b) \(item.many). Together they have \(a)+\(b) = \(item.counted(a + b))."
+      return "\(p.name) has \(a) \(item.many) and \(q.name) has \(b) \(item.many). "
+        + "Together they have \(a)+\(b) = \(item.counted(a + b))."
     case 11:
-      return "There are \(a + b) \(food.many) in a \(box.one). \(p.name) eats \(b) of them. There are \(a + b)-\(b) = \(food.counted(a)) left."
+      return "There are \(a + b) \(food.many) in a \(box.one). \(p.name) eats \(b) of them. "
+        + "There are \(a + b)-\(b) = \(food.counted(a)) left."
     case 12:
-      return "\(p.name) makes \(x) dollars each hour. In \(y) hours \(p.pronoun) makes \(x)*\(y) = \(Words.dollar.counted(x * y))."
+      return "\(p.name) makes \(x) dollars each hour. "
+        + "In \(y) hours \(p.pronoun) makes \(x)*\(y) = \(Words.dollar.counted(x * y))."
     default:
-      return "\(p.name) has \(a) dollars and needs \(a + b) dollars. \(p.subject) needs \(a + b)-\(a) = \(Words.dollar.counted(b)) more."
+      return "\(p.name) has \(a) dollars and needs \(a + b) dollars. "
+        + "\(p.subject) needs \(a + b)-\(a) = \(Words.dollar.counted(b)) more."
     }
   }
 }

@@ -25,19 +25,19 @@ struct Story {
       result = b == 0 ? 0 : a / b
     }
     if !(0..<1000).contains(result) { isSound = false }
-    lines.append(
-      "\(before) \(a)\(op)\(b) = <<\(a)\(op)\(b)=\(result)>>\(result) \(noun.form(result))\(after.isEmpty ? "" : " " + after).")
+    let ending = after.isEmpty ? "." : " \(after)."
+    lines.append("\(before) \(a)\(op)\(b) = <<\(a)\(op)\(b)=\(result)>>\(noun.counted(result))\(ending)")
     last = result
     return result
   }
 
   /// A share of round numbers as people say it, with what to divide by.
-  static let shares = [(percent: 50, divisor: 2), (percent: 25, divisor: 4), (percent: 20, divisor: 5), (percent: 10, divisor: 10)]
+  static let shares: [(percent: Int, divisor: Int)] = [(50, 2), (25, 4), (20, 5), (10, 10)]
 
   /// The forms a problem may take.
   static let forms: [@Sendable (inout Random) -> Story] = [
-    change, twoGoods, twoGoodsChange, shared, ages, agesTogether, threeCollections, halfSold, walked, drove, wages, packed, percentSold,
-    eggs, saved, pagesRead, bus, chairs, pagesLeft, discount, animalsSold, givenAway,
+    change, twoGoods, twoGoodsChange, shared, ages, agesTogether, threeCollections, halfSold, walked, drove, wages, packed,
+    percentSold, eggs, saved, pagesRead, bus, chairs, pagesLeft, discount, animalsSold, givenAway,
   ]
 
   static func problem(_ random: inout Random) -> Story { random.element(of: forms)(&random) }

@@ -21,6 +21,7 @@ struct Problems: ParsableCommand {
     discussion: """
       gora-problems --kind problems --split train --count 20000 -o train.jsonl
       gora-problems --kind arithmetic --count 100000 | zstd > base.jsonl.zst
+      gora-problems --tokenizer --vocab 512 -o tokenizer.json
 
       The same options give the same rows. No row of one split is in the other, whatever the seeds are.
       """)
@@ -30,6 +31,12 @@ struct Problems: ParsableCommand {
 
   @Option(help: "train or test.")
   var split: WordProblems.Split = .train
+
+  @Flag(help: "Train a tokenizer on --count rows of each kind instead, and write its tokenizer.json.")
+  var tokenizer = false
+
+  @Option(help: "Tokens of that tokenizer: <s>, </s>, 256 bytes, merges.")
+  var vocab = 512
 
   @Option(help: "Rows to write.")
   var count = 1000
@@ -42,31 +49,41 @@ struct Problems: ParsableCommand {
 
   func validate() throws {
     if count < 0 { throw ValidationError("--count is \(count); expected 0 or more") }
+    if vocab < 258 { throw ValidationError("--vocab is \(vocab); expected 258 (<s>, </s> and the bytes) or more") }
   }
 
   func run() throws {
     do throws(GoraError) {
-      var problems = WordProblems(kind: kind, split: split, seed: seed)
-      let rows = try problems.rows(count)
-      try write(rows.map { WordProblems.line($0) + "\n" }.joined())
+      try write(tokenizer ? try trainedTokenizer() : try lines())
     } catch {
       writeError("gora-problems: error: \(error)\n" + (error.hint.map { "gora-problems: hint: \($0)\n" } ?? ""))
       throw ExitCode(error.status.rawValue)
     }
   }
 
+  private func lines() throws(GoraError) -> String {
+    var problems = WordProblems(kind: kind, split: split, seed: seed)
+    return try problems.rows(count).map { WordProblems.line($0) + "\n" }.joined()
+  }
+
+  private func trainedTokenizer() throws(GoraError) -> String {
+    var text: [String] = []
+    for kind in WordProblems.Kind.allCases {
+      var problems = WordProblems(kind: kind, split: split, seed: seed)
+      text += try problems.rows(count).map(WordProblems.text)
+    }
+    return BPETrainer.train(text: text, vocabularySize: vocab, specialTokens: ["<s>", "</s>"]).pretty()
+  }
+
   private func write(_ text: String) throws(GoraError) {
-    let file = output == "-" ? dup(1) : open(output, O_WRONLY | O_CREAT | O_TRUNC, 0o666)
-    guard file >= 0 else { throw GoraError(.cannotCreate, at: .file(output), String(cString: strerror(errno))) }
+    guard output == "-" else { return try AtomicFile.write(path: output, text: text) }
     var rest = Array(text.utf8)[...]
     while !rest.isEmpty {
-      let written = rest.withUnsafeBytes { Glibc.write(file, $0.baseAddress, $0.count) }
+      let written = rest.withUnsafeBytes { Glibc.write(1, $0.baseAddress, $0.count) }
       if written < 0, errno == EINTR { continue }
-      guard written > 0 else { throw GoraError(.io, at: .file(output), String(cString: strerror(errno))) }
+      guard written > 0 else { throw GoraError(.io, at: .file("stdout"), String(cString: strerror(errno))) }
       rest = rest.dropFirst(written)
     }
-    // A full disk may show only here.
-    guard close(file) == 0 else { throw GoraError(.io, at: .file(output), String(cString: strerror(errno))) }
   }
 }
 

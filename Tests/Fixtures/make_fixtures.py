@@ -39,12 +39,12 @@ MODELS = {      # config.json as it is written, by hand: both spellings of the r
     "llama3": dict(SHAPE, architectures=["LlamaForCausalLM"], model_type="llama", num_key_value_heads=2, head_dim=12,
                    intermediate_size=48, rms_norm_eps=1e-5, tie_word_embeddings=False, attention_bias=False, mlp_bias=False,
                    rope_parameters=dict(rope_type="llama3", rope_theta=500000.0, factor=8.0, low_freq_factor=1.0,
-                                        high_freq_factor=4.0, original_max_position_embeddings=32), dtype="float32"),
+                                        high_freq_factor=4.0, original_max_position_embeddings=128), dtype="float32"),
     "qwen2": dict(SHAPE, architectures=["Qwen2ForCausalLM"], model_type="qwen2", num_key_value_heads=1, intermediate_size=48,
                   rms_norm_eps=1e-6, tie_word_embeddings=True, use_sliding_window=False, sliding_window=None,
                   rope_parameters=dict(rope_type="default", rope_theta=1000000.0), dtype="float32"),
-    "mistral": dict(SHAPE, architectures=["MistralForCausalLM"], model_type="mistral", num_key_value_heads=4, intermediate_size=48,
-                    rms_norm_eps=1e-5, tie_word_embeddings=False, sliding_window=None, rope_theta=10000.0,
+    "mistral": dict(SHAPE, architectures=["MistralForCausalLM"], model_type="mistral", num_key_value_heads=4,
+                    intermediate_size=48, rms_norm_eps=1e-5, tie_word_embeddings=False, sliding_window=None, rope_theta=10000.0,
                     rope_scaling={"type": "linear", "factor": 2.0}, torch_dtype="float32"),
 }
 ADAPTERS = {    # llama: gora's `native` profile, full names; qwen2: PEFT's own habits, patterns that match by their end
@@ -55,9 +55,11 @@ ADAPTERS = {    # llama: gora's `native` profile, full names; qwen2: PEFT's own 
 
 
 class Float64(TorchFunctionMode):
-    """Inside it, whatever asks torch for float32 gets float64."""
+    """Inside it, what asks torch for float32 gets float64; but a view of bytes as float32, as file readers take, stays one."""
 
     def __torch_function__(self, function, types, arguments=(), keywords=None):
+        if function is torch.Tensor.view:
+            return function(*arguments, **(keywords or {}))
         if function is torch.Tensor.float:
             function = torch.Tensor.double
         widen = lambda x: torch.float64 if x is torch.float32 else x
@@ -94,11 +96,13 @@ def close(a, b, what, tolerance=1e-9):
 def make_model(folder, config, seed):
     folder.mkdir(parents=True)
     write_json(folder / "config.json", config)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)     # queries and keys are larger still: attention that is far from uniform
     model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder), attn_implementation="eager")
     for name, p in model.named_parameters():    # norms around 1 and biases around 0, far enough that a forgotten one shows
         noise = torch.randn(p.shape, generator=generator)
-        p.data = (1 + 0.3 * noise) if "norm" in name else 0.5 * noise if name.endswith(".bias") else config["initializer_range"] * noise
+        if "norm" in name: p.data = 1 + 0.3 * noise
+        elif name.endswith(".bias"): p.data = 0.5 * noise
+        else: p.data = config["initializer_range"] * (2 if "q_proj" in name or "k_proj" in name else 1) * noise
     write_tensors(folder / "model.safetensors", dict(model.named_parameters()))
 
 
@@ -120,6 +124,10 @@ def load_model(folder):
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64, attn_implementation="eager").eval()
     model.model.rotary_emb = type(model.model.rotary_emb)(model.config)     # its table in float64
     assert model.model.rotary_emb.inv_freq.dtype == torch.float64
+    stored = {n: t for file in folder.glob("*.safetensors") for n, t in load_file(file).items()}
+    for n, p in model.named_parameters():
+        assert p.dtype == torch.float64 and torch.equal(p, stored.pop(n).double()), n
+    assert not stored
     return model
 
 
@@ -185,7 +193,8 @@ def make_golden(out, name):
     check_by_differences(model, rows, gradient)
     continuations = greedy_continuations(model, rows)
 
-    write_tensors(folder / "golden.safetensors", {"logits": torch.cat(logits)} | hidden | {f"gradient/{n}": g for n, g in gradient.items()})
+    write_tensors(folder / "golden.safetensors",
+                  {"logits": torch.cat(logits)} | hidden | {f"gradient/{n}": g for n, g in gradient.items()})
     write_json(folder / "golden.json", dict(
         row_tokens=[len(r["input_ids"]) for r in rows], row_labels=[label_count(r) for r in rows],
         row_losses=[l.item() for l in losses], token_mean_loss=total.item(),
@@ -214,8 +223,9 @@ def greedy_continuations(model, rows):
     while len(found) < 2:
         prompt = [1] + rng.integers(3, VOCABULARY, (6, 13)[len(found)]).tolist()
         with torch.no_grad():
-            answer = model.generate(torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt), dtype=torch.long), do_sample=False,
-                                    max_new_tokens=GREEDY_TOKENS, pad_token_id=0)[0].tolist()
+            ids = torch.tensor([prompt])
+            answer = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=GREEDY_TOKENS,
+                                    pad_token_id=0)[0].tolist()
             logits = model(input_ids=torch.tensor([answer])).logits[0, len(prompt) - 1:-1]
         tokens, (top, choice) = answer[len(prompt):], logits.topk(2)
         margin = (top[:, 0] - top[:, 1]).min().item()
@@ -251,7 +261,8 @@ def make_full_training(out, rows):
     model = load_model(out / "llama" / "model")
     hyperparameters = dict(lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01)
     result = train(model, rows, torch.optim.AdamW(model.parameters(), **hyperparameters), steps=5)
-    kept = ("model.embed_tokens.weight", "model.layers.1.self_attn.k_proj.weight", "model.layers.0.input_layernorm.weight", "model.norm.weight")
+    kept = ("model.embed_tokens.weight", "model.layers.1.self_attn.k_proj.weight", "model.layers.0.input_layernorm.weight",
+            "model.norm.weight")
     write_tensors(out / "llama" / "full_training.safetensors", {n: p for n, p in model.named_parameters() if n in kept})
     write_json(out / "llama" / "full_training.json", dict(optimiser="AdamW", **hyperparameters, step_rows=STEP_ROWS, **result))
 
@@ -262,7 +273,7 @@ def make_lora_training(out, name, rows):
                         task_type="CAUSAL_LM", **ADAPTERS[name])
     model = get_peft_model(load_model(folder / "model"), config).double()
     generator = torch.Generator().manual_seed(300 + list(MODELS).index(name))
-    for n, p in sorted(model.named_parameters()):
+    for n, p in sorted(model.named_parameters(), key=lambda pair: pair[0]):
         if "lora_" in n:
             spread = 1 / math.sqrt(p.shape[1]) if "lora_A" in n else 0.05
             p.data = (spread * torch.randn(p.shape, generator=generator)).double()
@@ -273,8 +284,9 @@ def make_lora_training(out, name, rows):
     names = get_peft_model_state_dict(model).keys()
     trained = {n.replace(".default", ""): p for n, p in model.named_parameters() if p.requires_grad}
     assert sorted(trained) == sorted(names)
-    ranks = {n.removesuffix(".lora_A.weight").removeprefix("base_model.model."): p.shape[0] for n, p in sorted(trained.items()) if "lora_A" in n}
-    scalings = {n.removeprefix("base_model.model."): m.scaling["default"] for n, m in model.named_modules() if hasattr(m, "lora_A")}
+    modules = {n.removeprefix("base_model.model."): m for n, m in model.named_modules() if hasattr(m, "lora_A")}
+    ranks = {n: m.lora_A["default"].weight.shape[0] for n, m in modules.items()}
+    scalings = {n: m.scaling["default"] for n, m in modules.items()}
     hyperparameters = dict(betas=(0.9, 0.999), eps=1e-8, weight_decay=5e-4)
     groups = [dict(params=[p for n, p in trained.items() if "lora_A" in n], lr=1e-3),
               dict(params=[p for n, p in trained.items() if "lora_B" in n], lr=16e-3)]
@@ -285,7 +297,8 @@ def make_lora_training(out, name, rows):
     tensors |= {f"final/{n}": p for n, p in trained.items()}
     write_tensors(folder / "lora_training.safetensors", tensors)
     write_json(folder / "lora_training.json", dict(
-        optimiser="AdamW", lr_a=1e-3, lr_b=16e-3, **hyperparameters, step_rows=STEP_ROWS, ranks=ranks, scalings=scalings, **result))
+        optimiser="AdamW", lr_a=1e-3, lr_b=16e-3, **hyperparameters, step_rows=STEP_ROWS, ranks=ranks,
+        scalings=scalings, **result))
 
 
 def write_adapter(folder, model, config):
@@ -315,17 +328,19 @@ def make_kernels(path):
     kernels["swiglu"] = dict(gate=gate, up=up, output=y, d_output=d, d_gate=d_gate, d_up=d_up)
 
     norm, x = LlamaRMSNorm(12, eps=1e-3), numbers(3, 12)
-    x.data *= torch.tensor([1.0, 0.02, 30.0]).double()[:, None]     # the second row shows where epsilon goes
+    x.data *= torch.tensor([1.0, 0.02, 30.0], dtype=torch.float64)[:, None]     # the second row shows where epsilon goes
     norm.weight = torch.nn.Parameter(1 + 0.3 * numbers(12).detach())
     y = norm(x)
     d, (d_x, d_w) = backward(y, x, norm.weight)
-    kernels["rms_norm"] = dict(rows=3, columns=12, epsilon=1e-3, x=x, weight=norm.weight, output=y, d_output=d, d_x=d_x, d_weight=d_w)
+    kernels["rms_norm"] = dict(rows=3, columns=12, epsilon=1e-3, x=x, weight=norm.weight, output=y, d_output=d,
+                               d_x=d_x, d_weight=d_w)
 
-    for key, factor, theta in (("default", None, 10000.0), ("linear", 4.0, 10000.0), ("llama3.1", 8.0, 500000.0), ("llama3.2", 32.0, 500000.0)):
+    for key, factor, theta in (("default", None, 10000.0), ("linear", 4.0, 10000.0), ("llama3.1", 8.0, 500000.0),
+                               ("llama3.2", 32.0, 500000.0)):
         rope = dict(rope_type=key.split(".")[0], rope_theta=theta)
         if factor: rope["factor"] = factor
         if key.startswith("llama"): rope |= dict(low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=8192)
-        config = LlamaConfig(hidden_size=128, num_attention_heads=2, head_dim=64, max_position_embeddings=131072, rope_parameters=rope)
+        config = LlamaConfig(hidden_size=128, num_attention_heads=2, max_position_embeddings=131072, rope_parameters=rope)
         if key == "default":
             frequencies = theta ** -(torch.arange(0, 64, 2, dtype=torch.float64) / 64)
         else:
@@ -350,8 +365,9 @@ def make_kernels(path):
     y, _ = eager_attention_forward(module, q, k, v, mask, scaling=head_dim ** -0.5)      # [1, tokens, heads, head_dim]
     d, (d_q, d_k, d_v) = backward(y, q, k, v)
     token_major = lambda t: t.transpose(1, 2)
-    kernels["attention"] = dict(tokens=tokens, heads=heads, key_value_heads=groups, head_dim=head_dim, q=token_major(q), k=token_major(k),
-                                v=token_major(v), output=y, d_output=d, d_q=token_major(d_q), d_k=token_major(d_k), d_v=token_major(d_v))
+    kernels["attention"] = dict(tokens=tokens, heads=heads, key_value_heads=groups, head_dim=head_dim,
+                                q=token_major(q), k=token_major(k), v=token_major(v), output=y, d_output=d,
+                                d_q=token_major(d_q), d_k=token_major(d_k), d_v=token_major(d_v))
 
     logits, labels = numbers(4, 10), torch.tensor([3, -100, 9, 0])
     logits.data *= 4

@@ -1,0 +1,56 @@
+import CGoraKernels
+import GoraCore
+import GoraFormats
+import GoraModels
+
+/// Writes a full checkpoint folder that Hugging Face tools load: weights, config.json, tokenizer files.
+enum CheckpointWriter {
+  private static let tokenizerFiles = [
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json", "tokenizer.model",
+  ]
+
+  /// - Parameters:
+  ///   - base: gives each tensor's element type; nil for a new model, whose config.json says (`dtype` or `torch_dtype`).
+  ///   - configPath: the new model's config.json; nil for the base's.
+  static func write(
+    _ model: Llama, base: ModelFolder?, tokenizerFolder: String, configPath: String?, output: String, provenance: Provenance?
+  ) throws(GoraError) {
+    try makeFolder(output)
+    let configText = try readWholeFile(configPath ?? "\(tokenizerFolder)/config.json")
+    let document = try JSONDocument(path: configPath ?? "\(tokenizerFolder)/config.json", text: configText)
+    let new = try document.root.optional("dtype")
+    let old = try document.root.optional("torch_dtype")
+    let named: DType = try (new ?? old)?.string == "bfloat16" ? .bf16 : .f32
+    var narrow: [FloatBuffer] = []
+    var tensors: [SafetensorsWriter.Tensor] = []
+    for parameter in model.parameters {
+      let dtype = base?.tensor(parameter.name)?.dtype ?? named
+      guard let values = parameter.values else {
+        guard let tensor = base?.tensor(parameter.name) else { continue }
+        tensors.append(
+          SafetensorsWriter.Tensor(name: parameter.name, dtype: tensor.dtype, shape: tensor.shape, bytes: tensor.bytes))
+        continue
+      }
+      var bytes = UnsafeRawBufferPointer(start: values.pointer, count: parameter.count * 4)
+      if dtype == .bf16 {
+        let half = FloatBuffer(capacity: (parameter.count + 1) / 2)
+        narrow.append(half)
+        gora_f32_to_bf16(
+          values.pointer, UnsafeMutableRawPointer(half.pointer).assumingMemoryBound(to: UInt16.self), parameter.count)
+        bytes = UnsafeRawBufferPointer(start: half.pointer, count: parameter.count * 2)
+      }
+      // f16 bases get trained weights in f32: rounding to f16 can overflow.
+      tensors.append(
+        SafetensorsWriter.Tensor(
+          name: parameter.name, dtype: dtype == .bf16 ? .bf16 : .f32, shape: parameter.shape, bytes: bytes))
+    }
+    var metadata = [("format", "pt")]
+    if let provenance { metadata.append(("gora_provenance", provenance.text)) }
+    for name in tokenizerFiles where exists("\(tokenizerFolder)/\(name)") {
+      try AtomicFile.write(path: "\(output)/\(name)", bytes: readWholeFile("\(tokenizerFolder)/\(name)"))
+    }
+    try SafetensorsWriter.write(path: "\(output)/model.safetensors", tensors: tensors, metadata: metadata)
+    withExtendedLifetime(narrow) {}
+    try AtomicFile.write(path: "\(output)/config.json", bytes: configText)
+  }
+}

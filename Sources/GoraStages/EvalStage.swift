@@ -1,0 +1,218 @@
+import GoraCore
+import GoraFormats
+import GoraModels
+import GoraText
+import GoraTraining
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
+/// model (+ adapter) + data → result.json: loss, or accuracy on word problems by generation.
+package struct EvalStage {
+  package enum Task: String, Sendable, CaseIterable {
+    case loss, gsm8k
+  }
+
+  package struct Configuration: Sendable {
+    package var model: String
+    package var adapter: String?
+    package var task: Task
+    package var data: DataOptions
+    package var samples: String?
+    package var maxNewTokens: Int
+    package var batchSize: Int
+    package var sampling: Sampling
+    package var limit: Int?
+    package var extractor: AnswerExtractor
+    /// Texts that end an answer.
+    package var stops: [String]
+    package var precision: PrecisionChoice
+    package var dryRun: Bool
+    package var context: RunContext
+
+    package init(model: String, task: Task, data: DataOptions, context: RunContext) {
+      self.model = model
+      self.task = task
+      self.data = data
+      self.context = context
+      maxNewTokens = 256
+      batchSize = 16
+      sampling = Sampling()
+      extractor = .gora
+      stops = []
+      precision = .auto
+      dryRun = false
+    }
+  }
+
+  package struct Summary: Sendable {
+    package var task: Task
+    package var rows: Int
+    package var tokens: Int
+    package var seconds: Double
+    package var loss: Double?
+    package var correct: Int?
+    /// Wilson's 95 % interval of the accuracy.
+    package var interval: ClosedRange<Double>?
+    package var extractor: AnswerExtractor?
+    /// Answers in which a number was found.
+    package var extracted: Int?
+    package var provenance: Provenance?
+    package var adapter: String?
+
+    package var perplexity: Double? { loss.map { exp($0) } }
+    package var accuracy: Double? { correct.map { Double($0) / Double(max(1, rows)) } }
+
+    /// What `--require` may ask for.
+    package func value(of metric: String) -> Double? {
+      switch metric {
+      case "loss": loss
+      case "perplexity": perplexity
+      case "accuracy": accuracy
+      default: nil
+      }
+    }
+
+    package var json: JSON {
+      var members: [JSON.Member] = [
+        .init("format", "gora-result"), .init("format_version", 1), .init("task", JSON(task.rawValue)), .init("rows", JSON(rows)),
+      ]
+      if let loss, let perplexity {
+        members += [.init("loss", JSON(loss)), .init("tokens", JSON(tokens))]
+        if perplexity.isFinite { members.append(.init("perplexity", JSON(perplexity))) }
+      }
+      if let correct, let accuracy, let interval, let extractor, let extracted {
+        members += [
+          .init("accuracy", JSON(accuracy)), .init("correct", JSON(correct)),
+          .init("interval", JSON([JSON(interval.lowerBound), JSON(interval.upperBound)])),
+          .init("extractor", JSON(extractor.rawValue)), .init("extracted", JSON(extracted)), .init("new_tokens", JSON(tokens)),
+        ]
+      }
+      members.append(.init("provenance", JSON(provenance?.records ?? [])))
+      return JSON(.object(members))
+    }
+  }
+
+  private let configuration: Configuration
+
+  package init(_ configuration: Configuration) { self.configuration = configuration }
+
+  package func run(events: EventHandler) throws(GoraError) -> Summary {
+    let c = configuration
+    let loaded = try LoadedModel(path: c.model, precision: c.precision)
+    events(.note(loaded.opening(threads: c.context.threads)))
+    var earlier: Provenance?
+    if let folder = c.adapter {
+      let adapter = try Adapter(readingFolder: folder)
+      try adapter.requireBase(loaded.folder?.identity, folder: folder)
+      try loaded.model.attach(adapter, from: folder)
+      earlier = adapter.provenance
+    }
+    let text = try LoadedText(folder: c.model, config: loaded.config, options: c.data)
+    var data = try text.read(c.data, vocabularySize: loaded.config.vocabularySize, folder: c.model, events: events)
+    if let limit = c.limit { data.rows = Array(data.rows.prefix(limit)) }
+    var summary = Summary(task: c.task, rows: data.rows.count, tokens: 0, seconds: 0, adapter: c.adapter)
+    if c.dryRun { return summary }
+    // result.json says which run made it, not which files: their hashes are in the adapter's and the gradients' records.
+    summary.provenance = try c.context.provenance(after: earlier, inputs: [c.model] + c.data.paths, dtype: loaded.precision.rawValue)
+    let clock = Stopwatch()
+    switch c.task {
+    case .loss: try measureLoss(loaded, text, data, &summary, events)
+    case .gsm8k: try answer(loaded, text, data, &summary, events)
+    }
+    summary.seconds = clock.seconds
+    return summary
+  }
+
+  private func measureLoss(
+    _ loaded: LoadedModel, _ text: LoadedText, _ data: DataRows, _ summary: inout Summary, _ events: EventHandler
+  ) throws(GoraError) {
+    let rows = try text.encode(data, options: configuration.data, events: events)
+    let result = meanLoss(loaded.model, rows: rows, microBatchTokens: loaded.defaultMicroBatchTokens) { done in
+      events(.progress(stage: "loss", done: done, total: rows.count, unit: "rows"))
+    }
+    guard result.loss.isFinite else { throw GoraError(.negative, "the loss is \(result.loss)") }
+    summary.rows = rows.count
+    summary.loss = result.loss
+    summary.tokens = result.tokens
+  }
+
+  private func answer(
+    _ loaded: LoadedModel, _ text: LoadedText, _ data: DataRows, _ summary: inout Summary, _ events: EventHandler
+  ) throws(GoraError) {
+    let c = configuration
+    guard let tokenizer = text.tokenizer else {
+      throw GoraError(.noInput, at: .file("\(c.model)/tokenizer.json"), "missing; answers cannot be read without it")
+    }
+    var golds: [Double] = []
+    for (index, row) in data.rows.enumerated() {
+      guard let reference = row.expectedAnswer, let gold = c.extractor.gold(reference) else {
+        throw GoraError(
+          .data, at: .file(c.data.paths.joined(separator: ", ")), "row \(index + 1) has no answer to compare with",
+          hint: "--task gsm8k needs answers that end in \"#### number\"")
+      }
+      golds.append(gold)
+    }
+    let prompts = data.rows.map { text.encoder.encodePrompt($0) }
+    if let empty = prompts.firstIndex(where: \.isEmpty) {
+      throw GoraError(.data, at: .file(c.data.paths.joined(separator: ", ")), "row \(empty + 1) has an empty prompt")
+    }
+    let longest = (prompts.map(\.count).max() ?? 0) + c.maxNewTokens
+    if longest > loaded.config.maxPositions {
+      events(.warning("up to \(longest) positions are used, the model was made for \(loaded.config.maxPositions)"))
+    }
+    let ends = data.rows.first.map { text.encoder.stopTokens(for: $0) } ?? [text.endToken]
+    let samples = try c.samples.map { path throws(GoraError) in try AtomicFile(path: path) }
+    var answers = [String](repeating: "", count: prompts.count)
+    var (done, tokens, correct, extracted) = (0, 0, 0, 0)
+    let clock = Stopwatch()
+    // Prompts of one length advance in step; long ones first, so that the last batch is not a lone long one.
+    let order = prompts.indices.sorted { (-prompts[$0].count, $0) < (-prompts[$1].count, $1) }
+    Generator(
+      model: loaded.model, sampling: c.sampling, batchSize: c.batchSize, maxNewTokens: c.maxNewTokens,
+      endTokens: Array(Set(ends + loaded.config.eosTokens)).sorted()
+    ).generate(
+      order.map { prompts[$0] },
+      stops: { _, new in
+        guard !c.stops.isEmpty else { return false }
+        let tail = tokenizer.decode(Array(new.suffix(32)))
+        return c.stops.contains { tail.contains($0) }
+      },
+      finished: { index, new in
+        let row = order[index]
+        var answer = tokenizer.decode(new)
+        for stop in c.stops {
+          if let range = answer.firstRange(of: stop) { answer = String(answer[..<range.lowerBound]) }
+        }
+        answers[row] = answer
+        done += 1
+        tokens += new.count
+        events(
+          .progress(
+            stage: "answers", done: done, total: prompts.count, unit: "rows",
+            rate: StageRate(Double(tokens) / max(clock.seconds, 1e-9), "tokens/s")))
+      })
+    for (row, answer) in answers.enumerated() {
+      let prediction = c.extractor.prediction(answer)
+      let right = c.extractor.isCorrect(answer, reference: data.rows[row].expectedAnswer ?? "")
+      if prediction != nil { extracted += 1 }
+      if right { correct += 1 }
+      if let samples {
+        let line = JSON.object([
+          "row": JSON(row + 1), "answer": JSON(answer), "prediction": prediction.map { JSON($0.value) } ?? nil,
+          "gold": JSON(golds[row]), "correct": JSON(right),
+        ])
+        try samples.write(Array((line.compact() + "\n").utf8))
+      }
+    }
+    try samples?.commit()
+    summary.tokens = tokens
+    summary.correct = correct
+    summary.extracted = extracted
+    summary.extractor = c.extractor
+    summary.interval = wilsonInterval(successes: correct, of: prompts.count)
+  }
+}

@@ -1,0 +1,79 @@
+import GoraCore
+import GoraFormats
+import GoraModels
+
+/// `--dtype`.
+package enum PrecisionChoice: String, Sendable, CaseIterable {
+  case auto, f32, bf16
+}
+
+/// A checkpoint opened for computing: mapped weights and the precision chosen for them.
+package struct LoadedModel {
+  /// nil for a model made from a config.json alone.
+  package let folder: ModelFolder?
+  package let config: ModelConfig
+  package let model: Llama
+  package let precision: Precision
+  /// Why that precision, for the start-up line.
+  package let reason: String
+
+  package init(path: String, precision choice: PrecisionChoice) throws(GoraError) {
+    try Matmul.open()
+    let folder = try ModelFolder(path: path)
+    config = try ModelConfig(reading: folder.config)
+    self.folder = folder
+    (precision, reason) = Self.choose(choice, stored: folder.tensor("model.embed_tokens.weight")?.dtype ?? .f32)
+    model = try Llama(config: config, from: CheckpointSource(folder: folder, precision: precision))
+  }
+
+  /// A new model with random weights, in f32.
+  init(config path: String, seed: UInt64) throws(GoraError) {
+    try Matmul.open()
+    config = try ModelConfig(reading: JSONDocument(path: path, text: readWholeFile(path)))
+    folder = nil
+    (precision, reason) = (.f32, "new weights are f32")
+    model = try Llama(config: config, from: RandomSource(seed: seed, deviation: config.initializerRange))
+  }
+
+  /// bf16 where the weights are 16-bit and the CPU multiplies bf16, else f32.
+  static func choose(_ choice: PrecisionChoice, stored: DType) -> (Precision, String) {
+    switch choice {
+    case .f32: return (.f32, "asked for")
+    case .bf16: return (.bf16, Matmul.hasBFloat16 ? "asked for" : "asked for; this CPU has no bf16 unit, so it is not faster")
+    case .auto:
+      if stored == .f32 { return (.f32, "weights are f32") }
+      if Matmul.hasBFloat16, stored == .bf16 { return (.bf16, "weights are bf16 and the CPU multiplies bf16") }
+      return (.f32, "weights are \(stored.rawValue.lowercased()), widened: no bf16 unit is used here")
+    }
+  }
+
+  /// The line that opens a run: model, precision and its reason, library, threads.
+  func opening(threads: Int) -> String {
+    "\(config.modelType), \(NumberText.count(config.parameterCount)) parameters, \(precision.rawValue) (\(reason)), "
+      + "\(threads) thread\(threads == 1 ? "" : "s"), \(Matmul.backendDescription)"
+  }
+
+  /// Decoder linears that `targets` selects.
+  /// - Throws: exit 64 where it selects none.
+  func linears(_ names: [String]) -> [Linear] {
+    let chosen = Set(names)
+    return model.linears.filter { chosen.contains($0.name) }
+  }
+
+  /// Tokens that may run through the model together when the user does not say: about 1 GiB of activations kept for backward,
+  /// 512 to 8192. A function of the model alone, so that results do not depend on the machine's memory.
+  var defaultMicroBatchTokens: Int {
+    max(512, min(8192, (1 << 30) / max(1, config.activationBytesPerToken)))
+  }
+}
+
+extension ModelConfig {
+  /// Bytes that a training step keeps of one token in all layers (LayerActivations).
+  var activationBytesPerToken: Int {
+    4 * layers * (2 * hiddenSize + 2 * querySize + 2 * keyValueSize + 2 * intermediateSize + heads + 2)
+  }
+  /// Bytes of shared scratch a token (LayerScratch, OutputHead's gathered rows).
+  var scratchBytesPerToken: Int {
+    4 * (6 * hiddenSize + 2 * querySize + 2 * keyValueSize + 4 * intermediateSize + 4 * hiddenSize)
+  }
+}

@@ -1,0 +1,117 @@
+import GoraCore
+import GoraFormats
+import GoraModels
+import GoraText
+
+
+/// The data options that gora-grad, gora-train and gora-eval share.
+package struct DataOptions: Sendable {
+  package var paths: [String]
+  /// A name of `Template.names` or a file; nil for the defaults.
+  package var template: String?
+  package var maxLength: Int
+  package var skipsBadRows: Bool
+
+  package init(paths: [String], template: String? = nil, maxLength: Int, skipsBadRows: Bool = false) {
+    self.paths = paths
+    self.template = template
+    self.maxLength = maxLength
+    self.skipsBadRows = skipsBadRows
+  }
+}
+
+/// A checkpoint's tokenizer with what wraps and ends its texts.
+package struct LoadedText {
+  package let tokenizer: Tokenizer?
+  package let encoder: RowEncoder
+  package let endToken: Int32
+  private let explain: ([RowKind]) -> String
+
+  /// - Parameter folder: holds tokenizer.json, and perhaps tokenizer_config.json.
+  package init(folder: String, config: ModelConfig, options: DataOptions) throws(GoraError) {
+    let tokenizerPath = "\(folder)/tokenizer.json"
+    let settingsPath = "\(folder)/tokenizer_config.json"
+    var settings: JSONDocument?
+    if exists(settingsPath) { settings = try JSONDocument(path: settingsPath, text: readWholeFile(settingsPath)) }
+    let tokenizer = exists(tokenizerPath) ? try Tokenizer(contentsOf: tokenizerPath) : nil
+    self.tokenizer = tokenizer
+    if let tokenizer, tokenizer.vocabularySize > config.vocabularySize {
+      // Larger embeddings than tokenizers are common (padding); the reverse would index outside the embedding.
+      throw GoraError(
+        .data, at: .file(tokenizerPath),
+        "the tokenizer has ids up to \(tokenizer.vocabularySize - 1), the model's vocabulary is \(config.vocabularySize)")
+    }
+    var end = config.eosTokens.first
+    if end == nil { end = try Self.endToken(settings, tokenizer) }
+    guard let end else {
+      throw GoraError(.data, at: .file(folder), "no end token: config.json has no eos_token_id, tokenizer_config.json no eos_token")
+    }
+    endToken = end
+    var chosen: Template?
+    let own: Template?
+    do throws(GoraError) { own = try Template.ofTokenizer(settings) } catch {
+      // A checkpoint's unknown chat template matters only to those who ask for it.
+      if options.template == "tokenizer" { throw error }
+      own = nil
+    }
+    switch options.template {
+    case nil: break
+    case "tokenizer":
+      guard let own else { throw GoraError(.data, at: .file(settingsPath), "no chat_template", hint: "choose another --template") }
+      chosen = own
+    case let name?:
+      if let named = Template(named: name) {
+        chosen = named
+      } else if exists(name) {
+        chosen = .file(try TemplateFile(path: name, text: String(decoding: readWholeFile(name), as: UTF8.self)))
+      } else {
+        throw GoraError(
+          .usage, "--template \"\(name)\" is neither a name nor a file", hint: "names: \(Template.names.joined(separator: ", "))")
+      }
+    }
+    encoder = RowEncoder(
+      encoder: tokenizer ?? NoTokenizer(), bos: tokenizer.flatMap { $0.encode("", addSpecialTokens: true).first }, eos: end,
+      template: chosen, chatTemplate: own, maxLength: options.maxLength)
+    let template = chosen
+    explain = { Template.explanation(chosen: template, kinds: $0, chat: own) }
+  }
+
+  private static func endToken(_ settings: JSONDocument?, _ tokenizer: Tokenizer?) throws(GoraError) -> Int32? {
+    guard let field = try settings?.root.optional("eos_token") else { return nil }
+    if case .object = field.value.content { return tokenizer?.id(of: try field.required("content").string) }
+    return tokenizer?.id(of: try field.string)
+  }
+
+  /// The rows of `options.paths`; texts need a tokenizer.
+  package func read(_ options: DataOptions, vocabularySize: Int, folder: String, events: EventHandler) throws(GoraError) -> DataRows {
+    let data = try DataFile.read(options.paths, vocabularySize: vocabularySize, skipBadRows: options.skipsBadRows)
+    if tokenizer == nil, data.kinds != [.tokens] {
+      throw GoraError(
+        .noInput, at: .file("\(folder)/tokenizer.json"), "missing, and the data is text",
+        hint: "put the checkpoint's tokenizer.json there, or give rows of input_ids and labels")
+    }
+    if data.badRows > 0, let first = data.firstBadRow {
+      events(.warning("\(data.badRows) bad rows skipped, the first: \(first)"))
+    }
+    events(.note(explain(data.kinds)))
+    return data
+  }
+
+  /// Encoded rows, with a word on those that were cut or dropped.
+  package func encode(_ data: DataRows, options: DataOptions, events: EventHandler) throws(GoraError) -> [EncodedRow] {
+    let encoded = encoder.encode(data.rows)
+    if encoded.cut > 0 { events(.warning("\(encoded.cut) of \(data.rows.count) rows cut to \(options.maxLength) tokens")) }
+    if encoded.dropped > 0 {
+      events(.warning("\(encoded.dropped) rows dropped: nothing to learn is left within \(options.maxLength) tokens"))
+    }
+    guard !encoded.rows.isEmpty else {
+      throw GoraError(.data, at: .file(options.paths.joined(separator: ", ")), "no row has anything to learn", hint: "raise --max-length")
+    }
+    return encoded.rows
+  }
+}
+
+/// Stands where tokenised rows need none.
+private struct NoTokenizer: TextEncoder {
+  func encode(_ text: String, addSpecialTokens: Bool) -> [Int32] { [] }
+}

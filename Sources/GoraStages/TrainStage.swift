@@ -1,0 +1,267 @@
+import GoraCore
+import GoraFormats
+import GoraMethods
+import GoraModels
+import GoraText
+import GoraTraining
+
+/// init/ + model + data → tuned/: trains an adapter, or with `Method.full` the weights themselves.
+package struct TrainStage {
+  package enum Method: Sendable, Equatable {
+    /// The adapter of this folder.
+    case adapter(String)
+    /// The target weights of the checkpoint (the paper's "Full").
+    case full(TargetSelection)
+    /// All weights of a new model of this config.json.
+    case fromConfig(String)
+  }
+
+  package struct Configuration: Sendable {
+    package var method: Method
+    /// The checkpoint; for `fromConfig` the folder that holds tokenizer.json.
+    package var model: String
+    package var data: DataOptions
+    package var output: String
+    package var epochs: Int
+    package var maxSteps: Int?
+    package var batchSize: Int
+    package var microBatchTokens: Int?
+    package var lr: Double
+    package var lrRatio: Double
+    package var weightDecay: Double
+    package var warmupRatio: Double
+    package var schedule: Schedule.Shape
+    package var lrFloor: Double
+    package var maxGradientNorm: Double
+    package var precision: PrecisionChoice
+    /// Steps between checkpoints; nil: about once a minute.
+    package var saveEvery: Int?
+    package var resumes: Bool
+    package var maxMinutes: Double?
+    package var validation: String?
+    package var validateEvery: Int?
+    package var log: String?
+    package var shuffles: Bool
+    package var recomputes: Bool
+    package var dryRun: Bool
+    package var context: RunContext
+
+    package init(method: Method, model: String, data: DataOptions, output: String, context: RunContext) {
+      self.method = method
+      self.model = model
+      self.data = data
+      self.output = output
+      self.context = context
+      epochs = 1
+      batchSize = 64
+      lr = 5e-5
+      lrRatio = 16
+      weightDecay = 5e-4
+      warmupRatio = 0.03
+      schedule = .cosine
+      lrFloor = 0.1
+      maxGradientNorm = 0
+      precision = .auto
+      resumes = false
+      shuffles = true
+      recomputes = false
+      dryRun = false
+    }
+  }
+
+  package struct Summary: Sendable {
+    package var steps: Int
+    package var rows: Int
+    package var parameters: Int
+    package var firstLoss: Double?
+    package var lastLoss: Double?
+    package var validationLoss: Double?
+    package var tokensPerSecond: Double
+    package var rowsPerSecond: Double
+    package var seconds: Double
+    package var resumedFrom: Int
+    /// False where `--max-time` ended the run before its last step.
+    package var isComplete: Bool
+    package var estimate: MemoryEstimate
+  }
+
+  private let configuration: Configuration
+
+  package init(_ configuration: Configuration) { self.configuration = configuration }
+
+  package func run(events: EventHandler) throws(GoraError) -> Summary {
+    let c = configuration
+    // Load.
+    let loaded = try load()
+    events(.note(loaded.opening(threads: c.context.threads)))
+    let text = try LoadedText(folder: c.model, config: loaded.config, options: c.data)
+    let data = try text.read(c.data, vocabularySize: loaded.config.vocabularySize, folder: c.model, events: events)
+    let rows = try text.encode(data, options: c.data, events: events)
+    var validationRows: [EncodedRow] = []
+    if let validation = c.validation {
+      var options = c.data
+      options.paths = [validation]
+      let read = try text.read(options, vocabularySize: loaded.config.vocabularySize, folder: c.model, events: events)
+      validationRows = try text.encode(read, options: options, events: events)
+    }
+    let adapter = try prepare(loaded)
+
+    // Set up.
+    let trained = trainedParameters(loaded)
+    let parameters = trained.reduce(0) { $0 + $1.parameter.count }
+    let batches = (rows.count + c.batchSize - 1) / c.batchSize
+    let steps = c.maxSteps ?? c.epochs * batches
+    let schedule = Schedule(
+      shape: c.schedule, peak: c.lr, steps: steps, warmupRatio: c.warmupRatio, floor: c.lrFloor)
+    let settings = Trainer.Settings(
+      batchSize: c.batchSize, microBatchTokens: c.microBatchTokens ?? loaded.defaultMicroBatchTokens, schedule: schedule,
+      weightDecay: c.weightDecay, maxGradientNorm: c.maxGradientNorm, shuffles: c.shuffles, seed: c.context.seed)
+    loaded.model.recomputesActivations = c.recomputes
+    let longest = rows.map(\.ids.count).max() ?? 0
+    let batchTokens = rows.reduce(0) { $0 + $1.ids.count } * c.batchSize / rows.count
+    let estimate = MemoryEstimate(
+      loaded, tokens: max(longest, min(batchTokens, settings.microBatchTokens)), gradients: parameters, trained: parameters,
+      recomputes: c.recomputes)
+    events(.note("\(NumberText.count(parameters)) trained parameters, \(rows.count) rows, \(steps) steps of \(c.batchSize) rows"))
+    events(.note(estimate.description))
+    var summary = Summary(
+      steps: steps, rows: rows.count, parameters: parameters, tokensPerSecond: 0, rowsPerSecond: 0, seconds: 0, resumedFrom: 0,
+      isComplete: true, estimate: estimate)
+    if c.dryRun { return summary }
+
+    let trainer = Trainer(model: loaded.model, trained: trained, rows: rows, settings: settings)
+    let checkpoint = TrainingCheckpoint(
+      folder: "\(c.output)/checkpoint", identity: try identity(loaded, settings: settings, adapter: adapter))
+    if c.resumes, try checkpoint.restore(trainer.optimizer) { summary.resumedFrom = trainer.step }
+    try makeFolder("\(c.output)/checkpoint")
+    let log = try c.log.map { path throws(GoraError) in try MetricsLog(path: path, keepingSteps: trainer.step) }
+
+    // Train.
+    let clock = Stopwatch()
+    var lastSave = 0.0
+    var (tokens, done) = (0, 0)
+    while !trainer.isFinished {
+      if let limit = c.maxMinutes, clock.seconds > limit * 60 {
+        try checkpoint.save(trainer.optimizer)
+        summary.isComplete = false
+        break
+      }
+      let report = try trainer.advance()
+      try log?.append(report)
+      if summary.firstLoss == nil { summary.firstLoss = report.loss }
+      summary.lastLoss = report.loss
+      tokens += report.tokens
+      done += 1
+      events(
+        .progress(
+          stage: "training", done: report.step, total: steps, unit: "steps",
+          rate: StageRate(Double(tokens) / max(clock.seconds, 1e-9), "tokens/s"), loss: report.loss))
+      let due = c.saveEvery.map { report.step % $0 == 0 } ?? (clock.seconds - lastSave > 60)
+      if due, !trainer.isFinished {
+        try checkpoint.save(trainer.optimizer)
+        lastSave = clock.seconds
+      }
+      if let every = c.validateEvery, !validationRows.isEmpty, report.step % every == 0 || trainer.isFinished {
+        let loss = meanLoss(loaded.model, rows: validationRows, microBatchTokens: settings.microBatchTokens).loss
+        summary.validationLoss = loss
+        try log?.append(validationLoss: loss, step: report.step)
+      }
+    }
+    summary.seconds = clock.seconds
+    summary.tokensPerSecond = Double(tokens) / max(clock.seconds, 1e-9)
+    summary.rowsPerSecond = Double(done * c.batchSize) / max(clock.seconds, 1e-9)
+    guard summary.isComplete else { return summary }
+    if summary.validationLoss == nil, !validationRows.isEmpty {
+      summary.validationLoss = meanLoss(loaded.model, rows: validationRows, microBatchTokens: settings.microBatchTokens).loss
+    }
+
+    // Save: the checkpoint first, so that a run killed here resumes to the same output.
+    try checkpoint.save(trainer.optimizer)
+    try save(loaded, adapter: adapter)
+    return summary
+  }
+
+  // MARK: The methods' differences
+
+  private func load() throws(GoraError) -> LoadedModel {
+    switch configuration.method {
+    case .adapter, .full: try LoadedModel(path: configuration.model, precision: configuration.precision)
+    case .fromConfig(let path): try LoadedModel(config: path, seed: configuration.context.seed)
+    }
+  }
+
+  /// Attaches the adapter, or makes weights trainable.
+  private func prepare(_ loaded: LoadedModel) throws(GoraError) -> Adapter? {
+    switch configuration.method {
+    case .adapter(let folder):
+      let adapter = try Adapter(readingFolder: folder)
+      try adapter.requireBase(loaded.folder?.identity, folder: folder)
+      try loaded.model.attach(adapter, from: folder)
+      return adapter
+    case .full(let targets):
+      for linear in loaded.linears(try targets.selected(of: loaded.model.linears.map(\.name))) { linear.weight.makeTrainable() }
+      return nil
+    case .fromConfig:
+      for parameter in loaded.model.parameters { parameter.makeTrainable() }
+      return nil
+    }
+  }
+
+  private func trainedParameters(_ loaded: LoadedModel) -> [(parameter: Parameter, rateFactor: Float)] {
+    switch configuration.method {
+    case .adapter: loaded.model.adapterParameters(ratio: configuration.lrRatio)
+    case .full, .fromConfig: loaded.model.parameters.filter { $0.gradient != nil }.map { ($0, 1) }
+    }
+  }
+
+  /// All that decides a run's bytes: a checkpoint of another run is refused by the first line that differs.
+  private func identity(
+    _ loaded: LoadedModel, settings: Trainer.Settings, adapter: Adapter?
+  ) throws(GoraError) -> [(key: String, value: String)] {
+    let c = configuration
+    let method =
+      switch c.method {
+      case .adapter: "adapter"
+      case .full(let targets): "full \(targets)"
+      case .fromConfig: "from-config"
+      }
+    var lines = [
+      ("method", method), ("model", loaded.folder?.identity ?? "\(loaded.config)"),
+      ("adapter", adapter?.fingerprint ?? "none"), ("dtype", loaded.precision.rawValue),
+    ]
+    for path in c.data.paths { lines.append(("data", try SHA256.hex(file: path))) }
+    lines += [
+      ("template", c.data.template ?? "default"), ("max-length", String(c.data.maxLength)),
+      ("batch-size", String(settings.batchSize)), ("micro-batch-tokens", String(settings.microBatchTokens)),
+      ("steps", String(settings.schedule.steps)), ("schedule", settings.schedule.shape.rawValue), ("lr", String(c.lr)),
+      ("lr-ratio", String(c.lrRatio)), ("warmup", String(settings.schedule.warmup)), ("lr-floor", String(c.lrFloor)),
+      ("weight-decay", String(c.weightDecay)), ("max-grad-norm", String(c.maxGradientNorm)),
+      ("shuffle", String(c.shuffles)), ("seed", String(c.context.seed)),
+    ]
+    return lines
+  }
+
+  private func save(_ loaded: LoadedModel, adapter: Adapter?) throws(GoraError) {
+    let c = configuration
+    var inputs = c.data.paths
+    if case .adapter(let folder) = c.method { inputs = [folder] + inputs }
+    if case .fromConfig(let path) = c.method { inputs = [path] + inputs } else { inputs = [c.model] + inputs }
+    let provenance = try c.context.provenance(
+      after: adapter?.provenance, inputs: inputs, dtype: loaded.precision.rawValue)
+    if var adapter {
+      for i in adapter.modules.indices {
+        guard let low = loaded.model.linears.first(where: { $0.name == adapter.modules[i].name })?.adapter else { continue }
+        adapter.modules[i].a = low.a.values?.array ?? []
+        adapter.modules[i].b = low.b.values?.array ?? []
+      }
+      adapter.provenance = provenance
+      try adapter.write(folder: c.output, profile: .compact, baseModel: c.model)
+    } else {
+      var configPath: String?
+      if case .fromConfig(let path) = c.method { configPath = path }
+      try CheckpointWriter.write(
+        loaded.model, base: loaded.folder, tokenizerFolder: c.model, configPath: configPath, output: c.output,
+        provenance: provenance)
+    }
+  }
+}
