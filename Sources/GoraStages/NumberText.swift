@@ -25,6 +25,9 @@ package enum NumberText {
     return fixed(value, 0)
   }
 
+  /// `scaled` for counts.
+  package static func count(_ value: Int) -> String { scaled(Double(value)) }
+
   /// `6,815,744`.
   package static func grouped(_ value: Int) -> String {
     let digits = String(value.magnitude)
