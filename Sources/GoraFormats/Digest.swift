@@ -1,6 +1,12 @@
 import CCrypto
 import GoraCore
 
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
 /// SHA-256 (FIPS 180-4) of bytes that come in pieces.
 package final class SHA256 {
   private let context: OpaquePointer
@@ -44,10 +50,22 @@ package final class SHA256 {
     return digest.finish()
   }
 
-  /// The digest of a file.
+  /// The digest of a file, read in pieces (`read`).
   /// - Throws: `.noInput` where it cannot be read.
   package static func hex(file path: String) throws(GoraError) -> String {
-    let file = try MappedFile(path: path)
-    return withExtendedLifetime(file) { hex(file.bytes) }
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { throw .unreadable(path, errno) }
+    defer { close(descriptor) }
+    let digest = SHA256()
+    var piece = [UInt8](repeating: 0, count: 1 << 20)
+    while true {
+      let count = piece.withUnsafeMutableBytes { read(descriptor, $0.baseAddress, $0.count) }
+      if count < 0 {
+        if errno == EINTR { continue }
+        throw .unreadable(path, errno)
+      }
+      if count == 0 { return digest.finish() }
+      piece.withUnsafeBytes { digest.update(UnsafeRawBufferPointer(rebasing: $0[..<count])) }
+    }
   }
 }

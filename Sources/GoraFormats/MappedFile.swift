@@ -9,6 +9,7 @@ import GoraCore
 /// A file mapped read-only into memory for as long as the object lives.
 package final class MappedFile: @unchecked Sendable {
   package let path: String
+  /// Valid while the object lives, and no longer: hold it (`withExtendedLifetime`) around every use.
   package let bytes: UnsafeRawBufferPointer
 
   /// - Throws: `.noInput` where the file is missing, unreadable or not a regular file. An empty file has no bytes.

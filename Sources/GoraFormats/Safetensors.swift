@@ -12,7 +12,7 @@ package struct TensorView: @unchecked Sendable {
   package let name: String
   package let dtype: DType
   package let shape: [Int]
-  /// The elements, row-major and little-endian; they need not be aligned (`isAligned`).
+  /// The elements, row-major and little-endian; they need not be aligned (`isAligned`). Valid while `file` lives.
   package let bytes: UnsafeRawBufferPointer
   /// Keeps the mapping alive.
   package let file: SafetensorsFile
@@ -37,6 +37,7 @@ package struct TensorView: @unchecked Sendable {
   /// The elements as binary32, rounded to nearest where the dtype is wider.
   package func toFloat() -> [Float] {
     let (count, bytes) = (self.count, self.bytes)
+    defer { withExtendedLifetime(file) {} }
     guard let start = bytes.baseAddress, count > 0 else { return [] }
     func convert<Element: BitwiseCopyable>(
       _: Element.Type, _ out: UnsafeMutablePointer<Float>, _ widen: (Element) -> Float
@@ -184,7 +185,12 @@ package final class SafetensorsFile: Sendable {
     }
     entries.sort { ($0.begin, $0.end, $0.name) < ($1.begin, $1.end, $1.name) }
     var position = 0
-    for entry in entries {
+    var index: [String: Int] = [:]
+    for (i, entry) in entries.enumerated() {
+      // The parser refuses equal bytes; Swift also takes two spellings of one accented letter for equal.
+      guard index.updateValue(i, forKey: entry.name) == nil else {
+        throw refuse(entry.at, "header, tensor \"\(entry.name)\"", "another tensor has an equivalent name")
+      }
       if entry.begin != position {
         throw refuse(
           entry.at, "header, tensor \"\(entry.name)\"",
@@ -199,7 +205,7 @@ package final class SafetensorsFile: Sendable {
     self.metadata = metadata
     self.entries = entries
     dataOffset = 8 + headerLength
-    index = Dictionary(uniqueKeysWithValues: entries.enumerated().map { ($1.name, $0) })
+    self.index = index
   }
 
   /// All tensors, by offset in the file.

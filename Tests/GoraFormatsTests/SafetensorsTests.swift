@@ -36,9 +36,9 @@ private let refusals: [Refusal] = [
   Refusal(bytes: crafted(" {}"), offset: 8, words: "does not start with '{'"),
   Refusal(bytes: crafted(""), offset: 8, words: "does not start with '{'"),
   Refusal(bytes: crafted("[]"), offset: 8, words: "does not start with '{'"),
-  Refusal(bytes: crafted(#"{"a":}"#), offset: 13, words: ""),
-  Refusal(bytes: crafted(#"{"a":\#(entry()),"a":\#(entry())}"#, data: 8), offset: 66, words: "duplicate key"),
-  Refusal(bytes: crafted(String(repeating: #"{"a":"#, count: 300)), offset: 48, words: "deep"),
+  Refusal(bytes: crafted(#"{"a":}"#), offset: 13, words: "expected a value"),
+  Refusal(bytes: crafted(#"{"a":\#(entry()),"a":\#(entry())}"#, data: 8), offset: 62, words: "duplicate key"),
+  Refusal(bytes: crafted(String(repeating: #"{"a":"#, count: 300)), offset: 53, words: "deep"),
   Refusal(bytes: crafted(#"{"__metadata__":[]}"#), offset: 24, words: "__metadata__ is not an object"),
   Refusal(bytes: crafted(#"{"__metadata__":{"format":1}}"#), offset: 34, words: "the value of \"format\" is not a string"),
   Refusal(bytes: crafted(#"{"a":3}"#), offset: 13, words: "not an object", tensor: "a"),
@@ -52,17 +52,25 @@ private let refusals: [Refusal] = [
     bytes: crafted(#"{"a":\#(entry("F32", "[4294967296,4294967296]"))}"#, data: 8), offset: 13, words: "overflows", tensor: "a"),
   Refusal(
     bytes: crafted(#"{"a":\#(entry("F64", "[1152921504606846976]"))}"#, data: 8), offset: 13, words: "overflows", tensor: "a"),
-  Refusal(bytes: crafted(#"{"a":\#(entry("F32", "[2]", "[8,0]"))}"#, data: 8), offset: 13, words: "before the start", tensor: "a"),
-  Refusal(bytes: crafted(#"{"a":\#(entry("F32", "[2]", "[0,8,16]"))}"#, data: 8), offset: 13, words: "has 3 numbers", tensor: "a"),
-  Refusal(bytes: crafted(#"{"a":\#(entry("F32", "[2]", "[-8,0]"))}"#, data: 8), offset: 57, words: "holds -8", tensor: "a"),
-  Refusal(bytes: crafted(#"{"a":\#(entry("F32", "[3]"))}"#, data: 8), offset: 13, words: "data of 8 bytes; F32 of shape [3] takes 12", tensor: "a"),
-  Refusal(bytes: crafted(#"{"a":\#(entry("F32", "[2]", "[8,16]"))}"#, data: 8), offset: 13, words: "ends at 16; the file has 8", tensor: "a"),
   Refusal(
-    bytes: crafted(#"{"a":\#(entry()),"b":\#(entry("F32", "[2]", "[4,12]"))}"#, data: 12), offset: 70, words: "overlap", tensor: "b"),
+    bytes: crafted(#"{"a":\#(entry("F32", "[2]", "[8,0]"))}"#, data: 8), offset: 13, words: "before the start", tensor: "a"),
   Refusal(
-    bytes: crafted(#"{"a":\#(entry()),"b":\#(entry("F32", "[2]", "[12,20]"))}"#, data: 20), offset: 70, words: "hole", tensor: "b"),
+    bytes: crafted(#"{"a":\#(entry("F32", "[2]", "[0,8,16]"))}"#, data: 8), offset: 13, words: "has 3 numbers", tensor: "a"),
+  Refusal(bytes: crafted(#"{"a":\#(entry("F32", "[2]", "[-8,0]"))}"#, data: 8), offset: 56, words: "holds -8", tensor: "a"),
+  Refusal(
+    bytes: crafted(#"{"a":\#(entry("F32", "[3]"))}"#, data: 8), offset: 13, words: "data of 8 bytes; F32 of shape [3] takes 12",
+    tensor: "a"),
+  Refusal(
+    bytes: crafted(#"{"a":\#(entry("F32", "[2]", "[8,16]"))}"#, data: 8), offset: 13, words: "ends at 16; the file has 8",
+    tensor: "a"),
+  Refusal(
+    bytes: crafted(#"{"a":\#(entry()),"b":\#(entry("F32", "[2]", "[4,12]"))}"#, data: 12), offset: 66, words: "overlap",
+    tensor: "b"),
+  Refusal(
+    bytes: crafted(#"{"a":\#(entry()),"b":\#(entry("F32", "[2]", "[12,20]"))}"#, data: 20), offset: 66, words: "hole", tensor: "b"
+  ),
   Refusal(bytes: crafted(#"{"a":\#(entry("F32", "[2]", "[4,12]"))}"#, data: 12), offset: 13, words: "hole", tensor: "a"),
-  Refusal(bytes: crafted(#"{"a":\#(entry())}"#, data: 9), offset: 73, words: "end at 8; the file has 9 bytes of data"),
+  Refusal(bytes: crafted(#"{"a":\#(entry())}"#, data: 9), offset: 70, words: "end at 8; the file has 9 bytes of data"),
   Refusal(bytes: crafted("{}", data: 1), offset: 10, words: "end at 0; the file has 1 bytes of data"),
 ]
 
@@ -100,13 +108,14 @@ private let refusals: [Refusal] = [
   }
 
   /// Values whose bit patterns are known from the definitions of the formats.
-  @Test(arguments: [
-    (DType.f16, [0x00, 0x3C, 0x01, 0x00, 0xFF, 0xFB], [1, 0x1p-24, -65504]),
-    (.bf16, [0x80, 0x3F, 0x49, 0x40, 0x80, 0xFF], [1, 3.140625, -.infinity]),
-    (.f64, [0, 0, 0, 0, 0, 0, 0xF8, 0xBF], [-1.5]),
-    (.f32, [0, 0, 0x20, 0x40], [2.5]),
-    (.i16, [0xFE, 0xFF], [-2]),
-  ] as [(DType, [UInt8], [Float])], [0, 1])
+  @Test(
+    arguments: [
+      (DType.f16, [0x00, 0x3C, 0x01, 0x00, 0xFF, 0xFB], [1, 0x1p-24, -65504]),
+      (.bf16, [0x80, 0x3F, 0x49, 0x40, 0x80, 0xFF], [1, 3.140625, -.infinity]),
+      (.f64, [0, 0, 0, 0, 0, 0, 0xF8, 0xBF], [-1.5]),
+      (.f32, [0, 0, 0x20, 0x40], [2.5]),
+      (.i16, [0xFE, 0xFF], [-2]),
+    ] as [(DType, [UInt8], [Float])], [0, 1])
   func widens(_ item: (DType, [UInt8], [Float]), shift: Int) throws {
     let (dtype, data, values) = item
     let scratch = ScratchFolder()
@@ -146,7 +155,7 @@ private let refusals: [Refusal] = [
     #expect(bytes[0] % 8 == 0)
     let file = try SafetensorsFile(path: "\(scratch.path)/a.safetensors")
     #expect(file.tensors.map(\.name) == ["b", "z", "a"])
-    #expect(file.tensors.allSatisfy(\.isAligned))
+    #expect(!file.tensors.contains { !$0.isAligned })
     #expect(file.metadata.map(\.key) == ["a", "format"] && file.metadata.map(\.value) == ["é\"\n", "pt"])
     #expect(file.tensor("a").map { [UInt8]($0.bytes) } == [1, 0, 2, 0, 3, 0])
     #expect(file.tensor("z")?.toFloat() == [1, -2] && file.tensor("z")?.shape == [1, 2])

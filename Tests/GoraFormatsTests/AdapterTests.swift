@@ -1,0 +1,261 @@
+import Foundation
+import GoraCore
+import Testing
+
+@testable import GoraFormats
+
+/// Names, ranks and values of their own for each module; α 16 under the rsLoRA rule.
+private func sample() -> Adapter {
+  var numbers = TestNumbers(state: 7)
+  func values(_ count: Int) -> [Float] { (0..<count).map { _ in Float.random(in: -1...1, using: &numbers) } }
+  let sizes = [("model.layers.10.q_proj", 2, 6, 5), ("model.layers.2.q_proj", 4, 6, 5), ("model.layers.2.up_proj", 1, 7, 4)]
+  return Adapter(
+    modules: sizes.map { name, rank, out, input in
+      AdapterModule(
+        name: name, rank: rank, alpha: 16, scaling: 16 / Double(rank).squareRoot(), shape: [out, input],
+        a: values(rank * input), b: values(out * rank))
+    }, useRSLoRA: true, model: "identity")
+}
+
+/// s·B·A, row-major [out, in].
+private func update(_ module: AdapterModule) -> [Double] {
+  let (out, input) = (module.shape[0], module.shape[1])
+  return (0..<out * input).map { index in
+    (0..<module.rank).reduce(0.0) { sum, k in
+      sum + module.scaling * Double(module.b[index / input * module.rank + k]) * Double(module.a[k * input + index % input])
+    }
+  }
+}
+
+@Suite struct ModulePatternTests {
+  static let names = ["model.layers.1.self_attn.q_proj", "model.layers.11.self_attn.q_proj", "model.layers.2.mlp.up_proj"]
+
+  /// What Python's `re.match(r"(.*\.)?(KEY)$", name)` says.
+  @Test(
+    arguments: [
+      (#"q_proj"#, [true, true, false]),
+      (#"^q_proj"#, [false, false, false]),
+      (#"model.layers.1.self_attn.q_proj"#, [true, false, false]),
+      (#"^model.layers.1.self_attn.q_proj"#, [true, false, false]),
+      (#"1.self_attn.q_proj"#, [true, false, false]),
+      (#"layers.1.self_attn.q_proj"#, [true, false, false]),
+      (#"layers.1.*"#, [true, true, false]),
+      (#"model\.layers\.1\..*q_proj"#, [true, false, false]),
+      (#".*proj"#, [true, true, true]),
+      (#"proj"#, [false, false, false]),
+      (#"layers.1..self_attn.q_proj"#, [false, true, false]),
+      (#"base_model.model.model.layers.2.mlp.up_proj"#, [false, false, false]),
+      (#"up.proj"#, [false, false, true]),
+      (#"self_attn"#, [false, false, false]),
+      (#"^.*layers.2.*"#, [false, false, true]),
+      (#"."#, [false, false, false]),
+      (#""#, [false, false, false]),
+    ] as [(String, [Bool])])
+  func matchesAsPEFTDoes(_ key: String, _ expected: [Bool]) throws {
+    let pattern = try #require(ModulePattern(key))
+    #expect(Self.names.map(pattern.matches) == expected)
+  }
+
+  @Test(arguments: [
+    "(q|v)_proj", "q_proj$", "q_pro[j]", "q_proj?", "q_p+", #"\d"#, "a*", "^^a", "a{2}", "a|b", #"a\"#, ".*?", "**",
+  ])
+  func refusesOtherExpressions(_ key: String) { #expect(ModulePattern(key) == nil) }
+}
+
+@Suite struct AdapterTests {
+  /// Ranks and scales that PEFT itself gave this folder (make_fixtures.py); r 4, α 16, rsLoRA and a rank_pattern.
+  @Test func readsWhatPEFTWrote() throws {
+    let adapter = try Adapter(readingFolder: "\(fixturesFolder)/llama/adapter")
+    let ranks = Dictionary(uniqueKeysWithValues: adapter.modules.map { ($0.name, $0.rank) })
+    #expect(ranks["model.layers.0.self_attn.q_proj"] == 8 && ranks["model.layers.0.self_attn.k_proj"] == 2)
+    #expect(ranks["model.layers.1.self_attn.o_proj"] == 1 && ranks["model.layers.1.self_attn.q_proj"] == 4)
+    #expect(adapter.modules.count == 8 && adapter.useRSLoRA && adapter.model == nil)
+    for module in adapter.modules {
+      #expect(module.alpha == 16 && abs(module.scaling * module.scaling * Double(module.rank) - 256) < 1e-9)
+      #expect(module.a.count == module.rank * module.shape[1] && module.b.count == module.rank * module.shape[0])
+    }
+  }
+
+  @Test(arguments: AdapterProfile.allCases) func keepsTheUpdate(_ profile: AdapterProfile) throws {
+    let scratch = ScratchFolder()
+    let adapter = sample()
+    #expect(adapter.modules.map(\.name) == ["model.layers.2.q_proj", "model.layers.2.up_proj", "model.layers.10.q_proj"])
+    let provenance = try Provenance().appending(tool: "t", version: "1", arguments: ["a \"b\""], inputs: [])
+    let folder = "\(scratch.path)/out/adapter"
+    try adapter.write(folder: folder, profile: profile, baseModel: "base", provenance: provenance)
+    let read = try Adapter(readingFolder: folder)
+    #expect(read.model == "identity" && read.baseModel == "base" && read.provenance == provenance)
+    #expect(read.modules.map(\.name) == adapter.modules.map(\.name))
+    for (got, want) in zip(read.modules, adapter.modules) {
+      #expect(got.shape == want.shape)
+      for (x, y) in zip(update(got), update(want)) { #expect(abs(x - y) < 1e-5) }
+    }
+    switch profile {
+    case .native:
+      #expect(read.useRSLoRA)
+      #expect(read.modules == adapter.modules)
+    case .compact:
+      #expect(!read.useRSLoRA)
+      #expect(read.modules.map(\.rank) == [4, 1, 2] && read.modules.map(\.alpha) == [4, 1, 2])
+      #expect(read.modules.map(\.scaling) == [1, 1, 1])
+    case .padded:
+      #expect(read.modules.map(\.rank) == [4, 4, 4] && read.modules.map(\.scaling) == [1, 1, 1])
+    }
+    // Writing what was read changes no byte.
+    try read.write(folder: "\(scratch.path)/again", profile: profile, baseModel: "base", provenance: provenance)
+    for name in ["adapter_config.json", "adapter_model.safetensors"] {
+      #expect(try scratch.bytes("again/\(name)") == scratch.bytes("out/adapter/\(name)"))
+    }
+  }
+
+  @Test func goesOnFromThePlainRule() throws {
+    let scratch = ScratchFolder()
+    let adapter = sample()
+    try adapter.write(folder: "\(scratch.path)/c", profile: .compact, baseModel: "b", provenance: nil)
+    let compact = try Adapter(readingFolder: "\(scratch.path)/c")
+    #expect(compact.provenance.records.isEmpty)
+    try compact.write(folder: "\(scratch.path)/n", profile: .native, baseModel: "b", provenance: nil)
+    let native = try Adapter(readingFolder: "\(scratch.path)/n")
+    #expect(native.useRSLoRA)
+    for (got, want) in zip(native.modules, compact.modules) {
+      #expect(abs(got.scaling - 1) < 1e-12 && got.a == want.a && got.b == want.b)
+    }
+  }
+
+  @Test func writesTheConfigurationAsPEFTDoes() throws {
+    let scratch = ScratchFolder()
+    try sample().write(folder: scratch.path, profile: .native, baseModel: "b", provenance: nil)
+    let text = String(decoding: try scratch.bytes("adapter_config.json"), as: UTF8.self)
+    #expect(text.hasPrefix("{\n  \"alpha_pattern\": {},\n  \"auto_mapping\": null,\n"))
+    #expect(text.contains("  \"lora_alpha\": 16,\n"))
+    #expect(text.contains("  \"lora_dropout\": 0.0,\n"))
+    #expect(
+      text.contains("  \"rank_pattern\": {\n    \"model.layers.10.q_proj\": 2,\n    \"model.layers.2.q_proj\": 4,\n"))
+    #expect(text.contains("  \"target_modules\": [\n    \"model.layers.10.q_proj\",\n    \"model.layers.2.q_proj\",\n"))
+    let keys = try JSONDocument(path: "c", text: Array(text.utf8)).root.members.map(\.key)
+    #expect(keys == keys.sorted())
+    #expect(scratch.names == ["adapter_config.json", "adapter_model.safetensors"])
+  }
+
+  @Test func leavesOutRankZero() throws {
+    let scratch = ScratchFolder()
+    var adapter = sample()
+    adapter.modules.append(AdapterModule(name: "none", rank: 0, alpha: 16, scaling: 0, shape: [2, 2], a: [], b: []))
+    try adapter.write(folder: scratch.path, profile: .padded, baseModel: "b", provenance: nil)
+    #expect(try Adapter(readingFolder: scratch.path).modules.count == 3)
+    adapter.modules.removeFirst(3)
+    #expect(
+      errorThrown { try adapter.write(folder: scratch.path, profile: .native, baseModel: "b", provenance: nil) }.status == .data)
+    adapter = sample()
+    adapter.modules[0].b[0] = .nan
+    #expect(
+      errorThrown { try adapter.write(folder: scratch.path, profile: .native, baseModel: "b", provenance: nil) }.status == .data)
+    #expect(try Adapter(readingFolder: scratch.path).modules.count == 3, "the good folder is still there")
+  }
+
+  @Test(arguments: [
+    ("\"peft_type\": \"LORA\"", "\"peft_type\": \"ADALORA\"", "peft_type"),
+    ("\"use_dora\": false", "\"use_dora\": true", "use_dora"),
+    ("\"use_qalora\": false", "\"use_qalora\": true", "use_qalora"),
+    ("\"lora_bias\": false", "\"lora_bias\": true", "lora_bias"),
+    ("\"fan_in_fan_out\": false", "\"fan_in_fan_out\": true", "fan_in_fan_out"),
+    ("\"bias\": \"none\"", "\"bias\": \"all\"", "bias"),
+    ("\"modules_to_save\": null", "\"modules_to_save\": [\"lm_head\"]", "modules_to_save"),
+    ("\"layers_to_transform\": null", "\"layers_to_transform\": [1]", "layers_to_transform"),
+    ("\"target_parameters\": null", "\"target_parameters\": [\"x\"]", "target_parameters"),
+    ("\"init_lora_weights\": true", "\"init_lora_weights\": \"pissa\"", "init_lora_weights"),
+    ("\"rank_pattern\": {", "\"rank_pattern\": {\"(q|v)_proj\": 3,", "(q|v)_proj"),
+    ("\"rank_pattern\": {", "\"rank_pattern\": {\"q_proj\": 0,", "q_proj"),
+    ("\"model.layers.2.q_proj\": 4", "\"model.layers.2.q_proj\": 5", "says rank 5"),
+    ("\"r\": 4", "\"r\": 0", "\"r\""),
+  ])
+  func refusesConfigurations(_ old: String, _ new: String, _ words: String) throws {
+    let scratch = ScratchFolder()
+    try sample().write(folder: scratch.path, profile: .native, baseModel: "b", provenance: nil)
+    let text = String(decoding: try scratch.bytes("adapter_config.json"), as: UTF8.self)
+    try #require(text.contains(old))
+    _ = try scratch.file("adapter_config.json", text.replacingOccurrences(of: old, with: new))
+    let error = errorThrown { try Adapter(readingFolder: scratch.path) }
+    #expect(error.status == .data && error.description.contains(words), "\(error)")
+  }
+
+  @Test func refusesWeights() throws {
+    let scratch = ScratchFolder()
+    try sample().write(folder: scratch.path, profile: .native, baseModel: "b", provenance: nil)
+    let prefix = "base_model.model.model.layers.2.q_proj"
+    func refusal(_ tensors: [(String, DType, [Int], [Float])]) throws -> GoraError {
+      var good: [(String, [Int], [UInt8])] = []
+      for tensor in tensors {
+        let bytes = tensor.3.withUnsafeBytes { Array($0) }
+        good.append((tensor.0, tensor.2, bytes))
+      }
+      var offset = 0
+      let members = zip(tensors, good).map { tensor, good in
+        defer { offset += good.2.count }
+        return JSON.Member(
+          tensor.0,
+          .object([
+            "dtype": JSON(tensor.1.rawValue), "shape": .integers(tensor.2),
+            "data_offsets": .integers([offset, offset + good.2.count]),
+          ]))
+      }
+      let header = Array(JSON(.object(members)).compact().utf8)
+      _ = try scratch.file(
+        "adapter_model.safetensors",
+        withUnsafeBytes(of: UInt64(header.count).littleEndian) { Array($0) } + header + good.flatMap(\.2))
+      return errorThrown { try Adapter(readingFolder: scratch.path) }
+    }
+    let a = (prefix + ".lora_A.weight", DType.f32, [4, 1], [1, 2, 3, 4] as [Float])
+    let b = (prefix + ".lora_B.weight", DType.f32, [1, 4], [1, 2, 3, 4] as [Float])
+    #expect(try refusal([a]).problem.contains("no lora_B"))
+    #expect(try refusal([b]).problem.contains("no lora_A"))
+    #expect(try refusal([]).problem.contains("no tensors"))
+    #expect(try refusal([a, b, ("x", .f32, [1], [1])]).problem.contains("not a LoRA factor"))
+    #expect(try refusal([a, (b.0, .f32, [2, 2], b.3)]).problem.contains("[2, 4] is expected"))
+    #expect(try refusal([(a.0, .f32, [2, 2], a.3), (b.0, .f32, [2, 2], b.3)]).problem.contains("says rank 4"))
+    #expect(try refusal([a, (b.0, .i32, [1, 4], b.3)]).problem.contains("dtype I32"))
+    #expect(try refusal([a, (b.0, .f32, [4], b.3)]).problem.contains("shape [4]"))
+    let infinite = try refusal([a, (b.0, .f32, [1, 4], [1, 2, .infinity, 4])])
+    #expect(infinite.problem.contains("element 2") && infinite.description.contains(b.0))
+  }
+
+  @Test func refusesWhatIsMissing() throws {
+    let scratch = ScratchFolder()
+    #expect(errorThrown { try Adapter(readingFolder: "\(scratch.path)/none") }.status == .noInput)
+    #expect(errorThrown { try Adapter(readingFolder: scratch.path) }.problem.contains("no adapter_config.json"))
+    let model = errorThrown { try Adapter(readingFolder: "\(fixturesFolder)/llama/model") }
+    #expect(model.status == .noInput && model.hint?.contains("model") == true)
+    _ = try scratch.file("adapter_config.json", "{}")
+    #expect(errorThrown { try Adapter(readingFolder: scratch.path) }.problem.contains("no adapter_model.safetensors"))
+  }
+
+  @Test func mutatedFoldersNeverCrash() throws {
+    let scratch = ScratchFolder()
+    try sample().write(folder: scratch.path, profile: .native, baseModel: "b", provenance: nil)
+    let valid = try scratch.bytes("adapter_config.json")
+    var numbers = TestNumbers(state: 3)
+    var refused = 0
+    for _ in 0..<1000 {
+      var bytes = valid
+      if Int.random(in: 0..<4, using: &numbers) == 0 { bytes.removeLast(Int.random(in: 1...bytes.count, using: &numbers)) }
+      for _ in 0..<Int.random(in: 1...3, using: &numbers) where !bytes.isEmpty {
+        bytes[Int.random(in: 0..<bytes.count, using: &numbers)] ^= 1 << UInt8.random(in: 0..<8, using: &numbers)
+      }
+      _ = try scratch.file("adapter_config.json", bytes)
+      do throws(GoraError) {
+        #expect(try Adapter(readingFolder: scratch.path).modules.count == 3)
+      } catch {
+        refused += 1
+        #expect(error.status == .data)
+      }
+    }
+    #expect(refused > 500)
+  }
+
+  @Test func ordersNaturally() {
+    let names = ["a10", "a2", "a02", "b", "a", "a2.x", "a2.b10", "a2.b9", ""]
+    let ordered = names.sorted(by: naturallyPrecedes)
+    #expect(ordered == ["", "a", "a02", "a2", "a2.b9", "a2.b10", "a2.x", "a10", "b"])
+    #expect(names.reversed().sorted(by: naturallyPrecedes) == ordered)
+  }
+}
