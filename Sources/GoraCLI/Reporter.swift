@@ -71,16 +71,22 @@ package final class Reporter {
     if verbosity > 0 { line("note: \(text)") }
   }
 
-  /// The one line of success.
-  package func summary(_ text: String) {
+  /// A line of a table that `-v` asked for, as it is.
+  package func detail(_ text: String) {
     clear()
-    if !quiet { line(text) }
+    StandardStreams.writeError(text + "\n")
   }
 
-  /// A stage's result on standard output.
+  /// A result, on standard output.
+  /// - Throws: status 74 where it cannot be written whole.
   package func output(_ text: String) throws(GoraError) {
     clear()
     try StandardStreams.writeOutput(text)
+  }
+
+  /// The one line of success.
+  package func summary(_ text: String) {
+    if !quiet { line(text) }
   }
 
   /// `gora-plan: error: <place>: <problem>`, then `gora-plan: hint: …`.

@@ -47,6 +47,7 @@ package final class SHA256 {
   /// The digest of a file.
   /// - Throws: `.noInput` where it cannot be read.
   package static func hex(file path: String) throws(GoraError) -> String {
-    hex(try MappedFile(path: path).bytes)
+    let file = try MappedFile(path: path)
+    return withExtendedLifetime(file) { hex(file.bytes) }
   }
 }

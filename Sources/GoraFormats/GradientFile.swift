@@ -59,27 +59,3 @@ func firstNonFinite(_ values: UnsafeBufferPointer<Float>) -> Int? {
   }
   return nil
 }
-
-/// Order of names in which `layers.2` comes before `layers.10`: runs of digits compare as numbers, the rest as UTF-8.
-func naturallyPrecedes(_ a: String, _ b: String) -> Bool {
-  let (x, y) = (Array(a.utf8), Array(b.utf8))
-  func isDigit(_ byte: UInt8) -> Bool { byte >= 48 && byte <= 57 }
-  var (i, j) = (0, 0)
-  while i < x.count, j < y.count {
-    if isDigit(x[i]), isDigit(y[j]) {
-      let (m, n) = (x[i...].prefix(while: isDigit), y[j...].prefix(while: isDigit))
-      let (p, q) = (m.drop { $0 == 48 }, n.drop { $0 == 48 })
-      if p.count != q.count { return p.count < q.count }
-      if !p.elementsEqual(q) { return p.lexicographicallyPrecedes(q) }
-      i = m.endIndex
-      j = n.endIndex
-    } else {
-      if x[i] != y[j] { return x[i] < y[j] }
-      i += 1
-      j += 1
-    }
-  }
-  if i < x.count || j < y.count { return i == x.count }
-  // Equal but for leading zeros.
-  return x.lexicographicallyPrecedes(y)
-}

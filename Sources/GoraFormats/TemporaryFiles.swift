@@ -25,8 +25,8 @@ package enum TemporaryFiles {
   /// Notes the name of a temporary file; where the table is full, the file is merely not removed on a signal.
   package static func register(_ path: String) {
     guard let name = strdup(path) else { return }
-    for i in 0..<capacity where slots[i].compareExchange(expected: nil, desired: name, ordering: .acquiringAndReleasing).exchanged {
-      return
+    for i in 0..<capacity {
+      if slots[i].compareExchange(expected: nil, desired: name, ordering: .acquiringAndReleasing).exchanged { return }
     }
     free(name)
   }

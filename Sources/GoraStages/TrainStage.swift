@@ -246,7 +246,10 @@ package struct TrainStage {
     var inputs = c.data.paths
     if case .adapter(let folder) = c.method { inputs = [folder] + inputs }
     if case .fromConfig(let path) = c.method { inputs = [path] + inputs } else { inputs = [c.model] + inputs }
-    let provenance = try c.context.provenance(
+    // A resumed run leaves the record of the unbroken one.
+    var context = c.context
+    context.arguments.removeAll { $0 == "--resume" }
+    let provenance = try context.provenance(
       after: adapter?.provenance, inputs: inputs, dtype: loaded.precision.rawValue)
     if var adapter {
       for i in adapter.modules.indices {
@@ -254,8 +257,8 @@ package struct TrainStage {
         adapter.modules[i].a = low.a.values?.array ?? []
         adapter.modules[i].b = low.b.values?.array ?? []
       }
-      adapter.provenance = provenance
-      try adapter.write(folder: c.output, profile: .compact, baseModel: c.model)
+      adapter.model = loaded.folder?.identity
+      try adapter.write(folder: c.output, profile: .compact, baseModel: c.model, provenance: provenance)
     } else {
       var configPath: String?
       if case .fromConfig(let path) = c.method { configPath = path }

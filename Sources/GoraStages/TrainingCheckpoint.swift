@@ -64,6 +64,7 @@ struct TrainingCheckpoint {
         UnsafeMutableRawPointer(buffer.pointer).copyMemory(from: tensor.bytes.baseAddress!, byteCount: tensor.bytes.count)
       }
     }
+    withExtendedLifetime(file) {}
     optimizer.step = step
     return true
   }

@@ -1,0 +1,75 @@
+import GoraCore
+
+/// What `adapter_config.json` says about ranks and scales (PEFT's `LoraConfig`).
+struct AdapterConfig: Sendable {
+  let rank: Int
+  let alpha: Double
+  let useRSLoRA: Bool
+  let baseModel: String?
+  private let rankPattern: PatternTable<Int>
+  private let alphaPattern: PatternTable<Double>
+
+  /// Reads a configuration; everything that would change what the adapter computes, and is not plain LoRA, is refused by name.
+  /// - Throws: `.data` with line and column.
+  init(reading root: JSONField) throws(GoraError) {
+    let type = try root.required("peft_type")
+    guard try type.string == "LORA" else {
+      throw type.error("peft_type is \"\(try type.string)\"; gora reads \"LORA\" alone")
+    }
+    try Self.refuseOtherMethods(root)
+    rank = try root.optional("r")?.int(in: 1...(1 << 20)) ?? 8
+    alpha = try root.optional("lora_alpha")?.double ?? 8
+    useRSLoRA = try root.optional("use_rslora")?.bool ?? false
+    baseModel = try root.optional("base_model_name_or_path")?.string
+    rankPattern = try Self.table(root, "rank_pattern") { field throws(GoraError) in try field.int(in: 1...(1 << 20)) }
+    alphaPattern = try Self.table(root, "alpha_pattern") { field throws(GoraError) in try field.double }
+  }
+
+  func rank(of module: String) -> Int { rankPattern.value(for: module) ?? rank }
+  func alpha(of module: String) -> Double { alphaPattern.value(for: module) ?? alpha }
+
+  private static func table<Value>(
+    _ root: JSONField, _ key: String, _ read: (JSONField) throws(GoraError) -> Value
+  ) throws(GoraError) -> PatternTable<Value> {
+    guard let field = try root.optional(key) else { return PatternTable([]) }
+    var rules: [(pattern: ModulePattern, value: Value)] = []
+    for (name, value) in try field.members {
+      guard let pattern = ModulePattern(name) else {
+        throw value.error(
+          "the key \"\(name)\" of \"\(key)\" is a regular expression that gora does not read",
+          hint: "write full module paths; of expressions, \".\", \".*\" and a leading \"^\" are understood")
+      }
+      rules.append((pattern, try read(value)))
+    }
+    return PatternTable(rules)
+  }
+
+  private static func refuseOtherMethods(_ root: JSONField) throws(GoraError) {
+    func refuse(_ field: JSONField, _ key: String) -> GoraError {
+      field.error("\"\(key)\" is \(field.value.compact()); gora reads plain LoRA adapters without it")
+    }
+    for key in ["use_dora", "lora_bias", "fan_in_fan_out", "use_qalora"] {
+      if let field = try root.optional(key), try field.bool { throw refuse(field, key) }
+    }
+    if let bias = try root.optional("bias"), try bias.string != "none" { throw refuse(bias, "bias") }
+    let mustBeNull = [
+      "modules_to_save", "layers_to_transform", "layer_replication", "trainable_token_indices", "target_parameters",
+      "alora_invocation_tokens", "arrow_config", "use_bdlora", "kasa_config", "monteclora_config", "megatron_config",
+    ]
+    for key in mustBeNull {
+      guard let field = try root.optional(key) else { continue }
+      switch field.value.content {
+      case .array([]), .object([]), .bool(false): continue
+      default: throw refuse(field, key)
+      }
+    }
+    // PiSSA, OLoRA, CorDA, LoftQ and LoRA-GA also change the base weights, which the folder does not hold.
+    if let field = try root.optional("init_lora_weights"), case .string(let name) = field.value.content,
+      !["gaussian", "eva", "orthogonal"].contains(name)
+    {
+      throw field.error(
+        "\"init_lora_weights\" is \"\(name)\", which changes the base weights",
+        hint: "save the adapter with PEFT's path_initial_model_for_weight_conversion")
+    }
+  }
+}

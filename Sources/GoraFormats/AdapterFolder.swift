@@ -1,0 +1,173 @@
+import GoraCore
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
+/// The LoRA factors of one linear module: ΔW = scaling·B·A.
+package struct AdapterModule: Sendable, Equatable {
+  /// Module path in the base model, without `base_model.model.`.
+  package var name: String
+  package var rank: Int
+  package var alpha: Double
+  /// The factor s itself, whatever rule made it.
+  package var scaling: Double
+  /// [out, in] of the weight.
+  package var shape: [Int]
+  /// `lora_A.weight` [rank, in], row-major.
+  package var a: [Float]
+  /// `lora_B.weight` [out, rank], row-major.
+  package var b: [Float]
+
+  /// - Precondition: the factors have the sizes that rank and shape say.
+  package init(name: String, rank: Int, alpha: Double, scaling: Double, shape: [Int], a: [Float], b: [Float]) {
+    precondition(shape.count == 2 && a.count == rank * shape[1] && b.count == shape[0] * rank, "factors of another size")
+    self.name = name
+    self.rank = rank
+    self.alpha = alpha
+    self.scaling = scaling
+    self.shape = shape
+    self.a = a
+    self.b = b
+  }
+}
+
+/// A LoRA adapter as PEFT keeps it: a folder with `adapter_config.json` and `adapter_model.safetensors`.
+package struct Adapter: Sendable, Equatable {
+  /// In natural order of their names, layer 2 before layer 10.
+  package var modules: [AdapterModule]
+  /// Whether the scale is α/√r (else α/r).
+  package var useRSLoRA: Bool
+  /// `ModelFolder.identity` of the base, where gora wrote the adapter.
+  package var model: String?
+  /// `base_model_name_or_path`.
+  package var baseModel: String?
+  package var provenance: Provenance
+
+  package init(
+    modules: [AdapterModule], useRSLoRA: Bool, model: String? = nil, baseModel: String? = nil,
+    provenance: Provenance = Provenance()
+  ) {
+    self.modules = modules.sorted { naturallyPrecedes($0.name, $1.name) }
+    self.useRSLoRA = useRSLoRA
+    self.model = model
+    self.baseModel = baseModel
+    self.provenance = provenance
+  }
+
+  /// Trainable parameters: Σ r·(out + in).
+  package var parameters: Int { modules.reduce(0) { $0 + $1.a.count + $1.b.count } }
+
+  static let configName = "adapter_config.json"
+  static let weightsName = "adapter_model.safetensors"
+  static let tensorPrefix = "base_model.model."
+  static let downSuffix = ".lora_A.weight"
+  static let upSuffix = ".lora_B.weight"
+
+  /// Reads any LoRA folder of PEFT or gora, in every profile; factors in F32, F16, BF16 or F64 become binary32.
+  /// - Throws: `.noInput` for a missing folder or file; `.data` for what is not plain LoRA, a factor without its other half,
+  ///   shapes that disagree with each other or with the ranks of the configuration, and values that are not finite.
+  package init(readingFolder path: String) throws(GoraError) {
+    try Self.checkFolder(path)
+    let configPath = "\(path)/\(Self.configName)"
+    let config = try AdapterConfig(reading: JSONDocument(path: configPath, text: readWholeFile(configPath)).root)
+    let file = try SafetensorsFile(path: "\(path)/\(Self.weightsName)")
+    var down: [String: TensorView] = [:]
+    var up: [String: TensorView] = [:]
+    for tensor in file.tensors {
+      let (name, isDown) = try Self.moduleName(of: tensor)
+      if isDown { down[name] = tensor } else { up[name] = tensor }
+    }
+    for name in up.keys.sorted() where down[name] == nil {
+      throw GoraError(.data, at: .file(file.path), "\"\(name)\" has lora_B but no lora_A")
+    }
+    var modules: [AdapterModule] = []
+    for name in down.keys.sorted(by: naturallyPrecedes) {
+      guard let a = down[name] else { continue }
+      guard let b = up[name] else { throw GoraError(.data, at: .file(file.path), "\"\(name)\" has lora_A but no lora_B") }
+      modules.append(try Self.module(name, a, b, config))
+    }
+    if modules.isEmpty { throw GoraError(.data, at: .file(file.path), "the adapter has no tensors") }
+    self.modules = modules
+    useRSLoRA = config.useRSLoRA
+    baseModel = config.baseModel
+    func metadata(_ key: String) -> String? { file.metadata.first { $0.key == key }?.value }
+    model = metadata("gora_model")
+    provenance =
+      if let text = metadata("gora_provenance") {
+        try Provenance(text: text, path: file.path)
+      } else {
+        Provenance()
+      }
+  }
+
+  private static func checkFolder(_ path: String) throws(GoraError) {
+    var status = stat()
+    guard stat(path, &status) == 0 else { throw .unreadable(path, errno) }
+    guard status.st_mode & S_IFMT == S_IFDIR else {
+      throw GoraError(.noInput, at: .file(path), "not a folder", hint: "name the folder that holds \(configName)")
+    }
+    guard access("\(path)/\(configName)", F_OK) == 0 else {
+      let isModel = access("\(path)/config.json", F_OK) == 0
+      throw GoraError(
+        .noInput, at: .file(path), "no \(configName) in the folder",
+        hint: isModel ? "this is a model, not an adapter: gora-init and gora-train write adapters" : nil)
+    }
+    if access("\(path)/\(weightsName)", F_OK) != 0 {
+      let isPickle = access("\(path)/adapter_model.bin", F_OK) == 0
+      throw GoraError(
+        .noInput, at: .file(path), "no \(weightsName) in the folder",
+        hint: isPickle ? "adapter_model.bin is a pickle; save it again with PEFT, which writes safetensors" : nil)
+    }
+  }
+
+  /// The module that a tensor belongs to, and whether it is its A.
+  private static func moduleName(of tensor: TensorView) throws(GoraError) -> (String, isDown: Bool) {
+    for (suffix, isDown) in [(downSuffix, true), (upSuffix, false)]
+    where tensor.name.hasPrefix(tensorPrefix) && tensor.name.hasSuffix(suffix)
+      && tensor.name.utf8.count > tensorPrefix.utf8.count + suffix.utf8.count
+    {
+      return (String(tensor.name.dropFirst(tensorPrefix.count).dropLast(suffix.count)), isDown)
+    }
+    throw GoraError(
+      .data, at: tensor.location, "not a LoRA factor of a linear module",
+      hint: "expected \(tensorPrefix)<module>\(downSuffix) or \(upSuffix)")
+  }
+
+  private static func module(
+    _ name: String, _ a: TensorView, _ b: TensorView, _ config: AdapterConfig
+  ) throws(GoraError) -> AdapterModule {
+    for tensor in [a, b] {
+      guard tensor.isFloat else {
+        throw GoraError(.data, at: tensor.location, "dtype \(tensor.dtype.rawValue); expected F32, F16, BF16 or F64")
+      }
+      guard tensor.shape.count == 2, tensor.count > 0 else {
+        throw GoraError(.data, at: tensor.location, "shape \(tensor.shape); expected two sizes above 0")
+      }
+    }
+    let (rank, expected) = (a.shape[0], config.rank(of: name))
+    guard b.shape[1] == rank else {
+      throw GoraError(
+        .data, at: b.location, "shape \(b.shape); lora_A has shape \(a.shape), so [\(b.shape[0]), \(rank)] is expected")
+    }
+    guard rank == expected else {
+      throw GoraError(
+        .data, at: a.location, "shape \(a.shape), rank \(rank); \(configName) says rank \(expected)",
+        hint: "is \"rank_pattern\" of \(configName) the one that was written with these weights?")
+    }
+    let alpha = config.alpha(of: name)
+    let scaling = config.useRSLoRA ? alpha / Double(rank).squareRoot() : alpha / Double(rank)
+    return AdapterModule(
+      name: name, rank: rank, alpha: alpha, scaling: scaling, shape: [b.shape[0], a.shape[1]], a: try finite(a), b: try finite(b))
+  }
+
+  private static func finite(_ tensor: TensorView) throws(GoraError) -> [Float] {
+    let values = tensor.toFloat()
+    if let index = values.firstIndex(where: { !$0.isFinite }) {
+      throw GoraError(.data, at: tensor.location, "value \(values[index]) at element \(index); every factor must be finite")
+    }
+    return values
+  }
+}

@@ -1,0 +1,118 @@
+import GoraCore
+
+/// How ranks and scales are laid down in an adapter folder, so that the intended readers agree on ΔW.
+package enum AdapterProfile: String, CaseIterable, Sendable {
+  /// `use_rslora`, `lora_alpha` and `rank_pattern` as trained, B untouched: right in PEFT alone, made to go on training from.
+  case native
+  /// `use_rslora` false, α = r for every module, the scale folded into B: right in PEFT and vLLM.
+  case compact
+  /// Every module padded with zeros to the largest rank, the scale folded into B, no patterns: right in PEFT, vLLM and llama.cpp.
+  case padded
+}
+
+/// What the configuration says in a profile.
+private struct Layout {
+  var rank: Int
+  var alpha: Double
+  var useRSLoRA: Bool
+  var rankPattern: [JSON.Member] = []
+  var alphaPattern: [JSON.Member] = []
+}
+
+extension Adapter {
+  /// Writes the adapter as a PEFT folder in binary32: the weights first, the configuration, which makes it valid, last.
+  ///
+  /// Modules of rank 0 are left out, as PEFT asks. Equal adapters give equal bytes.
+  /// - Parameters:
+  ///   - baseModel: `base_model_name_or_path`.
+  ///   - provenance: nil leaves it out (`--no-provenance`).
+  /// - Throws: `.data` where no module has a rank above 0 or a value is not finite; `.cannotCreate`, `.io` from writing.
+  package func write(
+    folder: String, profile: AdapterProfile, baseModel: String, provenance: Provenance?
+  ) throws(GoraError) {
+    let present = modules.filter { $0.rank > 0 }
+    guard let largest = present.map(\.rank).max() else {
+      throw GoraError(.data, at: .file(folder), "no module has a rank above 0, so there is no adapter to write")
+    }
+    let layout = layout(profile, of: present, largest: largest)
+    var factors: [String: [Float]] = [:]
+    var entries: [SafetensorsWriter.Entry] = []
+    for module in present {
+      let rank = profile == .padded ? largest : module.rank
+      let scale = profile == .native ? 1 : module.scaling
+      let (a, b) = module.factors(rank: rank, scale: scale)
+      guard scale.isFinite, a.allSatisfy(\.isFinite), b.allSatisfy(\.isFinite) else {
+        throw GoraError(.data, at: .file(folder), "module \"\(module.name)\" has factors that are not finite")
+      }
+      for (suffix, shape, values) in [
+        (Self.downSuffix, [rank, module.shape[1]], a), (Self.upSuffix, [module.shape[0], rank], b),
+      ] {
+        let name = Self.tensorPrefix + module.name + suffix
+        factors[name] = values
+        entries.append(SafetensorsWriter.Entry(name: name, dtype: .f32, shape: shape))
+      }
+    }
+    var metadata = [("format", "pt")]
+    if let model { metadata.append(("gora_model", model)) }
+    if let provenance { metadata.append(("gora_provenance", provenance.text)) }
+
+    try makeFolder(folder)
+    let weights = try AtomicFile(path: "\(folder)/\(Self.weightsName)")
+    let config = try AtomicFile(path: "\(folder)/\(Self.configName)")
+    try SafetensorsWriter.write(to: weights, entries: entries, metadata: metadata) { entry, append throws(GoraError) in
+      try (factors[entry.name] ?? []).withUnsafeBytes { bytes -> Result<Void, GoraError> in
+        do throws(GoraError) { return .success(try append(bytes)) } catch { return .failure(error) }
+      }.get()
+    }
+    try config.write(Array(configuration(layout, present, baseModel: baseModel).indentedSorted().utf8))
+    try weights.commit()
+    try config.commit()
+  }
+
+  private func layout(_ profile: AdapterProfile, of modules: [AdapterModule], largest: Int) -> Layout {
+    let ranks = modules.map { JSON.Member($0.name, JSON($0.rank)) }
+    switch profile {
+    case .native:
+      // α of the rsLoRA rule; an adapter of the plain rule (α/r) keeps its scale by α = s·√r.
+      let alphas = modules.map { useRSLoRA ? $0.alpha : $0.scaling * Double($0.rank).squareRoot() }
+      let first = alphas.first ?? 1
+      let areEqual = alphas.allSatisfy { $0 == first }
+      return Layout(
+        rank: largest, alpha: first, useRSLoRA: true, rankPattern: ranks,
+        alphaPattern: areEqual ? [] : zip(modules, alphas).map { JSON.Member($0.name, JSON(whole: $1)) })
+    case .compact:
+      return Layout(
+        rank: largest, alpha: Double(largest), useRSLoRA: false, rankPattern: ranks, alphaPattern: ranks)
+    case .padded: return Layout(rank: largest, alpha: Double(largest), useRSLoRA: false)
+    }
+  }
+
+  private func configuration(_ layout: Layout, _ modules: [AdapterModule], baseModel: String) -> JSON {
+    .object([
+      "alpha_pattern": JSON(.object(layout.alphaPattern)), "auto_mapping": nil,
+      "base_model_name_or_path": JSON(baseModel), "bias": "none", "exclude_modules": nil, "fan_in_fan_out": false,
+      "inference_mode": true, "init_lora_weights": true, "layer_replication": nil, "layers_pattern": nil,
+      "layers_to_transform": nil, "loftq_config": JSON(.object([])), "lora_alpha": JSON(whole: layout.alpha),
+      "lora_bias": false, "lora_dropout": 0.0, "megatron_config": nil, "megatron_core": "megatron.core",
+      "modules_to_save": nil, "peft_type": "LORA", "r": JSON(layout.rank), "rank_pattern": JSON(.object(layout.rankPattern)),
+      "revision": nil, "target_modules": JSON(modules.map(\.name).sorted().map { JSON($0) }), "target_parameters": nil,
+      "task_type": "CAUSAL_LM", "trainable_token_indices": nil, "use_dora": false, "use_qalora": false,
+      "use_rslora": JSON(layout.useRSLoRA),
+    ])
+  }
+}
+
+extension AdapterModule {
+  /// A padded with zero rows to `rank`, and `scale`·B padded with zero columns.
+  fileprivate func factors(rank padded: Int, scale: Double) -> (a: [Float], b: [Float]) {
+    var (a, b) = (a, b)
+    if scale != 1 { for i in b.indices { b[i] = Float(Double(b[i]) * scale) } }
+    guard padded > rank else { return (a, b) }
+    a.append(contentsOf: repeatElement(0, count: (padded - rank) * shape[1]))
+    var wide = [Float](repeating: 0, count: shape[0] * padded)
+    for row in 0..<shape[0] {
+      for column in 0..<rank { wide[row * padded + column] = b[row * rank + column] }
+    }
+    return (a, wide)
+  }
+}
