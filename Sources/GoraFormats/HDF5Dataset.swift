@@ -1,4 +1,5 @@
 import CHDF5
+import CZlib
 import GoraCore
 
 /// How the chunks of a dataset are compressed; byte shuffle goes before, a Fletcher-32 checksum after.
@@ -9,7 +10,7 @@ package enum Compression: Sendable, Equatable, CustomStringConvertible {
   case gzip(Int)
   case none
 
-  /// Reads `zstd`, `zstd:3`, `gzip`, `gzip:6` or `none`.
+  /// Reads `zstd` (level 3), `zstd:19`, `gzip` (level 4, as h5py), `gzip:9` or `none`.
   /// - Throws: `.usage` for anything else.
   package init(parsing text: String) throws(GoraError) {
     let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
@@ -18,8 +19,8 @@ package enum Compression: Sendable, Equatable, CustomStringConvertible {
     case ("none", false, _): self = .none
     case ("zstd", false, _): self = .zstd(3)
     case ("zstd", true, .some(1...22)): self = .zstd(level ?? 3)
-    case ("gzip", false, _): self = .gzip(6)
-    case ("gzip", true, .some(1...9)): self = .gzip(level ?? 6)
+    case ("gzip", false, _): self = .gzip(4)
+    case ("gzip", true, .some(1...9)): self = .gzip(level ?? 4)
     default:
       throw GoraError(
         .usage, "unknown compression \"\(text)\"",
@@ -81,6 +82,8 @@ struct HDF5Dataset: ~Copyable {
   let shape: [Int]
   /// Chunk dimensions; nil for a contiguous dataset.
   let chunk: [Int]?
+  /// Filters in the order of writing; known only of a dataset that is read.
+  private let filters: [H5Z_filter_t]
 
   // MARK: Writing
 
@@ -124,6 +127,7 @@ struct HDF5Dataset: ~Copyable {
     self.element = element
     self.shape = shape
     self.chunk = chunk
+    filters = []
   }
 
   /// Writes rows (or, in one dimension, elements) of the native type of `element`.
@@ -145,7 +149,7 @@ struct HDF5Dataset: ~Copyable {
 
   consuming func close() throws(GoraError) {
     let place = place
-    try handle.close(at: place)
+    try handle.close("H5Dclose", at: place)
   }
 
   // MARK: Reading
@@ -171,7 +175,7 @@ struct HDF5Dataset: ~Copyable {
     }
 
     let properties = try HDF5Handle("H5Dget_create_plist", at: place) { H5Dget_create_plist(id) }
-    try HDF5Dataset.checkFilters(properties.id, at: place)
+    let filters = try HDF5Dataset.filters(of: properties.id, at: place)
     let layout = H5Pget_layout(properties.id)
     var chunk: [Int]?
     if layout == H5D_CHUNKED {
@@ -197,6 +201,7 @@ struct HDF5Dataset: ~Copyable {
     self.element = element
     self.shape = shape
     self.chunk = chunk
+    self.filters = filters
   }
 
   private static func checked(
@@ -211,20 +216,31 @@ struct HDF5Dataset: ~Copyable {
     return (extents.map { Int($0) }, bytes)
   }
 
-  private static func checkFilters(_ list: hid_t, at place: HDF5Place) throws(GoraError) {
-    let known = [H5Z_FILTER_DEFLATE, H5Z_FILTER_SHUFFLE, H5Z_FILTER_FLETCHER32, ZstdFilter.identifier]
-    let count = try h5Call("H5Pget_nfilters", at: place) { H5Pget_nfilters(list) }
-    for i in 0..<count {
+  /// The filters of a dataset: a part of shuffle → deflate or zstd → fletcher32, in that order.
+  private static func filters(of list: hid_t, at place: HDF5Place) throws(GoraError) -> [H5Z_filter_t] {
+    var filters: [H5Z_filter_t] = []
+    for i in 0..<(try h5Call("H5Pget_nfilters", at: place) { H5Pget_nfilters(list) }) {
       var flags: UInt32 = 0
       var parameters = 0
       var configuration: UInt32 = 0
-      let filter = try h5Call("H5Pget_filter2", at: place) {
-        H5Pget_filter2(list, UInt32(i), &flags, &parameters, nil, 0, nil, &configuration)
-      }
-      guard known.contains(filter) else {
-        throw place.error("unknown HDF5 filter \(filter); expected deflate, shuffle, fletcher32 or zstd (32015)")
+      filters.append(
+        try h5Call("H5Pget_filter2", at: place) {
+          H5Pget_filter2(list, UInt32(i), &flags, &parameters, nil, 0, nil, &configuration)
+        })
+    }
+    let stages = filters.map { filter in
+      switch filter {
+      case H5Z_FILTER_SHUFFLE: 1
+      case H5Z_FILTER_DEFLATE, ZstdFilter.identifier: 2
+      case H5Z_FILTER_FLETCHER32: 3
+      default: 0
       }
     }
+    guard !stages.contains(0), zip(stages, stages.dropFirst()).allSatisfy({ $0 < $1 }) else {
+      throw place.error(
+        "HDF5 filters \(filters); expected at most shuffle (2), deflate (1) or zstd (32015), fletcher32 (3), in this order")
+    }
+    return filters
   }
 
   /// Reads rows (or, in one dimension, elements) as the native type of `element`.
@@ -256,13 +272,39 @@ struct HDF5Dataset: ~Copyable {
         try h5Call("H5Dget_chunk_info_by_coord", at: place) {
           H5Dget_chunk_info_by_coord(id, offset, &mask, &address, &size)
         }
-        guard address != haddr_t.max, size > 0 else { throw place.error("the chunk at \(offset) is missing") }
+        let missing = place.error("the chunk at \(offset) is missing")
+        guard address != haddr_t.max, size > 0 else { throw missing }
+        // Reading searches the chunk index by its keys, the call above reads it from end to end: damaged keys tell them apart,
+        // and a chunk that the search misses would leave the memory as it was.
+        var found: hsize_t = 0
+        try h5Call("H5Dget_chunk_storage_size", at: place) { H5Dget_chunk_storage_size(id, offset, &found) }
+        guard found == size else { throw missing }
         guard mask == 0 else { throw place.error("the chunk at \(offset) skips filters") }
         // Compression of random bytes adds less than 1 in 128, and a checksum 4.
         guard size <= hsize_t(chunkBytes + chunkBytes / 128 + 1024) else {
           throw place.error("the chunk at \(offset) is stored in \(size) bytes, more than its \(chunkBytes)")
         }
+        try checkDecodedSize(of: offset, stored: Int(size), chunkBytes: chunkBytes)
       }
+    }
+  }
+
+  /// libhdf5 takes for granted that filters give back a whole chunk, and reads past their output where they do not. The zstd filter
+  /// sees to it itself; deflate is run once more here, which also stops a chunk that inflates without end.
+  private func checkDecodedSize(of offset: [hsize_t], stored: Int, chunkBytes: Int) throws(GoraError) {
+    let payload = stored - (filters.contains(H5Z_FILTER_FLETCHER32) ? 4 : 0)
+    guard payload > 0 else { throw place.error("the chunk at \(offset) is stored in \(stored) bytes") }
+    if filters.contains(ZstdFilter.identifier) { return }
+    var decoded = payload
+    if filters.contains(H5Z_FILTER_DEFLATE) {
+      var bytes = [UInt8](repeating: 0, count: stored)
+      var mask: UInt32 = 0
+      let id = handle.id
+      try h5Call("H5Dread_chunk", at: place) { H5Dread_chunk(id, HDF5.standard, offset, &mask, &bytes) }
+      decoded = inflatedSize(bytes, count: payload, limit: chunkBytes)
+    }
+    guard decoded == chunkBytes else {
+      throw place.error("the chunk at \(offset) is damaged: it decodes to \(decoded) bytes of \(chunkBytes)")
     }
   }
 
@@ -280,5 +322,27 @@ struct HDF5Dataset: ~Copyable {
       H5Sselect_hyperslab(space.id, H5S_SELECT_SET, start, nil, count, nil)
     }
     return space
+  }
+}
+
+/// The bytes that a zlib stream inflates to, counted up to a little beyond `limit`; what comes before an error counts.
+private func inflatedSize(_ bytes: [UInt8], count: Int, limit: Int) -> Int {
+  var stream = z_stream()
+  guard inflateInit_(&stream, ZLIB_VERSION, Int32(MemoryLayout<z_stream>.size)) == Z_OK else { return 0 }
+  defer { inflateEnd(&stream) }
+  var input = bytes
+  var output = [UInt8](repeating: 0, count: 1 << 16)
+  return input.withUnsafeMutableBufferPointer { input in
+    output.withUnsafeMutableBufferPointer { output in
+      stream.next_in = input.baseAddress
+      stream.avail_in = UInt32(count)
+      var status = Z_OK
+      while status == Z_OK, Int(stream.total_out) <= limit {
+        stream.next_out = output.baseAddress
+        stream.avail_out = UInt32(output.count)
+        status = inflate(&stream, Z_NO_FLUSH)
+      }
+      return Int(stream.total_out)
+    }
   }
 }

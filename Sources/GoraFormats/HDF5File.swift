@@ -68,7 +68,13 @@ func h5Call<Result: FixedWidthInteger & SignedInteger>(
   H5Eclear2(HDF5.standard)
   let result = body()
   if result >= 0 { return result }
-  throw place.error("\(function) failed: \(ZstdFilter.refusal ?? h5InnermostError())")
+  let reason = ZstdFilter.refusal ?? h5InnermostError()
+  if place.status == .io {
+    throw place.error(
+      "cannot write: \(reason) (\(function))",
+      hint: reason == systemMessage(ENOSPC) ? "free some space, or choose another place with -o" : nil)
+  }
+  throw place.error("\(function) failed: \(reason)")
 }
 
 /// Comparable to the last line of the trace that the library would print.
@@ -79,7 +85,8 @@ private func h5InnermostError() -> String {
   let line = String(decoding: bytes, as: UTF8.self)
   // Failed system calls are told with times and addresses around the system's own sentence.
   if let start = line.firstRange(of: "error message = '"), let end = line[start.upperBound...].firstIndex(of: "'") {
-    return line[start.upperBound..<end].lowercased()
+    let sentence = line[start.upperBound..<end]
+    return sentence.prefix(1).lowercased() + sentence.dropFirst()
   }
   return line.isEmpty ? "no reason given" : line
 }
@@ -96,10 +103,10 @@ struct HDF5Handle: ~Copyable {
   deinit { H5Idec_ref(id) }
 
   /// Releases now, and tells of an error: a dataset's last chunks are written as it closes.
-  consuming func close(at place: HDF5Place) throws(GoraError) {
+  consuming func close(_ function: StaticString, at place: HDF5Place) throws(GoraError) {
     let id = id
     discard self
-    try h5Call("H5Idec_ref", at: place) { H5Idec_ref(id) }
+    try h5Call(function, at: place) { H5Idec_ref(id) }
   }
 }
 
@@ -174,7 +181,7 @@ final class HDF5File {
     let group = try HDF5Handle("H5Gcreate2", at: place) {
       H5Gcreate2(id, name, HDF5.standard, creation.id, HDF5.standard)
     }
-    try group.close(at: place)
+    try group.close("H5Gclose", at: place)
   }
 
   /// The names in a group, by UTF-8 order.

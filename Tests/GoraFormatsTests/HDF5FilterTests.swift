@@ -1,4 +1,5 @@
 import CHDF5
+import CZlib
 import CZstd
 import GoraCore
 import Glibc
@@ -6,9 +7,11 @@ import Testing
 
 @testable import GoraFormats
 
-@Suite struct HDF5ZstdFilterTests {
+@Suite struct HDF5FilterTests {
   /// Writes one chunk's stored bytes as they are, without the filters, into a dataset that says it has them.
-  private func read(storing stored: [UInt8], mask: UInt32 = 0) -> (error: GoraError?, values: [Float]) {
+  private func read(
+    storing stored: [UInt8], filter: H5Z_filter_t? = 32015, mask: UInt32 = 0
+  ) -> (error: GoraError?, values: [Float]) {
     let folder = HDF5Folder()
     let path = "\(folder.path)/g.h5"
     var values: [Float] = []
@@ -24,13 +27,13 @@ import Testing
         let place = file.place
         let list = try HDF5Handle("H5Pcreate", at: place) { H5Pcreate(gora_h5_class_dataset_create()) }
         H5Pset_chunk(list.id, 2, [4, 256])
-        H5Pset_filter(list.id, 32015, 0, 1, [3])
+        if let filter { H5Pset_filter(list.id, filter, 0, 1, [3]) }
         let space = try HDF5Handle("H5Screate_simple", at: place) { H5Screate_simple(2, [4, 256], nil) }
         let dataset = try HDF5Handle("H5Dcreate2", at: place) {
           H5Dcreate2(file.id, "/gradients/w", gora_h5_f32le(), space.id, 0, list.id, 0)
         }
         try h5Call("H5Dwrite_chunk", at: place) { H5Dwrite_chunk(dataset.id, 0, mask, [0, 0], stored.count, stored) }
-        try dataset.close(at: place)
+        try dataset.close("H5Dclose", at: place)
         try file.close()
       }
       values = try GradientFileReader(path: path).read("w")
@@ -74,6 +77,23 @@ import Testing
     #expect(read(storing: lying(claimed: 4096, actual: 100_000)).error?.problem.contains("damaged") == true)
     #expect(read(storing: lying(claimed: 4096, actual: 5)).error?.problem.contains("damaged") == true)
     #expect(read(storing: lying(claimed: .max, actual: 4096)).error?.problem.contains("claims 4294967295") == true)
+  }
+
+  @Test func deflatedChunksOfAnotherSizeAreRefused() {
+    func deflated(_ count: Int) -> [UInt8] {
+      var size = compressBound(UInt(count))
+      var output = [UInt8](repeating: 0, count: Int(size))
+      compress(&output, &size, [UInt8](repeating: 0, count: count), UInt(count))
+      return Array(output.prefix(Int(size)))
+    }
+    #expect(read(storing: deflated(4096), filter: 1).values == [Float](repeating: 0, count: 1024))
+    #expect(read(storing: deflated(16), filter: 1).error?.problem.contains("decodes to 16 bytes of 4096") == true)
+    // 4 MB out of 4 kB.
+    #expect(read(storing: deflated(4_000_000), filter: 1).error?.problem.contains("bytes of 4096") == true)
+    #expect(read(storing: [1, 2, 3, 4], filter: 1).error?.problem.contains("decodes to 0 bytes") == true)
+    #expect(read(storing: [UInt8](repeating: 0, count: 500), filter: 2).error?.problem.contains("decodes to 500") == true)
+    #expect(read(storing: [1], filter: 3).error?.status == .data)
+    #expect(read(storing: [1], filter: 4).error?.problem.contains("HDF5 filters [4]") == true)
   }
 
   @Test func otherBytesAreRefused() {
