@@ -1,0 +1,210 @@
+import GoraCore
+import GoraMethods
+import Testing
+
+@Suite struct AdapterInitializationTests {
+  private func gradient(_ rows: Int, _ columns: Int, _ stream: String = "g") -> [Float] {
+    var random = Random(seed: 2, stream: stream)
+    return (0..<rows * columns).map { _ in Float(1e-3 * random.normal()) }
+  }
+
+  private func module(_ rows: Int, _ columns: Int, rank: Int, name: String = "m", scaling: Double = 5.7) -> AdapterModuleInput {
+    AdapterModuleInput(
+      name: name, rows: rows, columns: columns, rank: rank, scaling: scaling, weight: gradient(rows, columns, "w"),
+      gradient: gradient(rows, columns))
+  }
+
+  @Test(arguments: [DownProjection.kaiming, .gaussian, .orthogonal], [(48, 80, 5), (33, 17, 17), (20, 64, 1)])
+  func bIsTheScaledLeastSquaresAnswer(_ a: DownProjection, _ size: (Int, Int, Int)) throws {
+    let (rows, columns, rank) = size
+    let input = module(rows, columns, rank: rank)
+    let factors = try InitialisationMethod.gora(a: a, gamma: 0.05).factors(for: input, seed: 9)
+    let A = Dense(factors.a, rank, columns)
+    let G = Dense(input.gradient ?? [], rows, columns)
+    // B = −ξ·G·A⁺, with A⁺ by Newton–Schulz iteration: nothing in common with a Cholesky solve.
+    let xi = 0.05 * (Double(columns) / Double(rank)).squareRoot() / input.scaling
+    let expected = (G * A.pseudoInverse()).scaled(-xi)
+    let found = Dense(factors.b, rows, rank)
+    #expect((found - expected).norm / expected.norm < 2e-5)
+  }
+
+  @Test func diagnosticsEqualTheDenseComputation() throws {
+    let input = module(40, 60, rank: 6)
+    let factors = try InitialisationMethod.gora(a: .kaiming, gamma: 0.08).factors(for: input, seed: 1)
+    let A = Dense(factors.a, 6, 60)
+    let G = Dense(input.gradient ?? [], 40, 60)
+    let delta = (Dense(factors.b, 40, 6) * A).scaled(input.scaling)
+    let found = try #require(factors.diagnostics)
+    let projected = G * A.pseudoInverse() * A
+    let inner = delta.inner(G)
+    #expect(inner < 0, "the update must go down the gradient")
+    func isNear(_ a: Double, _ b: Double) -> Bool { abs(a / b - 1) < 1e-4 }
+    #expect(isNear(found.gradientEnergy, G.norm * G.norm))
+    #expect(isNear(found.captured, projected.norm * projected.norm / (G.norm * G.norm)))
+    #expect(isNear(found.cosine, -inner / (delta.norm * G.norm)))
+    #expect(isNear(found.normRatio, delta.norm / (0.08 * G.norm)))
+    #expect(isNear(found.residual, (delta + G.scaled(0.08)).norm / (0.08 * G.norm)))
+    #expect(isNear(try #require(found.relativeUpdate), delta.norm / Dense(input.weight ?? [], 40, 60).norm))
+  }
+
+  @Test(arguments: [DownProjection.kaiming, .gaussian, .orthogonal])
+  func onAverageTheUpdateHasNormGammaG(_ a: DownProjection) throws {
+    // One fixed, far from Gaussian gradient: rank 2. E‖ΔW₀‖² = γ²‖G‖² needs no assumption on it.
+    let (rows, columns, rank) = (24, 64, 4)
+    let u = gradient(rows, 2, "u")
+    let v = gradient(columns, 2, "v")
+    var g = [Float](repeating: 0, count: rows * columns)
+    for i in 0..<rows {
+      for j in 0..<columns { g[i * columns + j] = u[i * 2] * v[j * 2] + 3 * u[i * 2 + 1] * v[j * 2 + 1] }
+    }
+    let seeds = 600
+    var square = 0.0
+    var cosine = 0.0
+    for seed in 0..<seeds {
+      let input = AdapterModuleInput(name: "m", rows: rows, columns: columns, rank: rank, scaling: 8, gradient: g)
+      let d = try #require(
+        try InitialisationMethod.gora(a: a, gamma: 0.05).factors(for: input, seed: UInt64(seed)).diagnostics)
+      square += d.normRatio * d.normRatio / Double(seeds)
+      cosine += d.cosine * d.cosine / Double(seeds)
+      #expect(d.cosine > 0)
+    }
+    // Standard error about 0.7/√seeds.
+    #expect(abs(square - 1) < 0.12)
+    #expect(abs(cosine / (Double(rank) / Double(columns)) - 1) < 0.12)
+  }
+
+  @Test func gammaZeroIsPlainLoRA() throws {
+    let input = module(16, 24, rank: 3)
+    let gora = try InitialisationMethod.gora(a: .kaiming, gamma: 0).factors(for: input, seed: 4)
+    let lora = try InitialisationMethod.lora(a: .kaiming).factors(for: input, seed: 4)
+    #expect(gora.a == lora.a)
+    #expect(gora.b.allSatisfy { $0.bitPattern == 0 } && gora.b == lora.b)
+    #expect(gora.diagnostics?.normRatio == 0)
+  }
+
+  @Test func randomStartsHaveTheirDistributions() throws {
+    let input = module(300, 256, rank: 128)
+    func a(_ projection: DownProjection) throws -> [Double] {
+      try InitialisationMethod.lora(a: projection).factors(for: input, seed: 0).a.map(Double.init)
+    }
+    func variance(_ x: [Double]) -> Double { x.reduce(0) { $0 + $1 * $1 } / Double(x.count) }
+    let kaiming = try a(.kaiming)
+    #expect(abs(variance(kaiming) * 3 * 256 - 1) < 0.03)
+    #expect((kaiming.map(abs).max() ?? 0) <= 1 / 16 && (kaiming.max() ?? 0) > 0.0624 && (kaiming.min() ?? 0) < -0.0624)
+    #expect(abs(variance(try a(.gaussian)) * 256 - 1) < 0.03)
+    let orthogonal = Dense(try a(.orthogonal), 128, 256)
+    let gram = orthogonal * orthogonal.transposed
+    for i in 0..<128 {
+      for j in 0..<128 { #expect(abs(gram[i, j] - (i == j ? 1 : 0)) < 1e-5) }
+    }
+  }
+
+  @Test func numbersDependOnSeedAndNameAlone() throws {
+    let method = InitialisationMethod.lora(a: .kaiming)
+    let one = try method.factors(for: module(8, 32, rank: 4, name: "a"), seed: 0)
+    #expect(try method.factors(for: module(20, 32, rank: 4, name: "a"), seed: 0).a == one.a)
+    #expect(try method.factors(for: module(8, 32, rank: 4, name: "b"), seed: 0).a != one.a)
+    #expect(try method.factors(for: module(8, 32, rank: 4, name: "a"), seed: 1).a != one.a)
+  }
+
+  @Test(arguments: [DownProjection.gradientSVD, .weightSVD], [(40, 90), (90, 40)])
+  func singularVectorsSpanTheLargestDirections(_ a: DownProjection, _ size: (Int, Int)) throws {
+    let (rows, columns) = size
+    let rank = 5
+    let source = Dense(gradient(rows, columns, a == .gradientSVD ? "g" : "w"), rows, columns)
+    // Spread the spectrum: (M·Mᵀ)·M has cubed singular values.
+    let spread = (source * source.transposed * source).scaled(1e6)
+    let input = AdapterModuleInput(
+      name: "m", rows: rows, columns: columns, rank: rank, scaling: 4, weight: spread.floats, gradient: spread.floats)
+    let factors = try InitialisationMethod.gora(a: a, gamma: 0.05).factors(for: input, seed: 0)
+    let A = Dense(factors.a, rank, columns)
+    // The largest share any rank-5 projection can capture, from plain power iteration with deflation.
+    var rest = Dense(spread.floats, rows, columns)
+    let total = rest.norm * rest.norm
+    for _ in 0..<rank {
+      var v = Dense([Double](repeating: 1, count: columns), columns, 1)
+      for _ in 0..<300 {
+        v = rest.transposed * (rest * v)
+        v = v.scaled(1 / v.norm)
+      }
+      rest = rest - rest * v * v.transposed
+    }
+    let best = 1 - rest.norm * rest.norm / total
+    let captured = try #require(factors.diagnostics).captured
+    #expect(abs(captured - best) < 1e-4 * best)
+    let gram = A * A.transposed
+    for i in 0..<rank { #expect(abs(gram[i, i] - 1) < 1e-4) }
+    // The scale is exact here, whatever was captured.
+    #expect(abs(try #require(factors.diagnostics).normRatio - 1) < 1e-4)
+  }
+
+  @Test func aGradientWithNaNIsRefused() {
+    var input = module(8, 8, rank: 2)
+    input.gradient?[3] = .nan
+    #expect(throws: GoraError.self) {
+      try InitialisationMethod.gora(a: .kaiming, gamma: 0.05).factors(for: input, seed: 0)
+    }
+  }
+
+  @Test func mergingAddsTheScaledProduct() {
+    let (rows, columns, rank) = (13, 21, 3)
+    let a = gradient(rank, columns, "a")
+    let b = gradient(rows, rank, "b")
+    var w = gradient(rows, columns, "w")
+    let expected = Dense(w, rows, columns) + (Dense(b, rows, rank) * Dense(a, rank, columns)).scaled(2.5)
+    Merge.add(a: a, b: b, scaling: 2.5, to: &w, rows: rows, columns: columns, rank: rank)
+    #expect((Dense(w, rows, columns) - expected).norm / expected.norm < 1e-6)
+  }
+}
+
+/// Dense matrices in double precision, written for clarity: what the fast code is held against.
+private struct Dense {
+  var values: [Double]
+  let rows: Int
+  let columns: Int
+
+  init(_ values: [Double], _ rows: Int, _ columns: Int) {
+    self.values = values
+    self.rows = rows
+    self.columns = columns
+  }
+
+  init(_ values: [Float], _ rows: Int, _ columns: Int) { self.init(values.map(Double.init), rows, columns) }
+
+  subscript(i: Int, j: Int) -> Double { values[i * columns + j] }
+  var floats: [Float] { values.map { Float($0) } }
+  var norm: Double { values.reduce(0) { $0 + $1 * $1 }.squareRoot() }
+  func scaled(_ s: Double) -> Dense { Dense(values.map { $0 * s }, rows, columns) }
+  func inner(_ other: Dense) -> Double { zip(values, other.values).reduce(0) { $0 + $1.0 * $1.1 } }
+
+  var transposed: Dense {
+    var out = [Double](repeating: 0, count: values.count)
+    for i in 0..<rows { for j in 0..<columns { out[j * rows + i] = values[i * columns + j] } }
+    return Dense(out, columns, rows)
+  }
+
+  static func + (a: Dense, b: Dense) -> Dense { Dense(zip(a.values, b.values).map { $0 + $1 }, a.rows, a.columns) }
+  static func - (a: Dense, b: Dense) -> Dense { a + b.scaled(-1) }
+
+  static func * (a: Dense, b: Dense) -> Dense {
+    var out = [Double](repeating: 0, count: a.rows * b.columns)
+    a.values.withUnsafeBufferPointer { x in
+      b.values.withUnsafeBufferPointer { y in
+        for i in 0..<a.rows {
+          for k in 0..<a.columns {
+            let f = x[i * a.columns + k]
+            for j in 0..<b.columns { out[i * b.columns + j] += f * y[k * b.columns + j] }
+          }
+        }
+      }
+    }
+    return Dense(out, a.rows, b.columns)
+  }
+
+  /// Newton–Schulz: X ← X·(2I − A·X), from X = Aᵀ/‖A‖²; converges to the pseudo-inverse.
+  func pseudoInverse() -> Dense {
+    var x = transposed.scaled(1 / (norm * norm))
+    for _ in 0..<60 { x = x.scaled(2) - x * (self * x) }
+    return x
+  }
+}

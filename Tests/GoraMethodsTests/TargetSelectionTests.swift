@@ -1,0 +1,41 @@
+import GoraCore
+import GoraMethods
+import Testing
+
+@Suite struct TargetSelectionTests {
+  private let names = (0..<12).flatMap { layer in
+    ["self_attn.q_proj", "self_attn.v_proj", "mlp.up_proj"].map { "model.layers.\(layer).\($0)" }
+  }
+
+  @Test func suffixesMatchAtADot() throws {
+    let targets = try TargetSelection("q_proj,1.mlp.up_proj")
+    #expect(targets.selects("model.layers.3.self_attn.q_proj"))
+    #expect(targets.selects("q_proj"))
+    #expect(targets.selects("model.layers.1.mlp.up_proj"))
+    #expect(!targets.selects("model.layers.11.mlp.up_proj"))
+    #expect(!targets.selects("model.layers.0.xq_proj"))
+  }
+
+  @Test func expressionsMustMatchTheWholeName() throws {
+    let targets = try TargetSelection(#"/.*\.[01]\.self_attn\.[qv]_proj/"#)
+    #expect(names.filter(targets.selects).count == 4)
+    #expect(try !TargetSelection("/q_proj/").selects("model.layers.3.self_attn.q_proj"))
+  }
+
+  @Test func allLinearLeavesHeadAndEmbeddingsOut() throws {
+    let targets = try TargetSelection("all-linear")
+    #expect(names.allSatisfy(targets.selects))
+    #expect(!targets.selects("lm_head") && !targets.selects("model.embed_tokens"))
+    #expect(try targets.selected(of: names) == names)
+  }
+
+  @Test(arguments: ["", "q_proj,", "q_proj, v_proj", "/q_proj", "/(/", "/"])
+  func malformedTextIsAUsageError(_ text: String) {
+    #expect { try TargetSelection(text) } throws: { ($0 as? GoraError)?.status == .usage }
+  }
+
+  @Test(arguments: ["q_proj,k_porj", "/x/"]) func whatSelectsNothingIsAUsageError(_ text: String) throws {
+    let targets = try TargetSelection(text)
+    #expect { try targets.selected(of: names) } throws: { ($0 as? GoraError)?.status == .usage }
+  }
+}
