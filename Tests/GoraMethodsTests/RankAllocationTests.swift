@@ -21,9 +21,9 @@ import Testing
   /// The paper's formula as the reference script has it, in one line of arithmetic.
   @Test func ranksEqualThePapersFormula() throws {
     var random = Random(seed: 3, stream: "formula")
-    for case_ in 0..<200 {
+    for trial in 0..<200 {
       let modules = modules(&random, count: 1 + random.below(60))
-      let rank = [4, 8, 32][case_ % 3]
+      let rank = [4, 8, 32][trial % 3]
       let allocation = try RankAllocation(referenceRank: rank)
       let b = modules.reduce(0.0) { $0 + Double(rank) * Double($1.rows + $1.columns).squareRoot() }
       let total = modules.reduce(0) { $0 + $1.importance }
@@ -108,12 +108,12 @@ import Testing
 
   @Test func exactBudgetEndsWithinOneRankStepOfLoRA() throws {
     var random = Random(seed: 8, stream: "exact")
-    for case_ in 0..<100 {
+    for trial in 0..<100 {
       let modules = modules(&random, count: 2 + random.below(60))
-      var allocation = try RankAllocation(referenceRank: [4, 8, 24][case_ % 3])
+      var allocation = try RankAllocation(referenceRank: [4, 8, 24][trial % 3])
       allocation.budget = .exact
-      allocation.rounding = RankRounding.allCases[case_ % 3]
-      allocation.feature = BudgetFeature.allCases[case_ / 3 % 3]
+      allocation.rounding = RankRounding.allCases[trial % 3]
+      allocation.feature = BudgetFeature.allCases[trial / 3 % 3]
       let ranks = try allocation.ranks(for: modules)
       let off = RankAllocation.parameters(ranks: ranks, modules)
         - RankAllocation.parameters(rank: allocation.referenceRank, modules)
