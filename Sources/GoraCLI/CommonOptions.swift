@@ -89,6 +89,13 @@ package struct CommonOptions: ParsableArguments {
     return settings
   }
 
+  /// Whether the locale's characters are UTF-8.
+  package static var localeIsUTF8: Bool {
+    let locale = environment("LC_ALL") ?? environment("LC_CTYPE") ?? environment("LANG") ?? ""
+    let name = locale.lowercased()
+    return name.contains("utf-8") || name.contains("utf8")
+  }
+
   /// The variable's value; nil where unset or empty.
   package static func environment(_ name: String) -> String? {
     guard let value = getenv(name), value.pointee != 0 else { return nil }

@@ -1,5 +1,6 @@
 import ArgumentParser
 import GoraCore
+import GoraStages
 
 #if canImport(Glibc)
   import Glibc
@@ -31,6 +32,36 @@ extension GoraCommand {
     StandardStreams.reserveDescriptors()
     Signals.install()
     Glibc.exit(status(of: arguments ?? Array(CommandLine.arguments.dropFirst())).rawValue)
+  }
+
+  /// Shows what a stage has done: its result on standard output, if that is where it goes, and one line on standard error.
+  package func finish(_ summary: StageSummary, _ reporter: Reporter) throws(GoraError) {
+    if let output = summary.output { try reporter.output(output) }
+    if common.json { try reporter.output(summary.json.pretty()) }
+    if common.verbose > 0 { summary.details.forEach(reporter.detail) }
+    if !summary.line.isEmpty { reporter.summary(summary.line) }
+  }
+
+  /// Refuses `--json` where the result itself goes to standard output.
+  package func requireFileForJSON(_ output: OutputTarget) throws(GoraError) {
+    if common.json, output == .standardOutput {
+      throw GoraError(
+        .usage, "--json prints a summary on standard output, where the result goes already", hint: "write it with -o FILE")
+    }
+  }
+
+  /// A path that `-` cannot stand for.
+  package func requireFile(_ path: String, _ what: String) throws(GoraError) {
+    if path == "-" { throw GoraError(.usage, "\(what) cannot be read from or written to a pipe: - is not possible here") }
+  }
+
+  /// A JSON input, which may be standard input; says so where a person is expected to type it.
+  package func jsonInput(_ path: String?, _ what: String, reporterHint hint: String) throws(GoraError) -> String {
+    guard let path else { throw GoraError(.usage, "no \(what) given; name a file, or - for standard input", hint: hint) }
+    if path == "-", StandardStreams.inputIsTerminal, !common.quiet {
+      StandardStreams.writeError("\(Self.tool): reading \(what) from standard input\n")
+    }
+    return path
   }
 
   private static func status(of arguments: [String]) -> ExitStatus {

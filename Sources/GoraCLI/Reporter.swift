@@ -71,9 +71,21 @@ package final class Reporter {
     if verbosity > 0 { line("note: \(text)") }
   }
 
+  /// A line of a table that `-v` asked for, as it is.
+  package func detail(_ text: String) {
+    clear()
+    StandardStreams.writeError(text + "\n")
+  }
+
+  /// A result, on standard output.
+  /// - Throws: status 74 where it cannot be written whole.
+  package func output(_ text: String) throws(GoraError) {
+    clear()
+    try StandardStreams.writeOutput(text)
+  }
+
   /// The one line of success.
   package func summary(_ text: String) {
-    clear()
     if !quiet { line(text) }
   }
 

@@ -1,0 +1,51 @@
+import GoraCore
+import GoraFormats
+
+extension GradientFileReader {
+  /// Refuses gradients of another model; a file that does not say passes, and its shapes are checked all the same.
+  func requireModel(_ folder: ModelFolder) throws(GoraError) {
+    guard let model, model != folder.identity else { return }
+    throw GoraError(
+      .data, at: .file(path),
+      "these are gradients of model \(model.prefix(12))…, \(folder.path) is \(folder.identity.prefix(12))…",
+      hint: "give the --model they were made with, or run gora-grad on this one")
+  }
+
+  /// The weight that a gradient belongs to.
+  /// - Throws: status 65 where the model has none of that name and shape.
+  func weight(_ name: String, of folder: ModelFolder) throws(GoraError) -> TensorView {
+    let place = Location.object(path, name: "/gradients/\(name)")
+    guard let weight = folder.tensor(name) else { throw GoraError(.data, at: place, "\(folder.path) has no such weight") }
+    let shape = try shape(name)
+    guard shape == weight.shape else {
+      throw GoraError(.data, at: place, "shape \(shape) in \(path), \(weight.shape) in \(folder.path)")
+    }
+    return weight
+  }
+}
+
+/// `model.layers.0.self_attn.q_proj` for its parameter `….weight`.
+func moduleName(ofWeight name: String) -> String {
+  name.hasSuffix(".weight") ? String(name.dropLast(".weight".count)) : name
+}
+
+extension GoraError {
+  /// With a place, unless it has one already.
+  func located(at place: Location) -> GoraError {
+    var error = self
+    if error.location == nil { error.location = place }
+    return error
+  }
+}
+
+extension RunContext {
+  /// The provenance of a result whose bytes depend on neither threads nor, where it is not given, a seed; empty with
+  /// `--no-provenance`.
+  func exactProvenance(
+    after earlier: Provenance?, inputs: [String], seed: UInt64? = nil
+  ) throws(GoraError) -> Provenance {
+    guard recordsProvenance else { return Provenance() }
+    return try (earlier ?? Provenance()).appending(
+      tool: tool, version: version, arguments: arguments, inputs: inputs, seed: seed)
+  }
+}

@@ -1,0 +1,76 @@
+import GoraCore
+import GoraFormats
+import GoraMethods
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
+/// A base with an adapter folded in, W + s·B·A, as a checkpoint folder that any Hugging Face reader loads.
+struct MergedCheckpoint {
+  let adapter: Adapter
+  let model: ModelFolder
+
+  /// Files that make a checkpoint complete beside weights and config.json.
+  private static let companions = [
+    "added_tokens.json", "chat_template.jinja", "chat_template.json", "generation_config.json", "merges.txt",
+    "special_tokens_map.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json",
+  ]
+
+  /// Writes one tensor at a time, each in its own dtype; config.json comes last and makes the folder valid.
+  /// - Throws: status 65 where a merged weight does not fit its dtype, 73 and 74 from writing.
+  func write(folder: String, provenance: Provenance?, events: EventHandler) throws(GoraError) {
+    try makeFolder(folder)
+    let tensors = model.names.compactMap(model.tensor)
+    var metadata = [("format", "pt")]
+    if let provenance { metadata.append(("gora_provenance", provenance.text)) }
+    let file = try AtomicFile(path: "\(folder)/model.safetensors")
+    var done = 0
+    try SafetensorsWriter.write(
+      to: file, entries: tensors.map { SafetensorsWriter.Entry(name: $0.name, dtype: $0.dtype, shape: $0.shape) },
+      metadata: metadata
+    ) { entry, append throws(GoraError) in
+      guard let tensor = model.tensor(entry.name) else { return }
+      if let module = adapter.modules.first(where: { "\($0.name).weight" == entry.name }) {
+        let bytes = try merged(tensor, module)
+        try bytes.withUnsafeBytes { bytes -> Result<Void, GoraError> in
+          do throws(GoraError) { return .success(try append(bytes)) } catch { return .failure(error) }
+        }.get()
+      } else {
+        try append(tensor.bytes)
+      }
+      done += 1
+      events(.progress(stage: "merging", done: done, total: tensors.count, unit: "tensors"))
+    }
+    try file.commit()
+    for name in Self.companions where access("\(model.path)/\(name)", F_OK) == 0 {
+      try AtomicFile.write(path: "\(folder)/\(name)", bytes: readWholeFile("\(model.path)/\(name)"))
+    }
+    try AtomicFile.write(path: "\(folder)/config.json", bytes: readWholeFile("\(model.path)/config.json"))
+  }
+
+  /// The merged weight's bytes in the base's dtype, rounded once, to nearest even.
+  private func merged(_ tensor: TensorView, _ module: AdapterModule) throws(GoraError) -> [UInt8] {
+    var values = tensor.toFloat()
+    Merge.add(
+      a: module.a, b: module.b, scaling: module.scaling, to: &values, rows: tensor.shape[0], columns: tensor.shape[1],
+      rank: module.rank)
+    func bytes<Element>(_ convert: (Float) -> Element) -> [UInt8] { values.map(convert).withUnsafeBytes { Array($0) } }
+    let limit: Float
+    let result: [UInt8]
+    switch tensor.dtype {
+    case .f32: (limit, result) = (.greatestFiniteMagnitude, bytes { $0 })
+    // The largest floats round up to infinity.
+    case .bf16: (limit, result) = (Float(bitPattern: 0x7F7F_7FFF), bytes { BFloat16($0).bitPattern })
+    case .f16: (limit, result) = (65519.99, bytes { Float16($0) })
+    case .f64: (limit, result) = (.greatestFiniteMagnitude, bytes { Double($0) })
+    default: throw GoraError(.data, at: tensor.location, "dtype \(tensor.dtype.rawValue) cannot be merged into")
+    }
+    guard values.allSatisfy({ $0.magnitude <= limit }) else {
+      throw GoraError(.data, at: tensor.location, "a merged weight does not fit \(tensor.dtype.rawValue)")
+    }
+    return result
+  }
+}

@@ -1,0 +1,142 @@
+import GoraCore
+import GoraFormats
+import GoraMethods
+import GoraModels
+
+/// gora-plan: scores → plan.json, or a plain LoRA from the model's config.json alone.
+package struct PlanStage {
+  /// What is planned from.
+  package enum Source: Sendable {
+    /// scores.json, or `-` for standard input.
+    case scores(String)
+    /// The same rank everywhere.
+    case uniform(model: String, targets: TargetSelection)
+  }
+
+  package enum Format: String, CaseIterable, Sendable {
+    case json, table, peft
+  }
+
+  package struct Configuration: Sendable {
+    package var source: Source
+    package var allocation: RankAllocation
+    package var alpha: Double
+    package var scaling: RankPlan.Scaling
+    package var format: Format
+    package var output: OutputTarget
+    /// Whether tables may use Unicode.
+    package var unicode: Bool
+    package var dryRun: Bool
+    package var context: RunContext
+
+    /// - Throws: status 64 where α is not positive.
+    package init(
+      source: Source, allocation: RankAllocation, alpha: Double, scaling: RankPlan.Scaling, format: Format,
+      output: OutputTarget, unicode: Bool, dryRun: Bool, context: RunContext
+    ) throws(GoraError) {
+      guard alpha > 0, alpha.isFinite else { throw GoraError(.usage, "--alpha is \(alpha); expected a positive number") }
+      self.source = source
+      self.allocation = allocation
+      self.alpha = alpha
+      self.scaling = scaling
+      self.format = format
+      self.output = output
+      self.unicode = unicode
+      self.dryRun = dryRun
+      self.context = context
+    }
+  }
+
+  private let configuration: Configuration
+
+  package init(_ configuration: Configuration) { self.configuration = configuration }
+
+  package func run(events: EventHandler) throws(GoraError) -> StageSummary {
+    let c = configuration
+    let (plan, inputs) = try plan()
+    let step = plan.modules.reduce(0) { max($0, $1.shape[0] + $1.shape[1]) }
+    if c.allocation.budget == .exact, abs(plan.parameters - plan.loraParameters) >= step {
+      events(
+        .warning(
+          "the bounds on ranks keep the budget from being met: \(plan.parameters) parameters, "
+            + "\(plan.loraParameters) in plain LoRA"))
+    }
+    let ranks = plan.modules.map(\.rank)
+    let dropped = ranks.count { $0 == 0 }
+    if dropped > 0 { events(.note("\(dropped) modules get rank 0, that is no adapter")) }
+
+    let low = ranks.min() ?? 0
+    let high = ranks.max() ?? 0
+    let range = low == high ? "\(low)" : c.unicode ? "\(low)–\(high)" : "\(low)-\(high)"
+    var summary = StageSummary(
+      line: "\(ranks.count) modules, \(NumberText.count(plan.parameters)) parameters, rank \(range)",
+      json: .object([
+        "modules": JSON(ranks.count), "parameters": JSON(plan.parameters), "lora_parameters": JSON(plan.loraParameters),
+        "lowest_rank": JSON(low), "highest_rank": JSON(high),
+      ]))
+    if c.dryRun {
+      summary.line = "would plan \(summary.line)\(c.output.arrow)"
+      return summary
+    }
+    let text =
+      switch c.format {
+      case .json: plan.json.pretty()
+      case .peft: PEFTConfigText.text(plan)
+      case .table:
+        PlanTable(
+          plan: plan,
+          title: "\(ranks.count) modules, rank \(range), \(plan.scaling.rawValue), alpha \(NumberText.significant(plan.alpha, 6))",
+          unicode: c.unicode
+        ).text()
+      }
+    summary.output = try c.output.deliver(text, inputs: inputs)
+    summary.line += c.output.arrow
+    return summary
+  }
+
+  private func plan() throws(GoraError) -> (plan: RankPlan, inputs: [String]) {
+    let c = configuration
+    switch c.source {
+    case .scores(let path):
+      let document = try JSONDocument(path: path == "-" ? "standard input" : path, text: InputText.read(path))
+      let table = try ScoreTable(reading: document.root)
+      let candidates = table.modules.map {
+        RankCandidate(name: $0.name, rows: $0.shape[0], columns: $0.shape[1], importance: $0.importance)
+      }
+      do throws(GoraError) {
+        let ranks = try c.allocation.ranks(for: candidates)
+        let provenance = try c.context.exactProvenance(after: table.provenance, inputs: [path])
+        return (
+          assemble(candidates, ranks, model: table.model, hasImportance: true, provenance: provenance), [path]
+        )
+      } catch {
+        throw error.located(at: .file(document.path))
+      }
+    case .uniform(let model, let targets):
+      let config = try ModelConfig(reading: ModelFolder.config(at: model))
+      let modules = config.linearModules
+      let selected = try targets.selected(of: modules.map(\.name))
+      let candidates = modules.filter { selected.contains($0.name) }.map {
+        RankCandidate(name: $0.name, rows: $0.shape[0], columns: $0.shape[1], importance: 0)
+      }
+      let provenance = try c.context.exactProvenance(after: nil, inputs: [model])
+      let ranks = c.allocation.uniformRanks(for: candidates)
+      return (assemble(candidates, ranks, model: nil, hasImportance: false, provenance: provenance), [model])
+    }
+  }
+
+  private func assemble(
+    _ candidates: [RankCandidate], _ ranks: [Int], model: String?, hasImportance: Bool, provenance: Provenance
+  ) -> RankPlan {
+    let allocation = configuration.allocation
+    return RankPlan(
+      referenceRank: allocation.referenceRank, minRank: allocation.minRank, maxRank: allocation.maxRank,
+      alpha: configuration.alpha, scaling: configuration.scaling, model: model,
+      modules: zip(candidates, ranks).map { module, rank in
+        RankPlan.Module(
+          name: module.name, shape: [module.rows, module.columns], rank: rank,
+          importance: hasImportance ? module.importance : nil)
+      },
+      provenance: provenance)
+  }
+}

@@ -1,0 +1,94 @@
+import GoraFormats
+
+/// A plan for people: a line and a bar a module, means by kind, the total against plain LoRA's. At most 80 columns.
+struct PlanTable {
+  let plan: RankPlan
+  let title: String
+  /// Whether the terminal knows Unicode.
+  let unicode: Bool
+
+  private static let width = 80
+  private static let nameLimit = 36
+
+  func text() -> String {
+    let rows = plan.modules
+    let prefix = Self.commonPrefix(rows.map(\.name))
+    let names = rows.map { shortened(String($0.name.dropFirst(prefix.count))) }
+    let shapes = rows.map { $0.shape.map(String.init).joined(separator: unicode ? "×" : "x") }
+    let top = max(1, rows.map(\.rank).max() ?? 1)
+    let kinds = meansByKind()
+    let kindNames = kinds.map { shortened("\($0.kind) (\($0.count))") }
+    let nameWidth = (names + kindNames + [prefix]).reduce(4) { max($0, $1.count) }
+    let shapeWidth = shapes.reduce(5) { max($0, $1.count) }
+    let rankWidth = max(4, String(top).count)
+    let barWidth = Self.width - nameWidth - shapeWidth - rankWidth - 6
+
+    func line(_ name: String, _ shape: String, _ rank: String, _ bar: String) -> String {
+      let text = pad(name, nameWidth) + "  " + left(shape, shapeWidth) + "  " + left(rank, rankWidth) + "  " + bar
+      return text.replacing(/\ +$/, with: "") + "\n"
+    }
+    var out = title + "\n\n"
+    out += line(prefix, "shape", "rank", "")
+    for (i, row) in rows.enumerated() {
+      out += line(names[i], shapes[i], String(row.rank), bar(Double(row.rank) / Double(top), barWidth))
+    }
+    if kinds.count > 1, kinds.count < rows.count {
+      out += "\n" + line("mean by kind", "", "rank", "")
+      for (kind, name) in zip(kinds, kindNames) {
+        out += line(name, "", NumberText.fixed(kind.mean, 1), bar(kind.mean / Double(top), barWidth))
+      }
+    }
+    out += "\n" + total() + "\n"
+    return out
+  }
+
+  /// `6,998,016 parameters, +2.67 % against 6,815,744 of LoRA at rank 8`
+  private func total() -> String {
+    let lora = plan.loraParameters
+    let percent = lora > 0 ? 100 * (Double(plan.parameters) / Double(lora) - 1) : 0
+    return "\(NumberText.grouped(plan.parameters)) parameters, \(percent >= 0 ? "+" : "")\(NumberText.fixed(percent, 2)) % against "
+      + "\(NumberText.grouped(lora)) of LoRA at rank \(plan.referenceRank)"
+  }
+
+  /// Mean rank of the modules with the same last name, in order of appearance.
+  private func meansByKind() -> [(kind: String, count: Int, mean: Double)] {
+    var kinds: [(kind: String, count: Int, mean: Double)] = []
+    for row in plan.modules {
+      let kind = String(row.name.split(separator: ".").last ?? "")
+      if let i = kinds.firstIndex(where: { $0.kind == kind }) {
+        kinds[i].count += 1
+        kinds[i].mean += Double(row.rank)
+      } else {
+        kinds.append((kind, 1, Double(row.rank)))
+      }
+    }
+    return kinds.map { ($0.kind, $0.count, $0.mean / Double($0.count)) }
+  }
+
+  /// `share` of the width, in eighths of a column.
+  private func bar(_ share: Double, _ width: Int) -> String {
+    if !unicode { return String(repeating: "#", count: Int((share * Double(width)).rounded())) }
+    let eighths = Int((share * Double(width) * 8).rounded())
+    let partial = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"]
+    return String(repeating: "█", count: eighths / 8) + partial[eighths % 8]
+  }
+
+  /// The end of a name tells modules apart.
+  private func shortened(_ name: String) -> String {
+    if name.count <= Self.nameLimit { return name }
+    let mark = unicode ? "…" : "..."
+    return mark + name.suffix(Self.nameLimit - mark.count)
+  }
+
+  /// The longest common beginning that ends with a dot.
+  private static func commonPrefix(_ names: [String]) -> String {
+    guard names.count > 1, var prefix = names.first else { return "" }
+    for name in names {
+      while !name.hasPrefix(prefix) { prefix.removeLast() }
+    }
+    return prefix.lastIndex(of: ".").map { String(prefix[...$0]) } ?? ""
+  }
+
+  private func pad(_ text: String, _ width: Int) -> String { text + String(repeating: " ", count: max(0, width - text.count)) }
+  private func left(_ text: String, _ width: Int) -> String { String(repeating: " ", count: max(0, width - text.count)) + text }
+}

@@ -1,0 +1,41 @@
+import ArgumentParser
+import GoraCLI
+import GoraCore
+import GoraMethods
+import GoraStages
+
+@main
+struct Score: GoraCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "gora-score",
+    abstract: "Rate how much each weight matters, from its gradient.",
+    discussion: """
+      Examples:
+        gora-score --model Llama-3.2-1B grad.h5 -o scores.json
+        gora-score --model Llama-3.2-1B grad.h5 | gora-plan --format table
+
+      The paper's metric is "sensitivity", the mean of |weight x gradient|.
+      """,
+    version: Version.line("gora-score"))
+
+  @Argument(help: ArgumentHelp("Gradients, as gora-grad writes them.", valueName: "grad.h5"))
+  var gradients: String
+  @Option(help: ArgumentHelp("Checkpoint folder the gradients are of.", valueName: "dir"))
+  var model: String
+  @Option(help: ArgumentHelp("Importance of a weight.", valueName: "name"))
+  var metric: ImportanceMetric = .sensitivity
+  @Option(name: .shortAndLong, help: ArgumentHelp("Scores to write (default: standard output).", valueName: "file"))
+  var output: String?
+  @OptionGroup var common: CommonOptions
+
+  func execute(_ reporter: Reporter) throws(GoraError) {
+    let target = OutputTarget(option: output)
+    try requireFileForJSON(target)
+    try requireFile(gradients, "gradients")
+    let stage = ScoreStage(
+      ScoreStage.Configuration(
+        model: model, gradients: gradients, metric: metric, output: target, dryRun: common.dryRun,
+        context: try common.context(Self.tool)))
+    try finish(try stage.run(events: reporter.report), reporter)
+  }
+}
