@@ -1,0 +1,85 @@
+import GoraCore
+
+/// What the steps of a gradient estimate saw, one element a step.
+package struct GradientSteps: Sendable, Equatable {
+  /// Mean loss of the step's micro-batch.
+  package var loss: [Double]
+  /// Learnt tokens.
+  package var tokens: [Int]
+  /// Data rows.
+  package var rows: [Int]
+  /// Running importance of each weight, by parameter name; in a file, in natural order of the names.
+  package var importance: [(name: String, values: [Double])]
+
+  package init(
+    loss: [Double] = [], tokens: [Int] = [], rows: [Int] = [], importance: [(name: String, values: [Double])] = []
+  ) {
+    self.loss = loss
+    self.tokens = tokens
+    self.rows = rows
+    self.importance = importance
+  }
+
+  package static func == (a: GradientSteps, b: GradientSteps) -> Bool {
+    a.loss == b.loss && a.tokens == b.tokens && a.rows == b.rows
+      && a.importance.elementsEqual(b.importance) { $0.name == $1.name && $0.values == $1.values }
+  }
+}
+
+/// Where things lie in a gradient file.
+enum GradientLayout {
+  static let format = "gora-gradients"
+  static let version = 1
+  static let gradients = "/gradients"
+  static let steps = "/steps"
+  static let loss = "/steps/loss"
+  static let tokens = "/steps/tokens"
+  static let rows = "/steps/rows"
+  static let importance = "/steps/importance"
+
+  /// The path of a parameter's dataset; its name comes from a checkpoint, and HDF5 would take a slash for a group.
+  static func object(_ name: String, in group: String, path: String) throws(GoraError) -> String {
+    if name.isEmpty || name == "." || name.utf8.contains(where: { $0 == UInt8(ascii: "/") || $0 == 0 }) {
+      throw GoraError(.data, at: .file(path), "parameter name \"\(name)\" cannot name an HDF5 dataset")
+    }
+    return "\(group)/\(name)"
+  }
+}
+
+/// Index of the first NaN or infinity; nil where all values are finite.
+func firstNonFinite(_ values: UnsafeBufferPointer<Float>) -> Int? {
+  var start = 0
+  while start < values.count {
+    let end = min(start + 4096, values.count)
+    // Without a branch a value, so that the compiler vectorises it.
+    var bad: UInt32 = 0
+    for i in start..<end { bad |= (values[i].bitPattern & 0x7F80_0000) &+ 0x0080_0000 }
+    if bad & 0x8000_0000 != 0 { return (start..<end).first { !values[$0].isFinite } }
+    start = end
+  }
+  return nil
+}
+
+/// Order of names in which `layers.2` comes before `layers.10`: runs of digits compare as numbers, the rest as UTF-8.
+func naturallyPrecedes(_ a: String, _ b: String) -> Bool {
+  let (x, y) = (Array(a.utf8), Array(b.utf8))
+  func isDigit(_ byte: UInt8) -> Bool { byte >= 48 && byte <= 57 }
+  var (i, j) = (0, 0)
+  while i < x.count, j < y.count {
+    if isDigit(x[i]), isDigit(y[j]) {
+      let (m, n) = (x[i...].prefix(while: isDigit), y[j...].prefix(while: isDigit))
+      let (p, q) = (m.drop { $0 == 48 }, n.drop { $0 == 48 })
+      if p.count != q.count { return p.count < q.count }
+      if !p.elementsEqual(q) { return p.lexicographicallyPrecedes(q) }
+      i = m.endIndex
+      j = n.endIndex
+    } else {
+      if x[i] != y[j] { return x[i] < y[j] }
+      i += 1
+      j += 1
+    }
+  }
+  if i < x.count || j < y.count { return i == x.count }
+  // Equal but for leading zeros.
+  return x.lexicographicallyPrecedes(y)
+}

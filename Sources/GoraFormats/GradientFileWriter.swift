@@ -1,0 +1,174 @@
+import CHDF5
+import GoraCore
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
+/// Writes `grad.h5`: mean gradients under `/gradients`, what each step saw under `/steps`, and last the attribute `complete`.
+///
+/// The file appears under its name when `finish` succeeds; after an error, or without `finish`, nothing is left.
+package final class GradientFileWriter {
+  private let path: String
+  private var output: AtomicFile?
+  private let compression: Compression
+  private let storesBFloat16: Bool
+  private var file: HDF5File?
+
+  /// Creates the temporary file, the groups and the root attributes.
+  /// - Parameters:
+  ///   - storesBFloat16: round to bf16, stored as uint16 with the attribute dtype="bf16"; else f32.
+  ///   - attributes: root attributes besides format, format_version and HDF5_Version: creator, creator_version, provenance (JSON
+  ///     text), model, data and tokenizer (identities).
+  /// - Throws: `.cannotCreate`, or `.io` where the disk is full.
+  package init(
+    path: String, compression: Compression, storesBFloat16: Bool, attributes: [(String, String)]
+  ) throws(GoraError) {
+    self.path = path
+    self.compression = compression
+    self.storesBFloat16 = storesBFloat16
+    var status = stat()
+    if stat(path, &status) == 0, status.st_mode & S_IFMT != S_IFREG {
+      throw GoraError(
+        .cannotCreate, at: .file(path), "not a regular file, and HDF5 needs one that can be searched",
+        hint: "write to a file")
+    }
+    let output = try AtomicFile(path: path)
+    self.output = output
+    try attempt { () throws(GoraError) in
+      let created = try HDF5File(creating: output.temporaryPath, reported: path)
+      file = created
+      try created.write(attribute: "format", GradientLayout.format)
+      try created.write(attribute: "format_version", GradientLayout.version)
+      try created.write(attribute: "HDF5_Version", HDF5.version)
+      for (name, value) in attributes { try created.write(attribute: name, value) }
+      try created.createGroup(GradientLayout.gradients)
+    }
+  }
+
+  deinit { abandon() }
+
+  /// Writes the mean gradient of one weight.
+  /// - Parameters:
+  ///   - name: the parameter's name in the checkpoint, such as `model.layers.0.self_attn.q_proj.weight`.
+  ///   - values: [rows, columns], row-major; rows are outputs.
+  ///   - samples: micro-batches that the mean is over.
+  ///   - tokens: learnt tokens in them.
+  /// - Throws: `.negative` where a value is not finite (in bf16, where that is stored); `.io` where the disk is full.
+  package func write(
+    name: String, rows: Int, columns: Int, values: UnsafePointer<Float>, samples: Int, tokens: Int
+  ) throws(GoraError) {
+    try attempt { () throws(GoraError) in
+      let object = try GradientLayout.object(name, in: GradientLayout.gradients, path: path)
+      let all = UnsafeBufferPointer(start: values, count: rows * columns)
+      if let index = firstNonFinite(all) {
+        throw GoraError(
+          .negative, at: .object(path, name: object),
+          "the gradient is \(all[index]) in row \(index / columns), column \(index % columns)",
+          hint: "look for bad rows in the data, or try --dtype f32")
+      }
+      let element: HDF5Dataset.Element = storesBFloat16 ? .uint16 : .float32
+      let dataset = try HDF5Dataset(
+        creating: object, in: try opened(), element: element, shape: [rows, columns], compression: compression)
+      try dataset.write(attribute: "reduction", "mean")
+      try dataset.write(attribute: "samples", samples)
+      try dataset.write(attribute: "tokens", tokens)
+      if storesBFloat16 {
+        try dataset.write(attribute: "dtype", "bf16")
+        try writeBFloat16(all, columns: columns, to: dataset)
+      } else {
+        try dataset.write(rows: 0..<rows, from: values)
+      }
+      try dataset.close()
+    }
+  }
+
+  private func writeBFloat16(
+    _ values: UnsafeBufferPointer<Float>, columns: Int, to dataset: borrowing HDF5Dataset
+  ) throws(GoraError) {
+    let rows = dataset.shape[0]
+    let step = HDF5Dataset.chunkRows(shape: dataset.shape, element: .uint16)
+    var block = [UInt16](repeating: 0, count: step * columns)
+    for first in stride(from: 0, to: rows, by: step) {
+      let last = min(first + step, rows)
+      for i in 0..<(last - first) * columns {
+        let rounded = BFloat16(values[first * columns + i])
+        // The largest f32 values round up to infinity.
+        if rounded.bitPattern & 0x7FFF == 0x7F80 {
+          throw GoraError(
+            .negative, at: dataset.place.location,
+            "\(values[first * columns + i]) in row \(first + i / columns) is too large for bf16",
+            hint: "use --store f32")
+        }
+        block[i] = rounded.bitPattern
+      }
+      try dataset.write(rows: first..<last, from: block)
+    }
+  }
+
+  /// Writes what each step saw.
+  /// - Throws: `.internal` where the arrays differ in length or are empty; `.io` where the disk is full.
+  package func write(steps: GradientSteps) throws(GoraError) {
+    try attempt { () throws(GoraError) in
+      let counts = [steps.loss.count, steps.tokens.count, steps.rows.count] + steps.importance.map(\.values.count)
+      let count = counts[0]
+      guard count > 0, counts.allSatisfy({ $0 == count }) else {
+        throw GoraError(.internal, at: .object(path, name: GradientLayout.steps), "arrays of \(counts) steps")
+      }
+      try opened().createGroup(GradientLayout.steps)
+      try write(steps.loss, .float64, to: GradientLayout.loss)
+      try write(steps.tokens.map { Int64($0) }, .int64, to: GradientLayout.tokens)
+      try write(steps.rows.map { Int64($0) }, .int64, to: GradientLayout.rows)
+      try opened().createGroup(GradientLayout.importance)
+      for (name, values) in steps.importance {
+        try write(values, .float64, to: try GradientLayout.object(name, in: GradientLayout.importance, path: path))
+      }
+    }
+  }
+
+  private func write<Value: BitwiseCopyable>(
+    _ values: [Value], _ element: HDF5Dataset.Element, to object: String
+  ) throws(GoraError) {
+    let dataset = try HDF5Dataset(
+      creating: object, in: try opened(), element: element, shape: [values.count], compression: compression)
+    try dataset.write(rows: 0..<values.count, from: values)
+    try dataset.close()
+  }
+
+  /// Marks the file complete, closes it, syncs it and gives it its name.
+  /// - Throws: `.io` where the disk is full.
+  package func finish() throws(GoraError) {
+    try attempt { () throws(GoraError) in
+      try opened().write(attribute: "complete", 1)
+      try opened().close()
+      file = nil
+      try output?.commit()
+      output = nil
+    }
+  }
+
+  private func opened() throws(GoraError) -> HDF5File {
+    if let file { return file }
+    throw GoraError(.internal, at: .file(path), "written to after it was finished or had failed")
+  }
+
+  /// Runs one step alone in libhdf5; an error leaves no file behind, for the tool may exit without a `deinit`.
+  private func attempt(_ body: () throws(GoraError) -> Void) throws(GoraError) {
+    do throws(GoraError) { try HDF5.exclusively(body) } catch {
+      abandon()
+      throw error
+    }
+  }
+
+  private func abandon() {
+    if let output {
+      // libhdf5 keeps a file open that it could not flush: its blocks are given back before its name.
+      truncate(output.temporaryPath, 0)
+    }
+    if let file { _ = try? HDF5.exclusively { () throws(GoraError) in try file.close() } }
+    file = nil
+    output = nil
+  }
+}

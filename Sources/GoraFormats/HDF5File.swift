@@ -1,0 +1,303 @@
+import CHDF5
+import GoraCore
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
+/// libhdf5 as a process-wide resource: it is single-threaded, so every use goes through `exclusively`.
+enum HDF5 {
+  /// H5P_DEFAULT, H5S_ALL and H5E_DEFAULT, which are all the id 0.
+  static let standard: hid_t = 0
+
+  private nonisolated(unsafe) static let mutex: UnsafeMutablePointer<pthread_mutex_t> = {
+    let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
+    mutex.initialize(to: pthread_mutex_t())
+    pthread_mutex_init(mutex, nil)
+    // At exit the library would try once more to flush a file that the disk had no room for.
+    H5dont_atexit()
+    H5open()
+    // A file may name any filter; none is loaded from outside for it.
+    H5PLset_loading_state(0)
+    _ = ZstdFilter.register()
+    return mutex
+  }()
+
+  /// Runs one group of calls alone in the process, with the library's own trace to stderr switched off.
+  static func exclusively<T>(_ body: () throws(GoraError) -> T) throws(GoraError) -> T {
+    pthread_mutex_lock(mutex)
+    defer { pthread_mutex_unlock(mutex) }
+    H5Eset_auto2(standard, nil, nil)
+    return try body()
+  }
+
+  /// The library's version, "1.10.8".
+  static var version: String {
+    var major: UInt32 = 0
+    var minor: UInt32 = 0
+    var release: UInt32 = 0
+    H5get_libversion(&major, &minor, &release)
+    return "\(major).\(minor).\(release)"
+  }
+}
+
+/// What a call is about, for the error that it may end in.
+struct HDF5Place {
+  /// The path as the user gave it.
+  let path: String
+  /// The object inside the file, such as `/gradients/…`; empty for the file itself.
+  let object: String
+  /// `.data` while reading, `.io` while writing.
+  let status: ExitStatus
+
+  var location: Location { object.isEmpty ? .file(path) : .object(path, name: object) }
+
+  func at(_ object: String) -> HDF5Place { HDF5Place(path: path, object: object, status: status) }
+
+  func error(_ problem: String, hint: String? = nil) -> GoraError { GoraError(status, at: location, problem, hint: hint) }
+}
+
+/// Makes one libhdf5 call; a negative result becomes an error with the innermost line of the library's error stack.
+@discardableResult
+func h5Call<Result: FixedWidthInteger & SignedInteger>(
+  _ function: StaticString, at place: HDF5Place, _ body: () -> Result
+) throws(GoraError) -> Result {
+  ZstdFilter.refusal = nil
+  H5Eclear2(HDF5.standard)
+  let result = body()
+  if result >= 0 { return result }
+  throw place.error("\(function) failed: \(ZstdFilter.refusal ?? h5InnermostError())")
+}
+
+/// Comparable to the last line of the trace that the library would print.
+private func h5InnermostError() -> String {
+  var text = [CChar](repeating: 0, count: 1024)
+  gora_h5_innermost_error(&text, text.count)
+  let bytes = text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
+  let line = String(decoding: bytes, as: UTF8.self)
+  // Failed system calls are told with times and addresses around the system's own sentence.
+  if let start = line.firstRange(of: "error message = '"), let end = line[start.upperBound...].firstIndex(of: "'") {
+    return line[start.upperBound..<end].lowercased()
+  }
+  return line.isEmpty ? "no reason given" : line
+}
+
+/// An open object of libhdf5 (file, group, dataset, space, type, property list), released once.
+struct HDF5Handle: ~Copyable {
+  let id: hid_t
+
+  /// Takes the id that a creating or opening call returned.
+  init(_ function: StaticString, at place: HDF5Place, _ body: () -> hid_t) throws(GoraError) {
+    id = try h5Call(function, at: place, body)
+  }
+
+  deinit { H5Idec_ref(id) }
+
+  /// Releases now, and tells of an error: a dataset's last chunks are written as it closes.
+  consuming func close(at place: HDF5Place) throws(GoraError) {
+    let id = id
+    discard self
+    try h5Call("H5Idec_ref", at: place) { H5Idec_ref(id) }
+  }
+}
+
+/// An open HDF5 file; every method, and `close` before it goes, is to be called inside
+/// `HDF5.exclusively`.
+final class HDF5File {
+  let place: HDF5Place
+  private(set) var id: hid_t = -1
+
+  /// Opens for reading.
+  /// - Throws: `.noInput` where there is no such regular file, `.data` where it is not HDF5 or cut short.
+  init(reading path: String) throws(GoraError) {
+    place = HDF5Place(path: path, object: "", status: .data)
+    var status = stat()
+    guard stat(path, &status) == 0 else { throw .unreadable(path, errno) }
+    // A pipe would block in open, and HDF5 needs to seek.
+    guard status.st_mode & S_IFMT == S_IFREG else {
+      throw GoraError(.noInput, at: .file(path), "not a regular file, and HDF5 needs one that can be searched")
+    }
+    guard access(path, R_OK) == 0 else { throw .unreadable(path, errno) }
+    let place = place
+    let access = try HDF5File.accessList(at: place)
+    do throws(GoraError) {
+      id = try h5Call("H5Fopen", at: place) { gora_h5_open_read_only(path, access.id) }
+    } catch {
+      throw place.error(
+        "not a whole HDF5 file: \(error.problem)", hint: "make the file again, or copy it again if it was cut short")
+    }
+  }
+
+  /// Creates a file at `path`, reporting errors under the name `reported`.
+  init(creating path: String, reported: String) throws(GoraError) {
+    let place = HDF5Place(path: reported, object: "", status: .io)
+    self.place = place
+    let access = try HDF5File.accessList(at: place)
+    // The 1.8 format checksums all headers, unlike the default, and lacks the latest format's consistency flag,
+    // which locks a file out after a crash.
+    try h5Call("H5Pset_libver_bounds", at: place) {
+      H5Pset_libver_bounds(access.id, H5F_LIBVER_V18, H5F_LIBVER_V18)
+    }
+    let creation = try HDF5Handle("H5Pcreate", at: place) { H5Pcreate(gora_h5_class_file_create()) }
+    try h5Call("H5Pset_obj_track_times", at: place) { H5Pset_obj_track_times(creation.id, false) }
+    id = try h5Call("H5Fcreate", at: place) { gora_h5_create(path, creation.id, access.id) }
+  }
+
+  private static func accessList(at place: HDF5Place) throws(GoraError) -> HDF5Handle {
+    let access = try HDF5Handle("H5Pcreate", at: place) { H5Pcreate(gora_h5_class_file_access()) }
+    // Closing the file closes what is still open in it: an error path leaves nothing behind.
+    try h5Call("H5Pset_fclose_degree", at: place) { H5Pset_fclose_degree(access.id, H5F_CLOSE_STRONG) }
+    // Network and read-only file systems refuse locks, and a finished gradient file never changes.
+    try h5Call("H5Pset_file_locking", at: place) { H5Pset_file_locking(access.id, false, true) }
+    return access
+  }
+
+  /// Closes, and tells of an error: the last blocks are written now.
+  func close() throws(GoraError) {
+    guard id >= 0 else { return }
+    let closing = id
+    id = -1
+    try h5Call("H5Fclose", at: place) { H5Fclose(closing) }
+  }
+
+  deinit { if id >= 0 { H5Fclose(id) } }
+
+  // MARK: Groups
+
+  /// Creates a group without times, so that equal runs give equal bytes.
+  func createGroup(_ name: String) throws(GoraError) {
+    let place = place.at(name)
+    let creation = try HDF5Handle("H5Pcreate", at: place) { H5Pcreate(gora_h5_class_group_create()) }
+    try h5Call("H5Pset_obj_track_times", at: place) { H5Pset_obj_track_times(creation.id, false) }
+    let group = try HDF5Handle("H5Gcreate2", at: place) {
+      H5Gcreate2(id, name, HDF5.standard, creation.id, HDF5.standard)
+    }
+    try group.close(at: place)
+  }
+
+  /// The names in a group, by UTF-8 order.
+  /// - Throws: `.data` where the group is missing, or a link leads out of the group or the file, or a name is not UTF-8.
+  func names(in group: String) throws(GoraError) -> [String] {
+    let place = place.at(group)
+    let opened = try HDF5Handle("H5Gopen2", at: place) { H5Gopen2(id, group, HDF5.standard) }
+    let links = LinkList()
+    try h5Call("H5Literate", at: place) {
+      gora_h5_links(
+        opened.id,
+        { name, isHard, context in
+          guard let name, let context else { return -1 }
+          let links = Unmanaged<LinkList>.fromOpaque(context).takeUnretainedValue()
+          guard let text = String(validatingCString: name) else {
+            links.problem = "a name that is not UTF-8"
+            return 0
+          }
+          if isHard == 0 { links.problem = "\"\(text)\" is a soft or external link" }
+          links.names.append(text)
+          return 0
+        }, Unmanaged.passUnretained(links).toOpaque())
+    }
+    if let problem = links.problem { throw place.error(problem) }
+    return links.names
+  }
+
+  private final class LinkList {
+    var names: [String] = []
+    var problem: String?
+  }
+
+  // MARK: Attributes of the root group
+
+  /// Writes a text attribute: UTF-8 of fixed length (a variable length would lie in the global heap, which has no checksum).
+  func write(attribute name: String, _ value: String) throws(GoraError) {
+    try h5WriteAttribute(name, value, on: id, at: place)
+  }
+
+  /// Writes a 64-bit integer attribute.
+  func write(attribute name: String, _ value: Int) throws(GoraError) {
+    try h5WriteAttribute(name, value, on: id, at: place)
+  }
+
+  /// A text attribute; nil where there is none.
+  func text(attribute name: String) throws(GoraError) -> String? {
+    try h5TextAttribute(name, on: id, at: place)
+  }
+
+  /// An integer attribute; nil where there is none.
+  func integer(attribute name: String) throws(GoraError) -> Int? {
+    try h5IntegerAttribute(name, on: id, at: place)
+  }
+}
+
+// MARK: - Attributes of any object
+
+func h5WriteAttribute(_ name: String, _ value: String, on object: hid_t, at place: HDF5Place) throws(GoraError) {
+  let bytes = Array(value.utf8) + [0]
+  let type = try HDF5Handle("H5Tcopy", at: place) { H5Tcopy(gora_h5_string()) }
+  try h5Call("H5Tset_size", at: place) { H5Tset_size(type.id, bytes.count) }
+  try h5Call("H5Tset_cset", at: place) { H5Tset_cset(type.id, H5T_CSET_UTF8) }
+  try h5WriteAttribute(name, bytes, fileType: type.id, memoryType: type.id, on: object, at: place)
+}
+
+func h5WriteAttribute(_ name: String, _ value: Int, on object: hid_t, at place: HDF5Place) throws(GoraError) {
+  try h5WriteAttribute(
+    name, [Int64(value)], fileType: gora_h5_i64le(), memoryType: gora_h5_native_int64(), on: object, at: place)
+}
+
+private func h5WriteAttribute<Element: BitwiseCopyable>(
+  _ name: String, _ value: [Element], fileType: hid_t, memoryType: hid_t, on object: hid_t, at place: HDF5Place
+) throws(GoraError) {
+  let space = try HDF5Handle("H5Screate", at: place) { H5Screate(H5S_SCALAR) }
+  let attribute = try HDF5Handle("H5Acreate2", at: place) {
+    H5Acreate2(object, name, fileType, space.id, HDF5.standard, HDF5.standard)
+  }
+  try h5Call("H5Awrite", at: place) { H5Awrite(attribute.id, memoryType, value) }
+}
+
+/// A scalar text attribute of fixed or variable length (h5py writes the latter); nil where there is none.
+/// - Throws: `.data` where it is no scalar text, not UTF-8, or longer than 16 MiB.
+func h5TextAttribute(_ name: String, on object: hid_t, at place: HDF5Place) throws(GoraError) -> String? {
+  if try h5Call("H5Aexists", at: place, { H5Aexists(object, name) }) == 0 { return nil }
+  let attribute = try h5ScalarAttribute(name, of: H5T_STRING, called: "text", on: object, at: place)
+  let type = try HDF5Handle("H5Aget_type", at: place) { H5Aget_type(attribute.id) }
+  let bytes: [UInt8]
+  if try h5Call("H5Tis_variable_str", at: place, { H5Tis_variable_str(type.id) }) > 0 {
+    var text: UnsafeMutablePointer<CChar>?
+    try h5Call("H5Aread", at: place) { H5Aread(attribute.id, type.id, &text) }
+    guard let text else { return "" }
+    bytes = Array(UnsafeRawBufferPointer(start: text, count: strlen(text)))
+    H5free_memory(text)
+  } else {
+    let count = H5Tget_size(type.id)
+    guard count > 0, count <= 1 << 24 else { throw place.error("attribute \"\(name)\" claims \(count) bytes of text") }
+    var buffer = [UInt8](repeating: 0, count: count)
+    try h5Call("H5Aread", at: place) { H5Aread(attribute.id, type.id, &buffer) }
+    bytes = Array(buffer.prefix { $0 != 0 })
+  }
+  guard let text = String(validating: bytes, as: UTF8.self) else {
+    throw place.error("attribute \"\(name)\" is not UTF-8")
+  }
+  return text
+}
+
+/// A scalar integer attribute of any width; nil where there is none.
+func h5IntegerAttribute(_ name: String, on object: hid_t, at place: HDF5Place) throws(GoraError) -> Int? {
+  if try h5Call("H5Aexists", at: place, { H5Aexists(object, name) }) == 0 { return nil }
+  let attribute = try h5ScalarAttribute(name, of: H5T_INTEGER, called: "an integer", on: object, at: place)
+  var value: Int64 = 0
+  try h5Call("H5Aread", at: place) { H5Aread(attribute.id, gora_h5_native_int64(), &value) }
+  return Int(value)
+}
+
+private func h5ScalarAttribute(
+  _ name: String, of expected: H5T_class_t, called word: String, on object: hid_t, at place: HDF5Place
+) throws(GoraError) -> HDF5Handle {
+  let attribute = try HDF5Handle("H5Aopen", at: place) { H5Aopen(object, name, HDF5.standard) }
+  let space = try HDF5Handle("H5Aget_space", at: place) { H5Aget_space(attribute.id) }
+  let type = try HDF5Handle("H5Aget_type", at: place) { H5Aget_type(attribute.id) }
+  guard H5Sget_simple_extent_npoints(space.id) == 1, H5Tget_class(type.id) == expected else {
+    throw place.error("attribute \"\(name)\" is not \(word)")
+  }
+  return attribute
+}

@@ -1,0 +1,86 @@
+import CHDF5
+import CZstd
+import GoraCore
+import Glibc
+import Testing
+
+@testable import GoraFormats
+
+@Suite struct HDF5ZstdFilterTests {
+  /// Writes one chunk's stored bytes as they are, without the filters, into a dataset that says it has them.
+  private func read(storing stored: [UInt8], mask: UInt32 = 0) -> (error: GoraError?, values: [Float]) {
+    let folder = HDF5Folder()
+    let path = "\(folder.path)/g.h5"
+    var values: [Float] = []
+    let error = hdf5Refusal { () throws(GoraError) in
+      let writer = try GradientFileWriter(path: path, compression: .none, storesBFloat16: false, attributes: [])
+      try writer.finish()
+      try HDF5.exclusively { () throws(GoraError) in
+        let file = try HDF5File(creating: path, reported: path)
+        try file.write(attribute: "format", "gora-gradients")
+        try file.write(attribute: "format_version", 1)
+        try file.write(attribute: "complete", 1)
+        try file.createGroup("/gradients")
+        let place = file.place
+        let list = try HDF5Handle("H5Pcreate", at: place) { H5Pcreate(gora_h5_class_dataset_create()) }
+        H5Pset_chunk(list.id, 2, [4, 256])
+        H5Pset_filter(list.id, 32015, 0, 1, [3])
+        let space = try HDF5Handle("H5Screate_simple", at: place) { H5Screate_simple(2, [4, 256], nil) }
+        let dataset = try HDF5Handle("H5Dcreate2", at: place) {
+          H5Dcreate2(file.id, "/gradients/w", gora_h5_f32le(), space.id, 0, list.id, 0)
+        }
+        try h5Call("H5Dwrite_chunk", at: place) { H5Dwrite_chunk(dataset.id, 0, mask, [0, 0], stored.count, stored) }
+        try dataset.close(at: place)
+        try file.close()
+      }
+      values = try GradientFileReader(path: path).read("w")
+    }
+    return (error, values)
+  }
+
+  private func frame(_ bytes: [UInt8], contentSize: Bool = true) -> [UInt8] {
+    let context = ZSTD_createCCtx()
+    defer { ZSTD_freeCCtx(context) }
+    ZSTD_CCtx_setParameter(context, ZSTD_c_contentSizeFlag, contentSize ? 1 : 0)
+    var output = [UInt8](repeating: 0, count: ZSTD_compressBound(bytes.count))
+    let count = ZSTD_compress2(context, &output, output.count, bytes, bytes.count)
+    return Array(output.prefix(count))
+  }
+
+  @Test func honestFrame() {
+    let result = read(storing: frame([UInt8](repeating: 0, count: 4096)))
+    #expect(result.error == nil)
+    #expect(result.values == [Float](repeating: 0, count: 1024))
+  }
+
+  @Test func framesOfAnotherSizeAreRefused() {
+    let long = read(storing: frame([UInt8](repeating: 0, count: 1 << 26)))
+    #expect(long.error?.problem.contains("a zstd frame claims 67108864 bytes, a chunk has 4096") == true)
+    let short = read(storing: frame([UInt8](repeating: 0, count: 4095)))
+    #expect(short.error?.problem.contains("claims 4095 bytes") == true)
+    let silent = read(storing: frame([UInt8](repeating: 0, count: 4096), contentSize: false))
+    #expect(silent.error?.problem.contains("does not state its size") == true)
+  }
+
+  @Test func headersThatLieAreRefused() {
+    // Frame header: magic, descriptor 0xA0 (4-byte content size, single segment), the size; then one RLE block of the last flag.
+    func lying(claimed: UInt32, actual: UInt32) -> [UInt8] {
+      let block = actual << 3 | 1 << 1 | 1
+      return [0x28, 0xB5, 0x2F, 0xFD, 0xA0]
+        + (0..<4).map { UInt8(truncatingIfNeeded: claimed >> (8 * $0)) }
+        + (0..<3).map { UInt8(truncatingIfNeeded: block >> (8 * $0)) } + [0x00]
+    }
+    #expect(read(storing: lying(claimed: 4096, actual: 4096)).error == nil, "the frame is well made")
+    #expect(read(storing: lying(claimed: 4096, actual: 100_000)).error?.problem.contains("damaged") == true)
+    #expect(read(storing: lying(claimed: 4096, actual: 5)).error?.problem.contains("damaged") == true)
+    #expect(read(storing: lying(claimed: .max, actual: 4096)).error?.problem.contains("claims 4294967295") == true)
+  }
+
+  @Test func otherBytesAreRefused() {
+    let whole = frame((0..<4096).map { UInt8(truncatingIfNeeded: $0 &* $0) })
+    #expect(read(storing: whole + [0]).error?.status == .data)
+    #expect(read(storing: Array(whole.dropLast())).error?.status == .data)
+    #expect(read(storing: [1, 2, 3]).error?.problem.contains("not a zstd frame") == true)
+    #expect(read(storing: [UInt8](repeating: 0, count: 4096), mask: 1).error?.problem.contains("skips filters") == true)
+  }
+}
