@@ -1,0 +1,108 @@
+# gora: build, test and install. `make help` lists the targets; the experiments are in pipelines/*.mk.
+
+# A failing command in a pipe fails the recipe; a target whose recipe failed is removed.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules --warn-undefined-variables
+
+# Where `install` puts things; DESTDIR is for packagers.
+PREFIX ?= /usr/local
+DESTDIR ?=
+# The toolchain, and further options for it (such as --static-swift-stdlib, for machines without one).
+SWIFT ?= swift
+SWIFTFLAGS ?=
+
+# What is installed. gora-problems makes data for the pipelines and stays here.
+TOOLS := grad score plan init train eval export
+PAGES1 := $(TOOLS:%=man/gora-%.1)
+PAGES5 := $(wildcard man/*.5)
+PAGES7 := $(wildcard man/*.7)
+PIPELINES := $(wildcard pipelines/*.mk)
+SCRIPTS := pipelines/setup.sh man/check.sh Tests/man/run-examples.sh
+
+RELEASE := .build/release
+BIN := $(DESTDIR)$(PREFIX)/bin
+SHARE := $(DESTDIR)$(PREFIX)/share
+COMPLETIONS_BASH := $(SHARE)/bash-completion/completions
+COMPLETIONS_ZSH := $(SHARE)/zsh/site-functions
+COMPLETIONS_FISH := $(SHARE)/fish/vendor_completions.d
+
+.PHONY: all build setup setup-check debug test examples lint lint-text lint-man lint-swift man install uninstall clean help
+
+all: build
+
+## build      the tools, optimised, in .build/release (also: make, make all)
+build: setup
+	$(SWIFT) build -c release $(SWIFTFLAGS)
+
+## setup      installs what the build needs, where it is missing
+setup:
+	@pipelines/setup.sh
+
+setup-check:
+	@pipelines/setup.sh check
+
+# Tools and tests unoptimised: what `lint` and `test` look at.
+debug: setup-check
+	$(SWIFT) build --build-tests $(SWIFTFLAGS)
+
+## test       the examples of the man pages, then the unit tests
+test: debug examples
+	$(SWIFT) test --skip-build $(SWIFTFLAGS)
+
+examples: debug
+	Tests/man/run-examples.sh
+
+## lint       scripts, make files, paths, man pages, Swift style, options against pages
+lint: lint-text lint-man lint-swift man
+
+lint-text:
+	for script in $(SCRIPTS); do sh -n $$script; done
+	bash -n .ci/run
+	@# -n shows what each pipeline would do: enough to find what is misspelt. common.mk has no targets of its own.
+	for file in $(filter-out %/common.mk,$(PIPELINES)); do env -u MAKEFLAGS make -n -f $$file > /dev/null; done
+	@# A path of somebody's machine works on that machine alone.
+	! grep -rnIE '(^|[^A-Za-z0-9_.~{}/-])/(home|root|Users|work|tmp/gora)[/-][A-Za-z]' . \
+	  --exclude-dir=.git --exclude-dir='.build*' --exclude-dir=results
+
+lint-man: setup-check
+	mandoc -Tlint -W warning man/*.[1-9]
+
+lint-swift:
+	$(SWIFT) format lint --strict -r Sources Tests Package.swift
+
+## man        checks the pages against the tools' options, and their references
+man: debug
+	man/check.sh
+
+## install    tools, pages and completions under $(DESTDIR)$(PREFIX)
+install:
+	@test -x $(RELEASE)/gora-grad || { echo 'install: nothing is built yet; run "make" first' >&2; exit 1; }
+	install -d $(BIN) $(SHARE)/man/man1 $(SHARE)/man/man5 $(SHARE)/man/man7
+	install -d $(COMPLETIONS_BASH) $(COMPLETIONS_ZSH) $(COMPLETIONS_FISH)
+	install -m 755 $(TOOLS:%=$(RELEASE)/gora-%) $(BIN)
+	install -m 644 $(PAGES1) $(SHARE)/man/man1
+	install -m 644 $(PAGES5) $(SHARE)/man/man5
+	install -m 644 $(PAGES7) $(SHARE)/man/man7
+	for tool in $(TOOLS:%=gora-%); do \
+	  $(RELEASE)/$$tool --generate-completion-script bash > $(COMPLETIONS_BASH)/$$tool; \
+	  $(RELEASE)/$$tool --generate-completion-script zsh > $(COMPLETIONS_ZSH)/_$$tool; \
+	  $(RELEASE)/$$tool --generate-completion-script fish > $(COMPLETIONS_FISH)/$$tool.fish; \
+	done
+
+## uninstall  what install has put there
+uninstall:
+	rm -f $(TOOLS:%=$(BIN)/gora-%)
+	rm -f $(PAGES1:man/%=$(SHARE)/man/man1/%) $(PAGES5:man/%=$(SHARE)/man/man5/%) $(PAGES7:man/%=$(SHARE)/man/man7/%)
+	rm -f $(TOOLS:%=$(COMPLETIONS_BASH)/gora-%) $(TOOLS:%=$(COMPLETIONS_ZSH)/_gora-%) $(TOOLS:%=$(COMPLETIONS_FISH)/gora-%.fish)
+
+## clean      removes what was built; results of pipelines stay
+clean:
+	rm -rf .build
+
+## help       this list
+help:
+	@sed -n 's/^## /  make /p' Makefile
+	@for file in $(filter-out %/common.mk,$(PIPELINES)); do echo "  make -f $$file"; done
