@@ -85,7 +85,8 @@ package struct PlanStage {
       case .table:
         PlanTable(
           plan: plan,
-          title: "\(ranks.count) modules, rank \(range), \(plan.scaling.rawValue), alpha \(NumberText.significant(plan.alpha, 6))",
+          title: "\(ranks.count) modules, rank \(range), \(plan.scaling.rawValue), "
+            + "alpha \(NumberText.significant(plan.alpha, 6))",
           unicode: c.unicode
         ).text()
       }

@@ -46,7 +46,8 @@ struct PlanTable {
   private func total() -> String {
     let lora = plan.loraParameters
     let percent = lora > 0 ? 100 * (Double(plan.parameters) / Double(lora) - 1) : 0
-    return "\(NumberText.grouped(plan.parameters)) parameters, \(percent >= 0 ? "+" : "")\(NumberText.fixed(percent, 2)) % against "
+    let difference = (percent >= 0 ? "+" : "") + NumberText.fixed(percent, 2)
+    return "\(NumberText.grouped(plan.parameters)) parameters, \(difference) % against "
       + "\(NumberText.grouped(lora)) of LoRA at rank \(plan.referenceRank)"
   }
 

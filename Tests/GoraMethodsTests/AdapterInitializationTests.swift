@@ -19,11 +19,11 @@ import Testing
     let (rows, columns, rank) = size
     let input = module(rows, columns, rank: rank)
     let factors = try InitialisationMethod.gora(a: a, gamma: 0.05).factors(for: input, seed: 9)
-    let A = Dense(factors.a, rank, columns)
-    let G = Dense(input.gradient ?? [], rows, columns)
+    let down = Dense(factors.a, rank, columns)
+    let full = Dense(input.gradient ?? [], rows, columns)
     // B = −ξ·G·A⁺, with A⁺ by Newton–Schulz iteration: nothing in common with a Cholesky solve.
     let xi = 0.05 * (Double(columns) / Double(rank)).squareRoot() / input.scaling
-    let expected = (G * A.pseudoInverse()).scaled(-xi)
+    let expected = (full * down.pseudoInverse()).scaled(-xi)
     let found = Dense(factors.b, rows, rank)
     #expect((found - expected).norm / expected.norm < 2e-5)
   }
@@ -31,19 +31,19 @@ import Testing
   @Test func diagnosticsEqualTheDenseComputation() throws {
     let input = module(40, 60, rank: 6)
     let factors = try InitialisationMethod.gora(a: .kaiming, gamma: 0.08).factors(for: input, seed: 1)
-    let A = Dense(factors.a, 6, 60)
-    let G = Dense(input.gradient ?? [], 40, 60)
-    let delta = (Dense(factors.b, 40, 6) * A).scaled(input.scaling)
+    let down = Dense(factors.a, 6, 60)
+    let full = Dense(input.gradient ?? [], 40, 60)
+    let delta = (Dense(factors.b, 40, 6) * down).scaled(input.scaling)
     let found = try #require(factors.diagnostics)
-    let projected = G * A.pseudoInverse() * A
-    let inner = delta.inner(G)
+    let projected = full * down.pseudoInverse() * down
+    let inner = delta.inner(full)
     #expect(inner < 0, "the update must go down the gradient")
     func isNear(_ a: Double, _ b: Double) -> Bool { abs(a / b - 1) < 1e-4 }
-    #expect(isNear(found.gradientEnergy, G.norm * G.norm))
-    #expect(isNear(found.captured, projected.norm * projected.norm / (G.norm * G.norm)))
-    #expect(isNear(found.cosine, -inner / (delta.norm * G.norm)))
-    #expect(isNear(found.normRatio, delta.norm / (0.08 * G.norm)))
-    #expect(isNear(found.residual, (delta + G.scaled(0.08)).norm / (0.08 * G.norm)))
+    #expect(isNear(found.gradientEnergy, full.norm * full.norm))
+    #expect(isNear(found.captured, projected.norm * projected.norm / (full.norm * full.norm)))
+    #expect(isNear(found.cosine, -inner / (delta.norm * full.norm)))
+    #expect(isNear(found.normRatio, delta.norm / (0.08 * full.norm)))
+    #expect(isNear(found.residual, (delta + full.scaled(0.08)).norm / (0.08 * full.norm)))
     #expect(isNear(try #require(found.relativeUpdate), delta.norm / Dense(input.weight ?? [], 40, 60).norm))
   }
 
@@ -117,7 +117,7 @@ import Testing
     let input = AdapterModuleInput(
       name: "m", rows: rows, columns: columns, rank: rank, scaling: 4, weight: spread.floats, gradient: spread.floats)
     let factors = try InitialisationMethod.gora(a: a, gamma: 0.05).factors(for: input, seed: 0)
-    let A = Dense(factors.a, rank, columns)
+    let down = Dense(factors.a, rank, columns)
     // The largest share any rank-5 projection can capture, from plain power iteration with deflation.
     var rest = Dense(spread.floats, rows, columns)
     let total = rest.norm * rest.norm
@@ -132,7 +132,7 @@ import Testing
     let best = 1 - rest.norm * rest.norm / total
     let captured = try #require(factors.diagnostics).captured
     #expect(abs(captured - best) < 1e-4 * best)
-    let gram = A * A.transposed
+    let gram = down * down.transposed
     for i in 0..<rank { #expect(abs(gram[i, i] - 1) < 1e-4) }
     // The scale is exact here, whatever was captured.
     #expect(abs(try #require(factors.diagnostics).normRatio - 1) < 1e-4)

@@ -115,7 +115,8 @@ import Testing
       allocation.rounding = RankRounding.allCases[trial % 3]
       allocation.feature = BudgetFeature.allCases[trial / 3 % 3]
       let ranks = try allocation.ranks(for: modules)
-      let off = RankAllocation.parameters(ranks: ranks, modules)
+      let off =
+        RankAllocation.parameters(ranks: ranks, modules)
         - RankAllocation.parameters(rank: allocation.referenceRank, modules)
       let step = modules.map(\.parametersPerRank).max() ?? 0
       #expect(off <= 0 && -off < step, "off by \(off) of a step of \(step)")
@@ -124,7 +125,8 @@ import Testing
 
   @Test func tiesGoByName() throws {
     // Three equal modules whose ideal rank is 8 each, and one that clipping cuts from above: what it loses goes to b, then c.
-    let modules = ["d", "c", "b"].map { RankCandidate(name: $0, rows: 10, columns: 90, importance: 1) }
+    let modules =
+      ["d", "c", "b"].map { RankCandidate(name: $0, rows: 10, columns: 90, importance: 1) }
       + [RankCandidate(name: "a", rows: 4, columns: 46, importance: 1)]
     var allocation = try RankAllocation(referenceRank: 8, minRank: 1, maxRank: 10)
     allocation.feature = .linear
