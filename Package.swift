@@ -4,6 +4,11 @@
 // Libraries depend strictly downwards, in the order they are listed here.
 import PackageDescription
 
+let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
+let libraries: [Target.Dependency] = [
+  "GoraCore", "GoraFormats", "GoraText", "GoraMethods", "GoraModels", "GoraTraining", "GoraStages",
+]
+
 let package = Package(
   name: "gora",
   dependencies: [
@@ -40,7 +45,7 @@ let package = Package(
     // Options, exit status, progress: the only layer that knows the command line.
     library(
       "GoraCLI",
-      ["GoraCore", "GoraFormats", "GoraStages", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
+      libraries + [argumentParser]),
   ] + ["grad", "score", "plan", "init", "train", "eval", "export", "problems"].map(tool)
     + ["Core", "Formats", "Text", "Methods", "Models", "Training", "Stages"].map(tests),
   swiftLanguageModes: [.v6]
@@ -51,14 +56,9 @@ func library(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
 }
 
 func tool(_ stage: String) -> Target {
-  .executableTarget(
-    name: "gora-\(stage)",
-    dependencies: ["GoraCLI", .product(name: "ArgumentParser", package: "swift-argument-parser")])
+  .executableTarget(name: "gora-\(stage)", dependencies: libraries + ["GoraCLI", argumentParser])
 }
 
 func tests(_ module: String) -> Target {
-  .testTarget(
-    name: "Gora\(module)Tests",
-    dependencies: ["GoraCore", "GoraFormats", "GoraText", "GoraMethods", "GoraModels", "GoraTraining", "GoraStages"],
-    exclude: [], resources: [])
+  .testTarget(name: "Gora\(module)Tests", dependencies: libraries)
 }

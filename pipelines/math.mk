@@ -1,0 +1,133 @@
+# GoRA beside LoRA on word problems: base -> grad -> score -> plan -> init -> train -> eval.
+#
+#   make -f pipelines/math.mk                 the embedded default: our own small base, generated problems, three seeds
+#   make -f pipelines/math.mk MODEL=/models/Llama-3.1-8B TRAIN=MetaMathQA.json TEST=gsm8k_test.jsonl \
+#        RANK=8 GAMMA=0.08 STEPS=64           the paper's job: GoRA, one seed, its protocol
+#   make -n -f pipelines/math.mk              the method, command by command
+#   PIPE=1                                    score | plan | init as one pipe
+include $(dir $(lastword $(MAKEFILE_LIST)))common.mk
+.DEFAULT_GOAL := table
+
+# What is tuned and on what; without TRAIN and TEST problems are generated.
+MODEL ?= $(ROOT)/pipelines/base
+OUT ?= results/math
+TRAIN ?= $(OUT)/train.jsonl
+TEST ?= $(OUT)/test.jsonl
+TARGETS ?= q_proj,k_proj,v_proj,o_proj
+
+# The method: reference rank, initial step, micro-batches of the gradient and rows in each.
+RANK ?= 8
+GAMMA ?= 0.05
+STEPS ?= 64
+GRAD_BATCH ?= 1
+# exact: the trainable parameters of plain LoRA; open: the paper's formula.
+BUDGET ?= exact
+
+ifeq ($(MODEL),$(ROOT)/pipelines/base)
+# The default experiment. Rates are each method's best of the sweep in pipelines/sweep.mk.
+METHODS ?= lora gora
+SEEDS ?= 0 1 2
+BATCH ?= 32
+TRAIN_STEPS ?= 40
+MAX_NEW ?= 160
+LR_lora ?= 3e-3
+LR_rslora ?= 3e-3
+LR_loraplus ?= 1e-3
+LR_gora ?= 1e-3
+else
+# The paper's protocol: one epoch, batches of 64, one rate for all methods.
+METHODS ?= gora
+SEEDS ?= 0
+BATCH ?= 64
+TRAIN_STEPS ?=
+MAX_NEW ?= 512
+LR ?= 5e-5
+LR_lora ?= $(LR)
+LR_rslora ?= $(LR)
+LR_loraplus ?= $(LR)
+LR_gora ?= $(LR)
+endif
+LR_full ?= 5e-4
+
+# How the methods differ: plan, start, and the rate of B over that of A.
+RATIO_lora := 1
+RATIO_rslora := 1
+RATIO_loraplus := 16
+RATIO_gora := 16
+SCALING_lora := lora
+SCALING_loraplus := lora
+SCALING_rslora := rslora
+
+# More options for gora-train, such as --log metrics.jsonl or --max-length 1024.
+TRAIN_FLAGS ?=
+PIPE ?=
+
+.PHONY: table
+table: $(OUT)/table.txt
+	@cat $<
+
+RESULTS := $(foreach seed,$(SEEDS),$(foreach method,$(METHODS),$(OUT)/seed-$(seed)/$(method)/result.json))
+
+$(OUT)/table.txt: $(OUT)/base.json $(RESULTS)
+	$(ROOT)/pipelines/table $(OUT) "$(METHODS)" "$(SEEDS)" > $@
+
+# Generated problems: thousands to train on, 400 held out.
+$(OUT)/train.jsonl: | $(TOOLS)
+	mkdir -p $(@D)
+	$(BIN)gora-problems --kind problems --split train --count 4000 --seed 0 -o $@
+
+$(OUT)/test.jsonl: | $(TOOLS)
+	mkdir -p $(@D)
+	$(BIN)gora-problems --kind problems --split test --count 400 --seed 0 -o $@
+
+$(OUT)/base.json: $(TEST) | $(TOOLS)
+	$(TIMED) $@ $(BIN)gora-eval --model $(MODEL) --task gsm8k --data $(TEST) --max-new-tokens $(MAX_NEW) \
+	  --samples $(OUT)/base-samples.jsonl -t $(THREADS) $(FLAGS) -o $@
+
+# One seed: the gradient, its scores and GoRA's plan.
+$(OUT)/seed-%/grad.h5: $(TRAIN) | $(TOOLS)
+	$(TIMED) $@ $(BIN)gora-grad --model $(MODEL) --data $(TRAIN) --targets $(TARGETS) --steps $(STEPS) \
+	  --batch-size $(GRAD_BATCH) --seed $* -t $(THREADS) $(FLAGS) -o $@
+
+$(OUT)/seed-%/scores.json: $(OUT)/seed-%/grad.h5
+	$(TIMED) $@ $(BIN)gora-score --model $(MODEL) $< $(FLAGS) -o $@
+
+$(OUT)/seed-%/gora/plan.json: $(OUT)/seed-%/scores.json
+	$(TIMED) $@ $(BIN)gora-plan $< --rank $(RANK) --budget $(BUDGET) $(FLAGS) -o $@
+
+# GoRA's start: B is the least-squares answer to the gradient.
+ifeq ($(PIPE),)
+$(OUT)/seed-%/gora/init/adapter_config.json: $(OUT)/seed-%/gora/plan.json $(OUT)/seed-%/grad.h5
+	$(TIMED) $@ $(BIN)gora-init $< --model $(MODEL) --gradients $(OUT)/seed-$*/grad.h5 --gamma $(GAMMA) --seed $* \
+	  -t $(THREADS) $(FLAGS) -o $(@D)
+else
+$(OUT)/seed-%/gora/init/adapter_config.json: $(OUT)/seed-%/grad.h5
+	$(BIN)gora-score --model $(MODEL) $< $(FLAGS) | $(BIN)gora-plan - --rank $(RANK) --budget $(BUDGET) $(FLAGS) \
+	  | $(TIMED) $@ $(BIN)gora-init - --model $(MODEL) --gradients $< --gamma $(GAMMA) --seed $* -t $(THREADS) $(FLAGS) -o $(@D)
+endif
+
+# The plain methods: one rank everywhere, B = 0; they differ in scale and rates.
+define plain_method
+$(OUT)/seed-%/$(1)/plan.json: | $(TOOLS)
+	mkdir -p $$(@D)
+	$(BIN)gora-plan --uniform --model $(MODEL) --targets $(TARGETS) --rank $(RANK) --scaling $(SCALING_$(1)) $(FLAGS) -o $$@
+
+$(OUT)/seed-%/$(1)/init/adapter_config.json: $(OUT)/seed-%/$(1)/plan.json
+	$(TIMED) $$@ $(BIN)gora-init $$< --model $(MODEL) --method lora --seed $$* -t $(THREADS) $(FLAGS) -o $$(@D)
+endef
+$(foreach method,lora rslora loraplus,$(eval $(call plain_method,$(method))))
+
+# Training and evaluation are the same for all. --resume: an interrupted make goes on where it was; a checkpoint older than
+# the start it would have to continue is of an earlier experiment.
+define train_and_eval
+$(OUT)/seed-%/$(1)/tuned/adapter_config.json: $(OUT)/seed-%/$(1)/init/adapter_config.json $(TRAIN)
+	if [ $$< -nt $$(@D)/checkpoint/state.safetensors ]; then rm -rf $$(@D)/checkpoint; fi
+	$(TIMED) $$@ $(BIN)gora-train $$(<D) --model $(MODEL) --data $(TRAIN) --batch-size $(BATCH) \
+	  $$(if $(TRAIN_STEPS),--max-steps $(TRAIN_STEPS)) --lr $(LR_$(1)) --lr-ratio $(RATIO_$(1)) $(TRAIN_FLAGS) \
+	  --log $(OUT)/seed-$$*/$(1)/metrics.jsonl --resume --seed $$* -t $(THREADS) $(FLAGS) -o $$(@D)
+
+$(OUT)/seed-%/$(1)/result.json: $(OUT)/seed-%/$(1)/tuned/adapter_config.json $(TEST)
+	$(TIMED) $$@ $(BIN)gora-eval --model $(MODEL) --adapter $$(<D) --task gsm8k --data $(TEST) --max-new-tokens $(MAX_NEW) \
+	  --samples $(OUT)/seed-$$*/$(1)/samples.jsonl -t $(THREADS) $(FLAGS) -o $$@
+endef
+$(foreach method,lora rslora loraplus gora,$(eval $(call train_and_eval,$(method))))
