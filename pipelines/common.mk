@@ -24,7 +24,7 @@ FLAGS ?=
 BUILT := $(ROOT)/.build/pipeline-tools
 ifeq ($(BIN),$(ROOT)/.build/release/)
 TOOLS := $(BUILT)
-$(BUILT): $(wildcard $(ROOT)/Sources/*/*.swift $(ROOT)/Sources/*/*.c $(ROOT)/Sources/*/*/*.h) $(ROOT)/Package.swift
+$(BUILT): $(wildcard $(ROOT)/Sources/*/*.swift $(ROOT)/Sources/*/*/*.swift $(ROOT)/Sources/*/*.c $(ROOT)/Sources/*/*/*.h) $(ROOT)/Package.swift
 	$(MAKE) -C $(ROOT) build
 	touch $@
 else

@@ -84,7 +84,9 @@ extension JSON {
   package init(parsing text: String) throws(JSONSyntaxError) {
     var text = text
     let result = text.withUTF8 { utf8 -> Result<JSON, JSONSyntaxError> in
-      do throws(JSONSyntaxError) { return .success(try JSON(parsing: UnsafeRawBufferPointer(utf8))) } catch { return .failure(error) }
+      do throws(JSONSyntaxError) { return .success(try JSON(parsing: UnsafeRawBufferPointer(utf8))) } catch {
+        return .failure(error)
+      }
     }
     self = try result.get()
   }

@@ -183,7 +183,8 @@ package final class DecoderLayer {
     // Attention: middle = input + o(attention(q, k, v)).
     let dAttention = scratch.dAttention.reserve(tokens * config.querySize)
     linear(.o).backward(
-      gradient, x: activations.attention.pointer, down: activations.down(.o), tokens: tokens, dx: dAttention, workspace: workspace)
+      gradient, x: activations.attention.pointer, down: activations.down(.o), tokens: tokens, dx: dAttention, workspace: workspace
+    )
     scratch.dq.reserve(tokens * config.querySize)
     scratch.dk.reserve(tokens * config.keyValueSize)
     scratch.dv.reserve(tokens * config.keyValueSize)

@@ -25,7 +25,9 @@ package final class KeyValueCache {
   package func length(_ slot: Int) -> Int { lengths[slot] }
 
   fileprivate func key(_ layer: Int, _ slot: Int) -> UnsafeMutablePointer<Float> { keys[layer].pointer + slot * capacity * width }
-  fileprivate func value(_ layer: Int, _ slot: Int) -> UnsafeMutablePointer<Float> { values[layer].pointer + slot * capacity * width }
+  fileprivate func value(_ layer: Int, _ slot: Int) -> UnsafeMutablePointer<Float> {
+    values[layer].pointer + slot * capacity * width
+  }
 
   fileprivate func copy(
     _ source: FloatBuffer, from token: Int, count: Int, to target: UnsafeMutablePointer<Float>, at position: Int

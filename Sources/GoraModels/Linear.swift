@@ -64,7 +64,8 @@ package final class Linear {
     guard let adapter, adapter.rank > 0 else { return }
     let r = adapter.rank
     let low = down.reserve(tokens * r)
-    Matmul.sgemm(transposeB: true, m: tokens, n: r, k: inputSize, a: x, lda: inputSize, b: adapter.a.vector, ldb: inputSize, c: low, ldc: r)
+    Matmul.sgemm(
+      transposeB: true, m: tokens, n: r, k: inputSize, a: x, lda: inputSize, b: adapter.a.vector, ldb: inputSize, c: low, ldc: r)
     Matmul.sgemm(
       transposeB: true, m: tokens, n: outputSize, k: r, alpha: adapter.scaling, a: low, lda: r, b: adapter.b.vector, ldb: r,
       beta: 1, c: y, ldc: outputSize)

@@ -117,7 +117,8 @@ package struct EvalStage {
     var summary = Summary(task: c.task, rows: data.rows.count, tokens: 0, seconds: 0, adapter: c.adapter)
     if c.dryRun { return summary }
     // result.json says which run made it, not which files: their hashes are in the adapter's and the gradients' records.
-    summary.provenance = try c.context.provenance(after: earlier, inputs: [c.model] + c.data.paths, dtype: loaded.precision.rawValue)
+    summary.provenance = try c.context.provenance(
+      after: earlier, inputs: [c.model] + c.data.paths, dtype: loaded.precision.rawValue)
     let clock = Stopwatch()
     switch c.task {
     case .loss: try measureLoss(loaded, text, data, &summary, events)
@@ -169,6 +170,7 @@ package struct EvalStage {
     var answers = [String](repeating: "", count: prompts.count)
     var (done, tokens, correct, extracted) = (0, 0, 0, 0)
     let clock = Stopwatch()
+    events(.progress(stage: "answers", done: 0, total: prompts.count, unit: "rows"))
     // Prompts of one length advance in step; long ones first, so that the last batch is not a lone long one.
     let order = prompts.indices.sorted { (-prompts[$0].count, $0) < (-prompts[$1].count, $1) }
     Generator(

@@ -83,13 +83,15 @@ package struct GradStage {
     }
     let steps = min(c.steps, whole)
     if steps < c.steps {
-      events(.warning("the data fills \(whole) micro-batches of \(c.batchSize) rows, fewer than --steps \(c.steps): using \(steps)"))
+      events(
+        .warning("the data fills \(whole) micro-batches of \(c.batchSize) rows, fewer than --steps \(c.steps): using \(steps)"))
     }
     let limit = c.microBatchTokens ?? loaded.defaultMicroBatchTokens
     let sequence = order.epoch(0)
-    let longest = (0..<steps).map { step in
-      sequence[step * c.batchSize..<(step + 1) * c.batchSize].reduce(0) { $0 + rows[$1].ids.count }
-    }.max() ?? 0
+    let longest =
+      (0..<steps).map { step in
+        sequence[step * c.batchSize..<(step + 1) * c.batchSize].reduce(0) { $0 + rows[$1].ids.count }
+      }.max() ?? 0
     let estimate = MemoryEstimate(
       loaded, tokens: min(longest, max(limit, rows.map(\.ids.count).max() ?? 0)),
       gradients: targets.reduce(0) { $0 + $1.weight.count }, trained: 0, recomputes: c.recomputes)
@@ -101,7 +103,8 @@ package struct GradStage {
 
     var attributes = [
       ("creator", c.context.tool), ("creator_version", c.context.version), ("model", loaded.folder?.identity ?? ""),
-      ("data", try c.data.paths.map { path throws(GoraError) in try SHA256.hex(file: path) }.joined(separator: " ")), ("tokenizer", text.tokenizer?.fingerprint ?? "none"),
+      ("data", try c.data.paths.map { path throws(GoraError) in try SHA256.hex(file: path) }.joined(separator: " ")),
+      ("tokenizer", text.tokenizer?.fingerprint ?? "none"),
       ("batch_size", String(c.batchSize)), ("dtype", loaded.precision.rawValue),
     ]
     if let provenance = try c.context.provenance(
@@ -118,6 +121,7 @@ package struct GradStage {
     var record = GradientSteps(
       loss: [], tokens: [], rows: [], importance: targets.map { ($0.weight.name, []) })
     let clock = Stopwatch()
+    events(.progress(stage: "gradients", done: 0, total: steps, unit: "batches"))
     for step in 0..<steps {
       let batch = sequence[step * c.batchSize..<(step + 1) * c.batchSize].map { rows[$0] }
       let result = try estimator.add(batch)

@@ -140,6 +140,7 @@ package struct TrainStage {
     let clock = Stopwatch()
     var lastSave = 0.0
     var (tokens, done) = (0, 0)
+    events(.progress(stage: "training", done: trainer.step, total: steps, unit: "steps"))
     while !trainer.isFinished {
       if let limit = c.maxMinutes, clock.seconds > limit * 60 {
         try checkpoint.save(trainer.optimizer)

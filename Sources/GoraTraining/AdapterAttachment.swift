@@ -8,7 +8,8 @@ extension Llama {
     module: String, rank: Int, scaling: Double, a: [Float], b: [Float]
   ) throws(GoraError) {
     guard let linear = linears.first(where: { $0.name == module }) else {
-      throw GoraError(.data, "the adapter has module \"\(module)\", the model does not", hint: "is it an adapter of another model?")
+      throw GoraError(
+        .data, "the adapter has module \"\(module)\", the model does not", hint: "is it an adapter of another model?")
     }
     guard a.count == rank * linear.inputSize, b.count == linear.outputSize * rank else {
       throw GoraError(

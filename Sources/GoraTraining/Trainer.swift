@@ -98,7 +98,9 @@ package final class Trainer {
 }
 
 /// Token-mean loss of rows, without gradients.
-package func meanLoss(_ model: Llama, rows: [EncodedRow], microBatchTokens: Int, progress: (Int) -> Void = { _ in }) -> (loss: Double, tokens: Int) {
+package func meanLoss(_ model: Llama, rows: [EncodedRow], microBatchTokens: Int, progress: (Int) -> Void = { _ in }) -> (
+  loss: Double, tokens: Int
+) {
   var total = 0.0
   var labelled = 0
   var done = 0

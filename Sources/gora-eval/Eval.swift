@@ -46,7 +46,8 @@ struct Eval: GoraCommand {
   var limit: Int?
   @Option(help: "How the number is found: gora, metamath or loraga.")
   var extractor: AnswerExtractor = .gora
-  @Option(parsing: .singleValue, help: ArgumentHelp("Exit 1 unless it holds (accuracy>=0.5; repeatable).", valueName: "condition"))
+  @Option(
+    parsing: .singleValue, help: ArgumentHelp("Exit 1 unless it holds (accuracy>=0.5; repeatable).", valueName: "condition"))
   var require: [String] = []
   @Option(help: ArgumentHelp("Products in auto, f32 or bf16.", valueName: "type"))
   var dtype: PrecisionChoice = .auto
@@ -58,7 +59,9 @@ struct Eval: GoraCommand {
     for (value, name) in [(maxNewTokens, "--max-new-tokens"), (batchSize, "--batch-size"), (limit, "--limit")] {
       try requirePositive(value, name)
     }
-    guard temperature >= 0, temperature.isFinite else { throw GoraError(.usage, "--temperature is \(temperature); expected at least 0") }
+    guard temperature >= 0, temperature.isFinite else {
+      throw GoraError(.usage, "--temperature is \(temperature); expected at least 0")
+    }
     guard topP > 0, topP <= 1 else { throw GoraError(.usage, "--top-p is \(topP); expected above 0, at most 1") }
     var configuration = EvalStage.Configuration(
       model: model, task: task, data: try data.options(), context: try common.context(Self.tool))

@@ -37,7 +37,8 @@ struct Grad: GoraCommand {
   var store: StoredType = .f32
   @Option(help: ArgumentHelp("zstd:LEVEL, gzip or none.", valueName: "method"))
   var compression = "zstd:3"
-  @Option(name: .customLong("micro-batch-tokens"), help: ArgumentHelp("Tokens that run together (default: by model).", valueName: "n"))
+  @Option(
+    name: .customLong("micro-batch-tokens"), help: ArgumentHelp("Tokens that run together (default: by model).", valueName: "n"))
   var microBatchTokens: Int?
   @Flag(name: .customLong("recompute"), help: "Keep less in memory, compute each layer twice.")
   var recomputes = false
@@ -59,7 +60,8 @@ struct Grad: GoraCommand {
         recomputes: recomputes, dryRun: common.dryRun, context: try common.context(Self.tool)))
     let summary = try stage.run(events: reporter.report)
     if common.dryRun {
-      reporter.summary("would average \(summary.modules) gradients over \(summary.steps) batches (\(summary.rows) rows); \(summary.estimate)")
+      reporter.summary(
+        "would average \(summary.modules) gradients over \(summary.steps) batches (\(summary.rows) rows); \(summary.estimate)")
       return
     }
     reporter.summary(

@@ -32,7 +32,9 @@ struct Train: GoraCommand {
   var output: String
   @Option(help: "What learns: adapter or full (the target weights).")
   var method: Method = .adapter
-  @Option(name: .customLong("from-config"), help: ArgumentHelp("With --method full: a new model of this config.json.", valueName: "file"))
+  @Option(
+    name: .customLong("from-config"),
+    help: ArgumentHelp("With --method full: a new model of this config.json.", valueName: "file"))
   var fromConfig: String?
   @Option(help: ArgumentHelp("With --method full: weights to train.", valueName: "list"))
   var targets = "q_proj,k_proj,v_proj,o_proj"
@@ -42,7 +44,8 @@ struct Train: GoraCommand {
   var maxSteps: Int?
   @Option(name: .customLong("batch-size"), help: ArgumentHelp("Rows a step.", valueName: "n"))
   var batchSize = 64
-  @Option(name: .customLong("micro-batch-tokens"), help: ArgumentHelp("Tokens that run together (default: by model).", valueName: "n"))
+  @Option(
+    name: .customLong("micro-batch-tokens"), help: ArgumentHelp("Tokens that run together (default: by model).", valueName: "n"))
   var microBatchTokens: Int?
   @Option(help: ArgumentHelp("Peak learning rate (of A).", valueName: "x"))
   var lr = 5e-5
@@ -60,7 +63,8 @@ struct Train: GoraCommand {
   var maxGradientNorm = 0.0
   @Option(help: ArgumentHelp("Products in auto, f32 or bf16.", valueName: "type"))
   var dtype: PrecisionChoice = .auto
-  @Option(name: .customLong("save-every"), help: ArgumentHelp("Steps between checkpoints (default: about a minute).", valueName: "n"))
+  @Option(
+    name: .customLong("save-every"), help: ArgumentHelp("Steps between checkpoints (default: about a minute).", valueName: "n"))
   var saveEvery: Int?
   @Flag(help: "Continue from the output's checkpoint, if there is one.")
   var resume = false
@@ -87,7 +91,9 @@ struct Train: GoraCommand {
       (epochs, "--epochs"), (maxSteps, "--max-steps"), (batchSize, "--batch-size"), (microBatchTokens, "--micro-batch-tokens"),
       (saveEvery, "--save-every"), (validateEvery, "--validate-every"),
     ] { try requirePositive(value, name) }
-    for (value, name) in [(lr, "--lr"), (lrRatio, "--lr-ratio"), (weightDecay, "--weight-decay"), (maxGradientNorm, "--max-grad-norm")]
+    for (value, name) in [
+      (lr, "--lr"), (lrRatio, "--lr-ratio"), (weightDecay, "--weight-decay"), (maxGradientNorm, "--max-grad-norm"),
+    ]
     where !(value >= 0 && value.isFinite) {
       throw GoraError(.usage, "\(name) is \(value); expected a number from 0")
     }
@@ -134,13 +140,15 @@ struct Train: GoraCommand {
   private func report(_ summary: TrainStage.Summary, _ reporter: Reporter) throws(GoraError) {
     if common.dryRun {
       reporter.summary(
-        "would train \(NumberText.count(summary.parameters)) parameters for \(summary.steps) steps on \(summary.rows) rows; \(summary.estimate)")
+        "would train \(NumberText.count(summary.parameters)) parameters for \(summary.steps) steps on \(summary.rows) rows; \(summary.estimate)"
+      )
       return
     }
     func loss(_ value: Double?) -> String { value.map { NumberText.fixed($0, 4) } ?? "none" }
     if !summary.isComplete {
       throw GoraError(
-        .resumable, at: .file(output), "stopped by --max-time with a checkpoint", hint: "run the same command again with --resume")
+        .resumable, at: .file(output), "stopped by --max-time with a checkpoint", hint: "run the same command again with --resume"
+      )
     }
     let validation = summary.validationLoss.map { ", validation \(NumberText.fixed($0, 4))" } ?? ""
     let resumed = summary.resumedFrom > 0 ? " (resumed after \(summary.resumedFrom))" : ""

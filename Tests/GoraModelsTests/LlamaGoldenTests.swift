@@ -42,7 +42,9 @@ import Testing
   }
 
   /// Only the targets learn: the backward pass stops early and must not change their gradients.
-  @Test(arguments: [["o_proj"], ["q_proj", "k_proj", "v_proj", "o_proj"], ["down_proj"]]) func targetsOnly(_ targets: [String]) throws {
+  @Test(arguments: [["o_proj"], ["q_proj", "k_proj", "v_proj", "o_proj"], ["down_proj"]]) func targetsOnly(_ targets: [String])
+    throws
+  {
     let model = try Fixtures.model("llama3")
     let batch = PackedBatch(rows: try Fixtures.rows("llama3"))
     let expected = try Fixtures.tensors("llama3/golden.safetensors")

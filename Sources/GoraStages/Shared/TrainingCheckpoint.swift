@@ -31,7 +31,9 @@ struct TrainingCheckpoint {
             bytes: UnsafeRawBufferPointer(start: buffer.pointer, count: entry.parameter.count * 4)))
       }
     }
-    let metadata = [("format", "gora-checkpoint"), ("format_version", "1"), ("step", String(optimizer.step)), ("run", description)]
+    let metadata = [
+      ("format", "gora-checkpoint"), ("format_version", "1"), ("step", String(optimizer.step)), ("run", description),
+    ]
     try SafetensorsWriter.write(path: path, tensors: tensors, metadata: metadata)
   }
 

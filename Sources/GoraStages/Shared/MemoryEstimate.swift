@@ -20,7 +20,8 @@ package struct MemoryEstimate: Sendable, CustomStringConvertible {
     let kept =
       recomputes
       ? config.activationBytesPerToken / config.layers + 4 * config.layers * config.hiddenSize : config.activationBytesPerToken
-    activations = tokens * (kept + config.scratchBytesPerToken)
+    activations =
+      tokens * (kept + config.scratchBytesPerToken)
       + 4 * min(4_194_304, tokens * config.vocabularySize)
     self.gradients = 4 * gradients
     optimiser = 12 * trained

@@ -3,7 +3,6 @@ import GoraFormats
 import GoraModels
 import GoraText
 
-
 /// The data options that gora-grad, gora-train and gora-eval share.
 package struct DataOptions: Sendable {
   package var paths: [String]
@@ -44,7 +43,8 @@ package struct LoadedText {
     var end = config.eosTokens.first
     if end == nil { end = try Self.endToken(settings, tokenizer) }
     guard let end else {
-      throw GoraError(.data, at: .file(folder), "no end token: config.json has no eos_token_id, tokenizer_config.json no eos_token")
+      throw GoraError(
+        .data, at: .file(folder), "no end token: config.json has no eos_token_id, tokenizer_config.json no eos_token")
     }
     endToken = end
     var chosen: Template?
@@ -57,7 +57,9 @@ package struct LoadedText {
     switch options.template {
     case nil: break
     case "tokenizer":
-      guard let own else { throw GoraError(.data, at: .file(settingsPath), "no chat_template", hint: "choose another --template") }
+      guard let own else {
+        throw GoraError(.data, at: .file(settingsPath), "no chat_template", hint: "choose another --template")
+      }
       chosen = own
     case let name?:
       if let named = Template(named: name) {
@@ -83,7 +85,9 @@ package struct LoadedText {
   }
 
   /// The rows of `options.paths`; texts need a tokenizer.
-  package func read(_ options: DataOptions, vocabularySize: Int, folder: String, events: EventHandler) throws(GoraError) -> DataRows {
+  package func read(_ options: DataOptions, vocabularySize: Int, folder: String, events: EventHandler) throws(GoraError)
+    -> DataRows
+  {
     let data = try DataFile.read(options.paths, vocabularySize: vocabularySize, skipBadRows: options.skipsBadRows)
     if tokenizer == nil, data.kinds != [.tokens] {
       throw GoraError(
@@ -105,7 +109,8 @@ package struct LoadedText {
       events(.warning("\(encoded.dropped) rows dropped: nothing to learn is left within \(options.maxLength) tokens"))
     }
     guard !encoded.rows.isEmpty else {
-      throw GoraError(.data, at: .file(options.paths.joined(separator: ", ")), "no row has anything to learn", hint: "raise --max-length")
+      throw GoraError(
+        .data, at: .file(options.paths.joined(separator: ", ")), "no row has anything to learn", hint: "raise --max-length")
     }
     return encoded.rows
   }
