@@ -20,7 +20,6 @@ PAGES1 := $(TOOLS:%=man/gora-%.1)
 PAGES5 := $(wildcard man/*.5)
 PAGES7 := $(wildcard man/*.7)
 PIPELINES := $(wildcard pipelines/*.mk)
-SCRIPTS := pipelines/setup.sh man/check.sh Tests/man/run-examples.sh
 
 RELEASE := .build/release
 BIN := $(DESTDIR)$(PREFIX)/bin
@@ -59,10 +58,11 @@ examples: debug
 lint: lint-text lint-man lint-swift man
 
 lint-text:
-	for script in $(SCRIPTS); do sh -n $$script; done
-	bash -n .ci/run
-	@# -n shows what each pipeline would do: enough to find what is misspelt. common.mk has no targets of its own.
-	for file in $(filter-out %/common.mk,$(PIPELINES)); do env -u MAKEFLAGS make -n -f $$file > /dev/null; done
+	for script in $$(grep -rlE '^#!/bin/(ba)?sh' .ci man pipelines Tests); do \
+	  "$$(sed -n '1s/^#!//p' $$script)" -n $$script; \
+	done
+	@# common.mk has no targets of its own; MAKE=: because calls of make run even with -n, which has not made their inputs.
+	for file in $(filter-out %/common.mk,$(PIPELINES)); do env -u MAKEFLAGS make -n -f $$file MAKE=: > /dev/null; done
 	@# A path of somebody's machine works on that machine alone.
 	! grep -rnIE '(^|[^A-Za-z0-9_.~{}/-])/(home|root|Users|work|tmp/gora)[/-][A-Za-z]' . \
 	  --exclude-dir=.git --exclude-dir='.build*' --exclude-dir=results
