@@ -73,9 +73,9 @@ elif [ -z "$wanted" ]; then
   say "notice:$extra is not installed; gora runs without it, more slowly (sudo apt-get install$extra)"
   exit 0
 else
-  say "missing:$wanted"
+  say "missing:$wanted${extra:+ (and, optional,$extra)}"
   say "error: they can be installed by root alone, and sudo asks for a password; run this, then try again:"
-  say "  sudo apt-get update && sudo apt-get install -y$wanted$extra"
+  say "  sudo apt-get update && sudo apt-get install -y$wanted"
   exit 1
 fi
 
