@@ -46,6 +46,7 @@ static inline float exp_f32(float x) {
   p = fmaf(p, r, 1.0f);
   float clamped = n < -126.0f ? -126.0f : n > 127.0f ? 127.0f : n;
   float y = p * from_bits((uint32_t)((int32_t)clamped + 127) << 23);
+  y = n > 127.0f ? y * 2 : y;  // 2^128 itself is no float, half of it times two may be
   y = x < -87.0f ? 0.0f : y;
   y = x > 88.7f ? INFINITY : y;
   return x != x ? x : y;

@@ -1,0 +1,205 @@
+import CGoraKernels
+import GoraCore
+import Testing
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
+/// Tiled attention of one key/value head beside the plain formula in double (tiles are 128 queries by 256 keys).
+@Suite struct AttentionTests {
+  struct Shape: Sendable, CustomTestStringConvertible {
+    var queries: Int
+    var keys: Int
+    var group: Int
+    var d: Int
+    var testDescription: String { "\(queries) queries, \(keys) keys, group \(group), d \(d)" }
+  }
+
+  static let shapes: [Shape] = [
+    Shape(queries: 1, keys: 1, group: 1, d: 2), Shape(queries: 2, keys: 2, group: 2, d: 12),
+    Shape(queries: 127, keys: 127, group: 1, d: 12), Shape(queries: 128, keys: 128, group: 2, d: 2),
+    Shape(queries: 129, keys: 129, group: 4, d: 2), Shape(queries: 257, keys: 257, group: 1, d: 12),
+    Shape(queries: 300, keys: 300, group: 2, d: 2), Shape(queries: 129, keys: 129, group: 1, d: 64),
+    // New tokens on a cache: the last query sees all keys, the first `keys - queries + 1` of them.
+    Shape(queries: 1, keys: 300, group: 4, d: 12), Shape(queries: 1, keys: 256, group: 1, d: 64),
+    Shape(queries: 3, keys: 257, group: 2, d: 64), Shape(queries: 130, keys: 300, group: 1, d: 2),
+    Shape(queries: 129, keys: 385, group: 2, d: 2),
+  ]
+
+  /// One case: rows are wider than the heads they hold, as in a matrix of several key/value heads.
+  struct Case {
+    let shape: Shape
+    let qStride: Int
+    let kvStride: Int
+    let lseStride: Int
+    let q: [Float]
+    let k: [Float]
+    let v: [Float]
+    let dOut: [Float]
+    var c: gora_attention_shape
+
+    init(_ shape: Shape, range: Double = 2) {
+      self.shape = shape
+      qStride = shape.group * shape.d + 3
+      kvStride = shape.d + 5
+      lseStride = shape.group + 1
+      q = numbers(shape.queries * qStride, "q", range: range)
+      k = numbers(shape.keys * kvStride, "k", range: range)
+      v = numbers(shape.keys * kvStride, "v")
+      dOut = numbers(shape.queries * qStride, "dO")
+      c = gora_attention_shape(
+        queries: Int64(shape.queries), keys: Int64(shape.keys), group: Int64(shape.group), d: Int64(shape.d),
+        q_stride: Int64(qStride), kv_stride: Int64(kvStride), lse_stride: Int64(lseStride),
+        scale: 1 / Float(shape.d).squareRoot())
+    }
+  }
+
+  struct Expected {
+    var o: [Double]
+    var lse: [Double]
+    var dq: [Double]
+    var dk: [Double]
+    var dv: [Double]
+  }
+
+  /// softmax(q·kᵀ·scale)·v with its mask, and its gradient, in the case's layout.
+  static func plain(_ test: Case, q: [Double], k: [Double], v: [Double]) -> Expected {
+    let (s, qs, ks) = (test.shape, test.qStride, test.kvStride)
+    let scale = Double(test.c.scale)
+    var result = Expected(
+      o: [Double](repeating: 0, count: q.count), lse: [Double](repeating: 0, count: s.queries * test.lseStride),
+      dq: [Double](repeating: 0, count: q.count), dk: [Double](repeating: 0, count: k.count),
+      dv: [Double](repeating: 0, count: v.count))
+    let dO = test.dOut.doubles
+    q.withUnsafeBufferPointer { q in
+      k.withUnsafeBufferPointer { k in
+        v.withUnsafeBufferPointer { v in
+          for h in 0..<s.group {
+            for i in 0..<s.queries {
+              let row = i * qs + h * s.d
+              let seen = s.keys - s.queries + i + 1
+              var p = [Double](repeating: 0, count: seen)
+              for j in 0..<seen {
+                var dot = 0.0
+                for e in 0..<s.d { dot += q[row + e] * k[j * ks + e] }
+                p[j] = dot * scale
+              }
+              let top = p.max() ?? 0
+              var sum = 0.0
+              for j in 0..<seen { sum += exp(p[j] - top) }
+              let lse = top + log(sum)
+              result.lse[i * test.lseStride + h] = lse
+              var dp = [Double](repeating: 0, count: seen)
+              var mean = 0.0
+              for j in 0..<seen {
+                p[j] = exp(p[j] - lse)
+                var dot = 0.0
+                for e in 0..<s.d {
+                  result.o[row + e] += p[j] * v[j * ks + e]
+                  result.dv[j * ks + e] += p[j] * dO[row + e]
+                  dot += dO[row + e] * v[j * ks + e]
+                }
+                dp[j] = dot
+                mean += p[j] * dot
+              }
+              for j in 0..<seen {
+                let ds = p[j] * (dp[j] - mean) * scale
+                for e in 0..<s.d {
+                  result.dq[row + e] += ds * k[j * ks + e]
+                  result.dk[j * ks + e] += ds * q[row + e]
+                }
+              }
+            }
+          }
+        }
+      }
+    }
+    return result
+  }
+
+  /// The padding between rows holds the canary; what is left is the case's layout with zeros there.
+  static func stripped(_ values: [Float], stride: Int, width: Int) -> [Float]? {
+    var values = values
+    for i in values.indices where i % stride >= width {
+      if values[i] != canary { return nil }
+      values[i] = 0
+    }
+    return values
+  }
+
+  @Test(arguments: shapes) func againstPlainFormula(_ shape: Shape) throws {
+    _ = gora_libraries_open()
+    var test = Case(shape)
+    let expected = Self.plain(test, q: test.q.doubles, k: test.k.doubles, v: test.v.doubles)
+    func empty(_ like: Int) -> [Float] { [Float](repeating: canary, count: like) }
+    var (o, lse) = (empty(test.q.count), empty(shape.queries * test.lseStride))
+    gora_attention(&test.c, test.q, test.k, test.v, &o, &lse)
+    let width = shape.group * shape.d
+    let forward = try #require(Self.stripped(o, stride: test.qStride, width: width))
+    #expect(relativeError(forward, expected.o) < 3e-6)
+    let sums = try #require(Self.stripped(lse, stride: test.lseStride, width: shape.group))
+    for (sum, exact) in zip(sums, expected.lse) { #expect(abs(Double(sum) - exact) < 1e-5) }
+
+    // Without log-sum-exp, as in generation: the same bits.
+    var again = empty(test.q.count)
+    gora_attention(&test.c, test.q, test.k, test.v, &again, nil)
+    #expect(again == o)
+
+    var (dq, dk, dv) = (empty(test.q.count), empty(test.k.count), empty(test.v.count))
+    gora_attention_backward(&test.c, test.q, test.k, test.v, o, lse, test.dOut, &dq, &dk, &dv)
+    let dQuery = try #require(Self.stripped(dq, stride: test.qStride, width: width))
+    let dKey = try #require(Self.stripped(dk, stride: test.kvStride, width: shape.d))
+    let dValue = try #require(Self.stripped(dv, stride: test.kvStride, width: shape.d))
+    // One key: the probabilities are 1 and nothing flows back to q and k but what rounding leaves.
+    if shape.keys > 1 {
+      #expect(relativeError(dQuery, expected.dq) < 1e-5)
+      #expect(relativeError(dKey, expected.dk) < 1e-5)
+    } else {
+      #expect((dQuery + dKey).allSatisfy { abs($0) < 1e-5 })
+    }
+    #expect(relativeError(dValue, expected.dv) < 1e-5)
+  }
+
+  /// The plain backward above, by central differences of the plain forward.
+  @Test func plainFormulaAgainstDifferences() {
+    let test = Case(Shape(queries: 3, keys: 5, group: 2, d: 4))
+    let (q, k, v) = (test.q.doubles, test.k.doubles, test.v.doubles)
+    let expected = Self.plain(test, q: q, k: k, v: v)
+    func loss(_ q: [Double], _ k: [Double], _ v: [Double]) -> Double {
+      zip(Self.plain(test, q: q, k: k, v: v).o, test.dOut).reduce(0) { $0 + $1.0 * Double($1.1) }
+    }
+    for i in q.indices { #expect(abs(expected.dq[i] - slope(q, i) { loss($0, k, v) }) < 1e-8) }
+    for i in k.indices {
+      #expect(abs(expected.dk[i] - slope(k, i) { loss(q, $0, v) }) < 1e-8)
+      #expect(abs(expected.dv[i] - slope(v, i) { loss(q, k, $0) }) < 1e-8)
+    }
+  }
+
+  /// Scores in the hundreds, growing along the keys: the running maximum moves from tile to tile.
+  @Test func largeScores() {
+    _ = gora_libraries_open()
+    let shape = Shape(queries: 2, keys: 700, group: 1, d: 2)
+    var test = Case(shape)
+    var k = test.k
+    for j in 0..<shape.keys { k[j * test.kvStride] = Float(j) }
+    let expected = Self.plain(test, q: test.q.doubles, k: k.doubles, v: test.v.doubles)
+    var o = [Float](repeating: 0, count: test.q.count)
+    gora_attention(&test.c, test.q, k, test.v, &o, nil)
+    let width = shape.d
+    for i in o.indices where i % test.qStride < width { #expect(abs(Double(o[i]) - expected.o[i]) < 1e-3) }
+  }
+
+  /// A NaN in a key reaches every query that sees it.
+  @Test func notANumber() {
+    _ = gora_libraries_open()
+    var test = Case(Shape(queries: 6, keys: 6, group: 1, d: 2))
+    var k = test.k
+    k[3 * test.kvStride] = .nan
+    var o = [Float](repeating: 0, count: test.q.count)
+    gora_attention(&test.c, test.q, k, test.v, &o, nil)
+    for i in 0..<6 { #expect(o[i * test.qStride].isNaN == (i >= 3)) }
+  }
+}

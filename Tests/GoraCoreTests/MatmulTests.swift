@@ -1,0 +1,182 @@
+import CGoraKernels
+import GoraCore
+import Testing
+
+/// Products beside triple loops in double. Sums of k products in f32 err by some 6e-8·√k: 2e-6 for the k used here.
+@Suite struct MatmulTests {
+  init() { ThreadPool.start(threads: 2) }
+
+  /// op(A)·op(B) for row-major matrices with leading dimensions.
+  static func product(
+    _ ta: Bool, _ tb: Bool, _ m: Int, _ n: Int, _ k: Int, _ a: [Float], _ lda: Int, _ b: [Float], _ ldb: Int
+  ) -> [Double] {
+    var c = [Double](repeating: 0, count: m * n)
+    a.withUnsafeBufferPointer { a in
+      b.withUnsafeBufferPointer { b in
+        c.withUnsafeMutableBufferPointer { c in
+          for i in 0..<m {
+            for j in 0..<n {
+              var sum = 0.0
+              for l in 0..<k {
+                sum += Double(ta ? a[l * lda + i] : a[i * lda + l]) * Double(tb ? b[j * ldb + l] : b[l * ldb + j])
+              }
+              c[i * n + j] = sum
+            }
+          }
+        }
+      }
+    }
+    return c
+  }
+
+  /// The last two are large enough to be split over the pool: one over n, one over m.
+  static let shapes = [[1, 1, 1], [3, 5, 7], [17, 33, 16], [1, 70, 40], [70, 1, 40], [40, 130, 33], [130, 40, 33]]
+
+  @Test(arguments: shapes, [false, true]) func sgemm(_ shape: [Int], transposeA: Bool) throws {
+    try Matmul.open()
+    let (m, n, k) = (shape[0], shape[1], shape[2])
+    for transposeB in [false, true] {
+      let lda = (transposeA ? m : k) + 2
+      let ldb = (transposeB ? k : n) + 1
+      let ldc = n + 3
+      let a = numbers((transposeA ? k : m) * lda, "a")
+      let b = numbers((transposeB ? n : k) * ldb, "b")
+      let exact = Self.product(transposeA, transposeB, m, n, k, a, lda, b, ldb)
+      for (alpha, beta) in [(Float(1), Float(0)), (0.5, 1), (-2, 0.25)] {
+        // Where beta is 0, what was there must not count, not even NaN.
+        let before = beta == 0 ? [Float](repeating: .nan, count: m * ldc) : numbers(m * ldc, "c")
+        var c = before
+        c.withUnsafeMutableBufferPointer { c in
+          Matmul.sgemm(
+            transposeA: transposeA, transposeB: transposeB, m: m, n: n, k: k, alpha: alpha, a: a, lda: lda, b: b, ldb: ldb,
+            beta: beta, c: c.baseAddress!, ldc: ldc)
+        }
+        var result: [Float] = []
+        var expected: [Double] = []
+        for i in 0..<m {
+          for j in 0..<ldc {
+            if j >= n {
+              #expect(c[i * ldc + j].bitPattern == before[i * ldc + j].bitPattern)
+              continue
+            }
+            result.append(c[i * ldc + j])
+            expected.append(Double(alpha) * exact[i * n + j] + (beta == 0 ? 0 : Double(beta) * Double(before[i * ldc + j])))
+          }
+        }
+        #expect(relativeError(result, expected) < 2e-6)
+      }
+    }
+  }
+
+  @Test func emptyProducts() {
+    var c: [Float] = [1, 2]
+    Matmul.sgemm(m: 0, n: 2, k: 1, a: [1], lda: 1, b: [1, 1], ldb: 2, c: &c, ldc: 2)
+    Matmul.sgemm(m: 2, n: 0, k: 1, a: [1, 1], lda: 1, b: [1], ldb: 1, c: &c, ldc: 1)
+    #expect(c == [1, 2])
+  }
+
+  // MARK: Weights in their own type
+
+  enum Kind: String, CaseIterable { case f32, bf16, f16 }
+
+  /// Owns a weight in one of the types, and its values widened.
+  struct Weight {
+    let words: [UInt16]
+    let floats: [Float]
+
+    init(_ kind: Kind, count: Int) {
+      let values = numbers(count, "weight")
+      switch kind {
+      case .f32: (words, floats) = ([], values)
+      case .bf16:
+        words = values.map { BFloat16($0).bitPattern }
+        floats = words.map { Float(BFloat16(bitPattern: $0)) }
+      case .f16:
+        words = values.map { Float16($0).bitPattern }
+        floats = words.map { Float(Float16(bitPattern: $0)) }
+      }
+    }
+
+    func withMatrix(_ kind: Kind, rows: Int, columns: Int, rounds: Bool, _ body: (WeightMatrix) -> Void) {
+      words.withUnsafeBufferPointer { words in
+        floats.withUnsafeBufferPointer { floats in
+          let storage: WeightMatrix.Storage =
+            switch kind {
+            case .f32: .f32(floats.baseAddress!)
+            case .bf16: .bf16(words.baseAddress!)
+            case .f16: .f16(words.baseAddress!)
+            }
+          body(WeightMatrix(storage, rows: rows, columns: columns, roundsInputs: rounds))
+        }
+      }
+    }
+  }
+
+  /// Blocks are 2¹⁸/columns rows forward and 2²⁰/columns backward: one block, several with a last one of 22 rows, and rows that are no
+  /// multiple of 16.
+  @Test(arguments: Kind.allCases, [[1, 1, 1], [37, 24, 5], [150, 4096, 2], [150, 8192, 1]])
+  func weightMatrix(_ kind: Kind, shape: [Int]) throws {
+    try Matmul.open()
+    let (rows, columns, tokens) = (shape[0], shape[1], shape[2])
+    let weight = Weight(kind, count: rows * columns)
+    let (x, dy) = (numbers(tokens * columns, "x"), numbers(tokens * rows, "dy"))
+    for rounds in kind == .f32 ? [false] : [false, true] {
+      func input(_ values: [Float]) -> [Float] { rounds ? values.map { Float(BFloat16($0)) } : values }
+      let forward = Self.product(false, true, tokens, rows, columns, input(x), columns, weight.floats, columns)
+      let backward = Self.product(false, false, tokens, columns, rows, input(dy), rows, weight.floats, columns)
+      weight.withMatrix(kind, rows: rows, columns: columns, rounds: rounds) { matrix in
+        // One scratch for all: a smaller product after a larger one must not see its remains.
+        let scratch = MatmulScratch()
+        for beta: Float in [0, 1] {
+          let before = [Float](repeating: beta == 0 ? .nan : 0.75, count: tokens * max(rows, columns)) + [canary]
+          let base = beta == 0 ? 0.0 : 0.75
+          var y = before
+          matrix.multiply(x, tokens: tokens, into: &y, beta: beta, scratch: scratch)
+          #expect(relativeError(Array(y[..<(tokens * rows)]), forward.map { $0 + base }) < 5e-6)
+          var dx = before
+          matrix.multiplyTransposed(dy, tokens: tokens, into: &dx, beta: beta, scratch: scratch)
+          #expect(relativeError(Array(dx[..<(tokens * columns)]), backward.map { $0 + base }) < 5e-6)
+          #expect(y.last == canary && dx.last == canary)
+        }
+      }
+    }
+  }
+
+  @Test(arguments: Kind.allCases) func widen(_ kind: Kind) {
+    let weight = Weight(kind, count: 19 * 7)
+    weight.withMatrix(kind, rows: 19, columns: 7, rounds: false) { matrix in
+      var out = [Float](repeating: canary, count: 5 * 7 + 1)
+      matrix.widen(3..<8, into: &out)
+      #expect(out == weight.floats[21..<56] + [canary])
+    }
+  }
+
+  static var hasOneDNN: Bool { !String(cString: gora_libraries_open().pointee.onednn).isEmpty }
+
+  /// bf16 operands multiplied exactly, summed in f32.
+  @Test(.enabled(if: hasOneDNN), arguments: shapes, [false, true]) func bf16(_ shape: [Int], transposeB: Bool) {
+    let (m, n, k) = (shape[0], shape[1], shape[2])
+    let (lda, ldb, ldc) = (k + 2, (transposeB ? k : n) + 2, n + 3)
+    let a = numbers(m * lda, "a").map { BFloat16($0) }
+    let b = numbers((transposeB ? n : k) * ldb, "b").map { BFloat16($0) }
+    let exact = Self.product(false, transposeB, m, n, k, a.map { Float($0) }, lda, b.map { Float($0) }, ldb)
+    for beta: Float in [0, 1] {
+      let before = beta == 0 ? [Float](repeating: .nan, count: m * ldc) : numbers(m * ldc, "c")
+      var c = before
+      #expect(
+        gora_bf16_gemm(
+          transposeB, Int64(m), Int64(n), Int64(k), a.map(\.bitPattern), Int64(lda), b.map(\.bitPattern), Int64(ldb), beta, &c,
+          Int64(ldc)))
+      var result: [Float] = []
+      var expected: [Double] = []
+      for i in 0..<m {
+        for j in 0..<n {
+          result.append(c[i * ldc + j])
+          expected.append(exact[i * n + j] + (beta == 0 ? 0 : Double(before[i * ldc + j])))
+        }
+        for j in n..<ldc { #expect(c[i * ldc + j].bitPattern == before[i * ldc + j].bitPattern) }
+      }
+      #expect(relativeError(result, expected) < 2e-6)
+    }
+  }
+}

@@ -1,0 +1,74 @@
+import GoraCore
+import Testing
+
+@Suite struct ThreadPoolTests {
+  init() { ThreadPool.start(threads: 2) }
+
+  /// How often each of `count` indices is reached.
+  static func tally(_ count: Int, _ run: (UnsafeMutablePointer<Int32>) -> Void) -> [Int32] {
+    var counts = [Int32](repeating: 0, count: count)
+    counts.withUnsafeMutableBufferPointer { counts in if let base = counts.baseAddress { run(base) } }
+    return counts
+  }
+
+  @Test func everyPartRunsOnce() {
+    for repetition in 0..<1500 {
+      let parts = repetition % 37 + 1
+      let counts = Self.tally(parts) { counts in parallelParts(parts) { counts[$0] += 1 } }
+      #expect(counts.allSatisfy { $0 == 1 })
+    }
+    parallelParts(0) { _ in Issue.record("no part to run") }
+  }
+
+  /// More parts than the pool's 16 bits hold.
+  @Test func manyParts() {
+    let counts = Self.tally(70_000) { counts in parallelParts(70_000) { counts[$0] += 1 } }
+    #expect(counts.allSatisfy { $0 == 1 })
+  }
+
+  /// A call from inside a part runs in that part, to its end.
+  @Test func nested() {
+    for _ in 0..<100 {
+      let counts = Self.tally(9 * 11) { counts in
+        parallelParts(9) { outer in
+          parallelParts(11) { counts[outer * 11 + $0] += 1 }
+        }
+      }
+      #expect(counts.allSatisfy { $0 == 1 })
+    }
+  }
+
+  @Test(arguments: [0, 1, 2, 15, 16, 17, 63, 64, 65, 1000]) func ranges(_ count: Int) {
+    for (grain, alignment) in [(1, 1), (1, 16), (16, 16), (64, 1), (0, 1), (5000, 1)] {
+      let counts = Self.tally(count) { counts in
+        parallelRanges(count, grain: grain, alignment: alignment) { range in
+          #expect(!range.isEmpty)
+          #expect(range.lowerBound % alignment == 0)
+          for i in range { counts[i] += 1 }
+        }
+      }
+      #expect(counts.allSatisfy { $0 == 1 })
+    }
+  }
+
+  /// Several callers at a time: each sees its own work done when its call returns.
+  @Test func concurrentCallers() async {
+    await withTaskGroup(of: Bool.self) { group in
+      for caller in 0..<4 {
+        group.addTask {
+          (0..<200).allSatisfy { repetition in
+            let parts = 2 + (repetition + caller) % 7
+            return Self.tally(parts) { counts in parallelParts(parts) { counts[$0] += 1 } }.allSatisfy { $0 == 1 }
+          }
+        }
+      }
+      for await isRight in group { #expect(isRight) }
+    }
+  }
+
+  @Test func laterStartsOnlyRead() {
+    let threads = ThreadPool.threads
+    #expect(ThreadPool.start(threads: threads + 3) == threads)
+    #expect(ThreadPool.threads == threads)
+  }
+}
