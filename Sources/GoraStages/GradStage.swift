@@ -58,7 +58,7 @@ package struct GradStage {
     package var tokens: Int
     package var loss: Double
     package var tokensPerSecond: Double
-    package var estimate: MemoryEstimate
+    package var estimate: RunEstimate
   }
 
   private let configuration: Configuration
@@ -88,12 +88,12 @@ package struct GradStage {
     }
     let limit = c.microBatchTokens ?? loaded.defaultMicroBatchTokens
     let sequence = order.epoch(0)
-    let longest =
-      (0..<steps).map { step in
-        sequence[step * c.batchSize..<(step + 1) * c.batchSize].reduce(0) { $0 + rows[$1].ids.count }
-      }.max() ?? 0
-    let estimate = MemoryEstimate(
-      loaded, tokens: min(longest, max(limit, rows.map(\.ids.count).max() ?? 0)),
+    let batchTokens = (0..<steps).map { step in
+      sequence[step * c.batchSize..<(step + 1) * c.batchSize].reduce(0) { $0 + rows[$1].ids.count }
+    }
+    let longestRow = rows.map(\.ids.count).max() ?? 0
+    let estimate = RunEstimate(
+      loaded, tokens: min(batchTokens.max() ?? 0, max(limit, longestRow)), allTokens: batchTokens.reduce(0, +),
       gradients: targets.reduce(0) { $0 + $1.weight.count }, trained: 0, recomputes: c.recomputes)
     events(.note(estimate.description))
     var summary = Summary(

@@ -82,7 +82,7 @@ package struct TrainStage {
     package var resumedFrom: Int
     /// False where `--max-time` ended the run before its last step.
     package var isComplete: Bool
-    package var estimate: MemoryEstimate
+    package var estimate: RunEstimate
   }
 
   private let configuration: Configuration
@@ -119,9 +119,9 @@ package struct TrainStage {
     loaded.model.recomputesActivations = c.recomputes
     let longest = rows.map(\.ids.count).max() ?? 0
     let batchTokens = rows.reduce(0) { $0 + $1.ids.count } * c.batchSize / rows.count
-    let estimate = MemoryEstimate(
-      loaded, tokens: max(longest, min(batchTokens, settings.microBatchTokens)), gradients: parameters, trained: parameters,
-      recomputes: c.recomputes)
+    let estimate = RunEstimate(
+      loaded, tokens: max(longest, min(batchTokens, settings.microBatchTokens)), allTokens: steps * batchTokens,
+      gradients: parameters, trained: parameters, recomputes: c.recomputes)
     events(.note("\(NumberText.count(parameters)) trained parameters, \(rows.count) rows, \(steps) steps of \(c.batchSize) rows"))
     events(.note(estimate.description))
     var summary = Summary(
