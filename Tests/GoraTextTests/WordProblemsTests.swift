@@ -61,7 +61,12 @@ private func calculate(_ a: Substring, _ op: Substring, _ b: Substring) -> Int? 
         Issue.record("not a text")
         return
       }
-      #expect(!text.contains("<<"))
+      for match in text.matches(of: /<<(\d+)([-+*\/])(\d+)=(\d+)>>(\d+)/) {
+        #expect(calculate(match.1, match.2, match.3) == Int(match.4), "\(match.0)")
+        #expect(match.4 == match.5, "\(match.0)")
+        count += 1
+      }
+      if let result = text.firstMatch(of: /#### (\d+)$/) { #expect(text.contains("=\(result.1)>>")) }
       for match in text.matches(of: equation) {
         #expect(calculate(match.1, match.2, match.3) == Int(match.4), "\(match.0)")
         count += 1

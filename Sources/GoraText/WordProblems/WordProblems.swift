@@ -9,7 +9,7 @@ package struct WordProblems: Sendable {
   package enum Kind: String, Sendable, CaseIterable {
     /// `{"question", "answer"}` rows: two to four steps, a calculator annotation each (`<<48/2=24>>`), `#### N` last.
     case problems
-    /// `{"text"}` rows: plain statements and one-step stories, without annotations.
+    /// `{"text"}` rows: equations, comparisons, and stories and problems of one step.
     case arithmetic
   }
   package enum Split: String, Sendable, CaseIterable { case train, test }
