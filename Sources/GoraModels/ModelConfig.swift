@@ -57,14 +57,14 @@ package struct ModelConfig: Sendable, Equatable {
     }
     guard headSize % 2 == 0 else { throw root.error("head_dim \(headSize) is odd") }
     vocabularySize = try root.required("vocab_size").int(in: 1...16_777_216)
-    normEpsilon = Float(try root.optional("rms_norm_eps")?.double ?? 1e-6)
+    normEpsilon = Float(try Self.nonNegative(root, "rms_norm_eps") ?? 1e-6)
     tiesEmbeddings = try root.optional("tie_word_embeddings")?.bool ?? false
     let attentionBias = try root.optional("attention_bias")?.bool ?? false
     hasQKVBias = modelType == "qwen2" || (modelType == "llama" && attentionBias)
     hasOutputBias = modelType == "llama" && attentionBias
     hasMLPBias = modelType == "llama" ? try root.optional("mlp_bias")?.bool ?? false : false
     maxPositions = try root.optional("max_position_embeddings")?.int(in: 1...(1 << 30)) ?? 2048
-    initializerRange = try root.optional("initializer_range")?.double ?? 0.02
+    initializerRange = try Self.nonNegative(root, "initializer_range") ?? 0.02
     if let activation = try root.optional("hidden_act"), try activation.string != "silu" {
       throw activation.error("hidden_act \"\(try activation.string)\" is not supported; expected \"silu\"")
     }
@@ -85,6 +85,13 @@ package struct ModelConfig: Sendable, Equatable {
       if case .array = eos.value.content { fields = try eos.elements }
       for field in fields { eosTokens.append(Int32(try field.int(in: ids))) }
     }
+  }
+
+  private static func nonNegative(_ root: JSONField, _ key: String) throws(GoraError) -> Double? {
+    guard let field = try root.optional(key) else { return nil }
+    let value = try field.double
+    guard value >= 0 else { throw field.error("\(field.name) is \(field.value.compact()); expected a number from 0") }
+    return value
   }
 }
 

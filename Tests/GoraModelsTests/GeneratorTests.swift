@@ -1,0 +1,150 @@
+import GoraCore
+import GoraFormats
+import Testing
+
+@testable import GoraModels
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
+@Suite struct GeneratorTests {
+  init() throws {
+    try Matmul.open()
+    ThreadPool.start(threads: 2)
+  }
+
+  /// Exact probabilities of the token after `prompt`, in double from the model's logits; outside the nucleus 0.
+  static func probabilities(_ model: Llama, _ prompt: [Int32], temperature: Double, topP: Double) -> [Double] {
+    let batch = PackedBatch(rows: [(prompt, [Int32](repeating: -100, count: prompt.count))])
+    let last = model.logits(batch).suffix(model.config.vocabularySize).map { Double($0) / temperature }
+    let top = last.max() ?? 0
+    let weights = last.map { exp($0 - top) }
+    let total = weights.reduce(0, +)
+    let all = weights.map { $0 / total }
+    var kept = [Double](repeating: 0, count: all.count)
+    var mass = 0.0
+    for i in all.indices.sorted(by: { all[$0] > all[$1] }) {
+      if mass >= topP { break }
+      kept[i] = all[i]
+      mass += all[i]
+    }
+    return kept.map { $0 / mass }
+  }
+
+  /// χ² of 2000 first tokens; cells of less than eight expected draws are put together.
+  @Test(arguments: [(1.0, 1.0), (0.7, 1.0), (1.0, 0.6), (2.0, 0.9)]) func distribution(temperature: Double, topP: Double) throws {
+    let model = try Fixtures.model("llama")
+    let prompt: [Int32] = [1, 33, 62]
+    let expected = Self.probabilities(model, prompt, temperature: temperature, topP: topP)
+    let draws = 2000
+    var counts = [Int](repeating: 0, count: expected.count)
+    Generator(
+      model: model, sampling: Sampling(temperature: temperature, topP: topP, seed: 3), batchSize: 50, maxNewTokens: 1,
+      endTokens: []
+    ).generate([[Int32]](repeating: prompt, count: draws)) { counts[Int($1[0])] += 1 }
+    #expect(counts.reduce(0, +) == draws)
+    var rest = (expected: 0.0, count: 0)
+    var cells: [(expected: Double, count: Int)] = []
+    for (i, probability) in expected.enumerated() {
+      if probability == 0 { #expect(counts[i] == 0, "token \(i) is outside the nucleus") }
+      if probability * Double(draws) < 8 {
+        rest.expected += probability * Double(draws)
+        rest.count += counts[i]
+      } else {
+        cells.append((probability * Double(draws), counts[i]))
+      }
+    }
+    if rest.expected > 0 { cells.append(rest) }
+    let statistic = cells.reduce(0.0) { $0 + (Double($1.count) - $1.expected) * (Double($1.count) - $1.expected) / $1.expected }
+    let freedom = Double(cells.count - 1)
+    #expect(cells.count > 5)
+    #expect(statistic < freedom + 4 * (2 * freedom).squareRoot())
+    // And it is no greedy choice in disguise.
+    #expect(counts.filter { $0 > 0 }.count > 5)
+  }
+
+  @Test func seeds() throws {
+    let model = try Fixtures.model("llama")
+    func sample(_ seed: UInt64) -> [[Int32]] {
+      var results = [[Int32]](repeating: [], count: 3)
+      Generator(model: model, sampling: Sampling(temperature: 1, seed: seed), batchSize: 2, maxNewTokens: 8, endTokens: [])
+        .generate([[1, 2], [1, 2], [1, 5, 9]]) { results[$0] = $1 }
+      return results
+    }
+    let first = sample(1)
+    #expect(sample(1) == first)
+    #expect(sample(2) != first)
+    // Equal prompts get numbers of their own.
+    #expect(first[0] != first[1])
+  }
+
+  static let prompts: [[Int32]] = [
+    [1], [1, 62, 40, 55, 25, 11, 34], [1, 30], [9, 9, 9, 9], [1, 30, 43, 63, 19, 55, 11, 24, 51, 18, 43], [7, 3, 60], [1, 2, 3, 4, 5],
+  ]
+
+  /// Seven prompts through three slots, rows ending at different times: each as if it were alone.
+  @Test(arguments: LlamaGoldenTests.models, [0, 0.8]) func slotsEqualOneByOne(_ name: String, temperature: Double) throws {
+    let model = try Fixtures.model(name)
+    func run(_ batchSize: Int) -> [[Int32]] {
+      var results = [[Int32]](repeating: [], count: Self.prompts.count)
+      var told = [Int](repeating: 0, count: Self.prompts.count)
+      Generator(
+        model: model, sampling: Sampling(temperature: temperature, seed: 5), batchSize: batchSize, maxNewTokens: 14,
+        endTokens: [33, 53, 14, 2]
+      ).generate(Self.prompts, stops: { prompt, new in new.count == 4 + prompt }) {
+        results[$0] = $1
+        told[$0] += 1
+      }
+      #expect(told.allSatisfy { $0 == 1 })
+      return results
+    }
+    let alone = run(1)
+    #expect(run(3) == alone)
+    #expect(run(100) == alone)
+    #expect(Set(alone.map(\.count)).count > 2)
+  }
+
+  /// The cache's next tokens are those of the whole row run again from its beginning.
+  @Test(arguments: LlamaGoldenTests.models) func cacheEqualsRunningAgain(_ name: String) throws {
+    let model = try Fixtures.model(name)
+    for prompt in Self.prompts.prefix(3) {
+      var row = prompt
+      for _ in 0..<10 {
+        let batch = PackedBatch(rows: [(row, [Int32](repeating: -100, count: row.count))])
+        let last = Array(model.logits(batch).suffix(model.config.vocabularySize))
+        row.append(Int32(try #require(last.firstIndex(of: last.max() ?? 0))))
+      }
+      var result: [Int32] = []
+      Generator(model: model, sampling: Sampling(), batchSize: 1, maxNewTokens: 10, endTokens: []).generate([prompt]) { result = $1 }
+      #expect(result == Array(row.dropFirst(prompt.count)))
+    }
+  }
+
+  /// An end token ends the row and is not part of it; a stop ends it after the token that asked for it.
+  @Test func ends() throws {
+    let model = try Fixtures.model("llama")
+    let golden = try Fixtures.golden("llama").required("greedy").elements[0]
+    let prompt = try golden.required("prompt").ints.map { Int32($0) }
+    let tokens = try golden.required("tokens").ints.map { Int32($0) }
+    func run(_ ends: [Int32], _ limit: Int, _ stops: @escaping (Int, [Int32]) -> Bool = { _, _ in false }) -> [Int32] {
+      var result: [Int32] = []
+      Generator(model: model, sampling: Sampling(), batchSize: 4, maxNewTokens: limit, endTokens: ends)
+        .generate([prompt], stops: stops) { result = $1 }
+      return result
+    }
+    let end = tokens[5]
+    let first = try #require(tokens.firstIndex(of: end))
+    #expect(run([end], 20) == Array(tokens[..<first]))
+    #expect(run([end, tokens[1]], 20) == Array(tokens[..<1]))
+    #expect(run([tokens[0]], 20).isEmpty)
+    #expect(run([], 1) == Array(tokens[..<1]))
+    #expect(run([], 20) { prompt, new in prompt == 0 && new.count == 7 } == Array(tokens[..<7]))
+    #expect(run([], 20) { _, new in new.contains(32) } == Array(tokens[...(tokens.firstIndex(of: 32) ?? 0)]))
+    Generator(model: model, sampling: Sampling(), batchSize: 4, maxNewTokens: 3, endTokens: []).generate([]) { _, _ in
+      Issue.record("no prompt, no result")
+    }
+  }
+}
