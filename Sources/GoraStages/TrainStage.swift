@@ -157,15 +157,16 @@ package struct TrainStage {
         .progress(
           stage: "training", done: report.step, total: steps, unit: "steps",
           rate: StageRate(Double(tokens) / max(clock.seconds, 1e-9), "tokens/s"), loss: report.loss))
-      let due = c.saveEvery.map { report.step % $0 == 0 } ?? (clock.seconds - lastSave > 60)
-      if due, !trainer.isFinished {
-        try checkpoint.save(trainer.optimizer)
-        lastSave = clock.seconds
-      }
       if let every = c.validateEvery, !validationRows.isEmpty, report.step % every == 0 || trainer.isFinished {
         let loss = meanLoss(loaded.model, rows: validationRows, microBatchTokens: settings.microBatchTokens).loss
         summary.validationLoss = loss
         try log?.append(validationLoss: loss, step: report.step)
+      }
+      // After all that the step logs: a resumed run drops the lines of later steps, and adds none of this one.
+      let due = c.saveEvery.map { report.step % $0 == 0 } ?? (clock.seconds - lastSave > 60)
+      if due, !trainer.isFinished {
+        try checkpoint.save(trainer.optimizer)
+        lastSave = clock.seconds
       }
     }
     summary.seconds = clock.seconds
