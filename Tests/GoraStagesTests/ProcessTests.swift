@@ -26,16 +26,19 @@ import Testing
   }
 
   static let training =
-    "gora-train init --model model --data rows.jsonl -o tuned --max-steps 40 --batch-size 3 --lr 1e-3 --save-every 1 "
+    " --model model --data rows.jsonl -o tuned --max-steps 40 --batch-size 3 --lr 1e-3 --save-every 1 "
     + "--validation rows.jsonl --validate-every 2 --log metrics.jsonl --threads 1 -q"
 
   /// Killed without warning again and again, and resumed: adapter, checkpoint and log end in the bytes of an unbroken run.
-  @Test(arguments: [1, 2, 3]) func killedAndResumed(_ seed: UInt64) throws {
+  @Test(
+    arguments: ["init", "init", "--method full", "--method full --from-config model/config.json"].enumerated().map { ($0, $1) })
+  func killedAndResumed(seed: Int, method: String) throws {
+    let training = "gora-train \(method)" + Self.training
     let bench = try Workbench()
     try bench.prepare()
     let clock = ContinuousClock()
     let start = clock.now
-    let unbroken = try bench.run(Self.training)
+    let unbroken = try bench.run(training)
     #expect(unbroken.status == 0, "\(unbroken.error)")
     let duration = (clock.now - start) / .microseconds(1)
     let expected = try bench.contents("tuned")
@@ -44,17 +47,23 @@ import Testing
     try bench.remove("tuned")
     try bench.remove("metrics.jsonl")
 
-    var random = Random(seed: seed, stream: "kill")
+    var random = Random(seed: UInt64(seed), stream: "kill")
     var killed = 0
-    for _ in 0..<5 {
-      let words = (Self.training + " --resume").split(separator: " ").map(String.init)
+    for attempt in 0..<5 {
+      let words = (training + " --resume").split(separator: " ").map(String.init)
       let child = try Child(words[0], Array(words.dropFirst()), in: bench.path)
-      usleep(UInt32(duration * (0.1 + 0.7 * random.uniform())))
+      if attempt == 0 {
+        // Soon after the first checkpoint, so that one death at least comes in the middle.
+        for _ in 0..<30_000 where !bench.exists("tuned/checkpoint/state.safetensors") { usleep(1000) }
+        usleep(UInt32(2000 * random.uniform()))
+      } else {
+        usleep(UInt32(duration * (0.1 + 0.7 * random.uniform())))
+      }
       child.send(SIGKILL)
       if try child.wait().status == 128 + SIGKILL { killed += 1 }
     }
     #expect(killed > 0)
-    let resumed = try bench.run(Self.training + " --resume")
+    let resumed = try bench.run(training + " --resume")
     #expect(resumed.status == 0, "\(resumed.error)")
     // Temporary files of the killed may stay: they are not the run's output.
     let result = try bench.contents("tuned").filter { !$0.key.hasSuffix(".tmp") }
