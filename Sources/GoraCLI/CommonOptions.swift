@@ -14,7 +14,7 @@ package enum Visibility: String, CaseIterable, ExpressibleByArgument, Sendable {
 
 /// The options every tool has, listed last in `--help`, with the same meaning everywhere.
 package struct CommonOptions: ParsableArguments {
-  @Option(name: .shortAndLong, help: ArgumentHelp("Compute threads (default: the CPUs this process may use).", valueName: "n"))
+  @Option(name: .shortAndLong, help: ArgumentHelp("Compute threads (default: the allowed CPUs).", valueName: "n"))
   package var threads: Int?
 
   @Option(help: ArgumentHelp("Seed of all random numbers.", valueName: "n"))
@@ -26,19 +26,19 @@ package struct CommonOptions: ParsableArguments {
   @Flag(name: .shortAndLong, help: "Print more; may be repeated.")
   package var verbose: Int
 
-  @Option(help: ArgumentHelp("Show progress: auto, always, never.", valueName: "when"))
+  @Option(help: ArgumentHelp("Progress.", valueName: "when"))
   package var progress: Visibility = .auto
 
-  @Option(help: ArgumentHelp("Use colour: auto, always, never.", valueName: "when"))
+  @Option(help: ArgumentHelp("Colour.", valueName: "when"))
   package var color: Visibility = .auto
 
-  @Flag(help: "Print the summary as one JSON object on standard output.")
+  @Flag(help: "Print the summary as JSON on standard output.")
   package var json = false
 
   @Flag(name: [.customShort("n"), .long], help: "Check inputs, say what would be done, write nothing.")
   package var dryRun = false
 
-  @Flag(name: .customLong("no-provenance"), help: "Leave the record of command and inputs out of the output.")
+  @Flag(name: .customLong("no-provenance"), help: "Leave out the record of command and inputs.")
   package var omitsProvenance = false
 
   package init() {}

@@ -6,7 +6,7 @@ import GoraStages
 package struct DataArguments: ParsableArguments {
   @Option(
     name: .long, parsing: .singleValue,
-    help: ArgumentHelp("Rows: JSON or JSON Lines, .gz or .zst too (repeatable).", valueName: "file"))
+    help: ArgumentHelp("Rows: JSON or JSON Lines, .gz, .zst (repeatable).", valueName: "file"))
   package var data: [String]
 
   @Option(help: ArgumentHelp("Prompt: plain, alpaca, metamath, chatml, llama3, tokenizer, or a file.", valueName: "name"))

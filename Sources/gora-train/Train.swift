@@ -11,9 +11,9 @@ struct Train: GoraCommand {
   static let configuration = CommandConfiguration(
     commandName: "gora-train",
     abstract: "Train an adapter beside frozen weights, or the weights themselves.",
+    usage: "gora-train [<init>] --model <dir> --data <file> -o <dir> [<options>]",
     discussion: """
       Examples:
-        gora-train init/ --model Llama-3.2-1B --data train.jsonl -o tuned/
         gora-train init/ --model Llama-3.2-1B --data train.jsonl -o tuned/ \\
           --max-steps 200 --lr 1e-4 --log metrics.jsonl --resume
         gora-train --method full --from-config config.json --model tokenizer/ \\
@@ -23,14 +23,14 @@ struct Train: GoraCommand {
       """,
     version: Version.line("gora-train"))
 
-  @Argument(help: ArgumentHelp("Adapter folder to start from (gora-init's, or any PEFT LoRA).", valueName: "init"))
+  @Argument(help: ArgumentHelp("Adapter folder to start from, of gora or PEFT.", valueName: "init"))
   var initial: String?
   @Option(help: ArgumentHelp("Checkpoint folder; with --from-config the tokenizer's.", valueName: "dir"))
   var model: String
   @OptionGroup var data: DataArguments
   @Option(name: .shortAndLong, help: ArgumentHelp("Folder to write.", valueName: "dir"))
   var output: String
-  @Option(help: "What learns: adapter or full (the target weights).")
+  @Option(help: "What learns.")
   var method: Method = .adapter
   @Option(
     name: .customLong("from-config"),
@@ -61,12 +61,12 @@ struct Train: GoraCommand {
   var lrFloor = 0.1
   @Option(name: .customLong("max-grad-norm"), help: ArgumentHelp("Clip gradients to this norm; 0 is off.", valueName: "x"))
   var maxGradientNorm = 0.0
-  @Option(help: ArgumentHelp("Products in auto, f32 or bf16.", valueName: "type"))
+  @Option(help: ArgumentHelp("Precision.", valueName: "type"))
   var dtype: PrecisionChoice = .auto
   @Option(
     name: .customLong("save-every"), help: ArgumentHelp("Steps between checkpoints (default: about a minute).", valueName: "n"))
   var saveEvery: Int?
-  @Flag(help: "Continue from the output's checkpoint, if there is one.")
+  @Flag(help: "Continue from the output's checkpoint, if any.")
   var resume = false
   @Option(name: .customLong("max-time"), help: ArgumentHelp("Stop resumably after this long (exit 75).", valueName: "minutes"))
   var maxTime: Double?

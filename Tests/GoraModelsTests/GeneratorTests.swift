@@ -82,7 +82,8 @@ import Testing
   }
 
   static let prompts: [[Int32]] = [
-    [1], [1, 62, 40, 55, 25, 11, 34], [1, 30], [9, 9, 9, 9], [1, 30, 43, 63, 19, 55, 11, 24, 51, 18, 43], [7, 3, 60], [1, 2, 3, 4, 5],
+    [1], [1, 62, 40, 55, 25, 11, 34], [1, 30], [9, 9, 9, 9], [1, 30, 43, 63, 19, 55, 11, 24, 51, 18, 43], [7, 3, 60],
+    [1, 2, 3, 4, 5],
   ]
 
   /// Seven prompts through three slots, rows ending at different times: each as if it were alone.
@@ -118,7 +119,9 @@ import Testing
         row.append(Int32(try #require(last.firstIndex(of: last.max() ?? 0))))
       }
       var result: [Int32] = []
-      Generator(model: model, sampling: Sampling(), batchSize: 1, maxNewTokens: 10, endTokens: []).generate([prompt]) { result = $1 }
+      Generator(model: model, sampling: Sampling(), batchSize: 1, maxNewTokens: 10, endTokens: []).generate([prompt]) {
+        result = $1
+      }
       #expect(result == Array(row.dropFirst(prompt.count)))
     }
   }

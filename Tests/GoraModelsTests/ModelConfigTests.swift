@@ -38,7 +38,8 @@ import Testing
 
   /// Counted from the configuration, found in the file.
   @Test(arguments: LlamaGoldenTests.models) func parameterCount(_ name: String) throws {
-    #expect(try Self.config(fixture: name).parameterCount == ModelFolder(path: "\(Fixtures.folder)/\(name)/model").totalParameters)
+    #expect(
+      try Self.config(fixture: name).parameterCount == ModelFolder(path: "\(Fixtures.folder)/\(name)/model").totalParameters)
   }
 
   /// `rope_theta` + `rope_scaling` and Transformers 5's `rope_parameters` say the same thing.
@@ -75,7 +76,8 @@ import Testing
       ["rope_parameters": ["rope_type": type, "factor": 2.0, "rope_theta": 1e4]],
     ] {
       let error = try #require(Self.refusal(changes))
-      #expect(error.status == .data && error.problem.contains("\"\(type)\"") && error.hint == "supported: default, linear, llama3")
+      #expect(
+        error.status == .data && error.problem.contains("\"\(type)\"") && error.hint == "supported: default, linear, llama3")
     }
   }
 
@@ -85,18 +87,22 @@ import Testing
     init(_ text: String) { self.text = text }
   }
 
-  @Test(arguments: [
-    #"{"hidden_size": 0}"#, #"{"hidden_size": -32}"#, #"{"hidden_size": 32.5}"#, #"{"hidden_size": "32"}"#, #"{"hidden_size": null}"#,
-    #"{"hidden_size": 30}"#, #"{"num_attention_heads": 0}"#, #"{"num_key_value_heads": 3}"#, #"{"num_key_value_heads": 8}"#,
-    #"{"num_key_value_heads": 0}"#, #"{"num_hidden_layers": 0}"#, #"{"num_hidden_layers": 99999999}"#, #"{"vocab_size": 0}"#,
-    #"{"vocab_size": 9223372036854775807}"#, #"{"intermediate_size": 0}"#, #"{"head_dim": 7}"#, #"{"head_dim": 0}"#,
-    #"{"hidden_act": "gelu"}"#, #"{"rope_theta": 0}"#, #"{"rope_theta": -1}"#, #"{"bos_token_id": 64}"#, #"{"eos_token_id": -1}"#,
-    #"{"eos_token_id": [2, 64]}"#, #"{"tie_word_embeddings": 1}"#, #"{"quantization_config": {}}"#,
-    #"{"max_position_embeddings": 0}"#, #"{"rms_norm_eps": -1}"#, #"{"rms_norm_eps": "1e-5"}"#,
-    #"{"rope_scaling": {"type": "linear"}}"#, #"{"rope_scaling": {"type": "linear", "factor": 0}}"#,
-    #"{"rope_scaling": {"rope_type": "llama3", "factor": 8.0}}"#, #"{"rope_scaling": 3}"#, #"{"rope_scaling": {"type": 3}}"#,
-    #"{"initializer_range": -1}"#,
-  ].map { Bad($0) }) func badNumbers(_ bad: Bad) throws {
+  @Test(
+    arguments: [
+      #"{"hidden_size": 0}"#, #"{"hidden_size": -32}"#, #"{"hidden_size": 32.5}"#, #"{"hidden_size": "32"}"#,
+      #"{"hidden_size": null}"#,
+      #"{"hidden_size": 30}"#, #"{"num_attention_heads": 0}"#, #"{"num_key_value_heads": 3}"#, #"{"num_key_value_heads": 8}"#,
+      #"{"num_key_value_heads": 0}"#, #"{"num_hidden_layers": 0}"#, #"{"num_hidden_layers": 99999999}"#, #"{"vocab_size": 0}"#,
+      #"{"vocab_size": 9223372036854775807}"#, #"{"intermediate_size": 0}"#, #"{"head_dim": 7}"#, #"{"head_dim": 0}"#,
+      #"{"hidden_act": "gelu"}"#, #"{"rope_theta": 0}"#, #"{"rope_theta": -1}"#, #"{"bos_token_id": 64}"#,
+      #"{"eos_token_id": -1}"#,
+      #"{"eos_token_id": [2, 64]}"#, #"{"tie_word_embeddings": 1}"#, #"{"quantization_config": {}}"#,
+      #"{"max_position_embeddings": 0}"#, #"{"rms_norm_eps": -1}"#, #"{"rms_norm_eps": "1e-5"}"#,
+      #"{"rope_scaling": {"type": "linear"}}"#, #"{"rope_scaling": {"type": "linear", "factor": 0}}"#,
+      #"{"rope_scaling": {"rope_type": "llama3", "factor": 8.0}}"#, #"{"rope_scaling": 3}"#, #"{"rope_scaling": {"type": 3}}"#,
+      #"{"initializer_range": -1}"#,
+    ].map { Bad($0) }) func badNumbers(_ bad: Bad) throws
+  {
     let changes = try #require(try JSONSerialization.jsonObject(with: Data(bad.text.utf8)) as? [String: Any])
     let error = try #require(Self.refusal(changes), "accepted")
     #expect(error.status == .data)

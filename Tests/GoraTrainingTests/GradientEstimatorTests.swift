@@ -8,7 +8,9 @@ import Testing
   init() { ThreadPool.start(threads: 2) }
 
   static let names = ["q_proj", "k_proj", "v_proj", "o_proj"]
-  static func targets(_ model: Llama) -> [Linear] { model.linears.filter { linear in names.contains { linear.name.hasSuffix($0) } } }
+  static func targets(_ model: Llama) -> [Linear] {
+    model.linears.filter { linear in names.contains { linear.name.hasSuffix($0) } }
+  }
 
   /// PyTorch's mean over micro-batches of one row.
   @Test(arguments: [1, 8192]) func meanGradient(_ microBatchTokens: Int) throws {

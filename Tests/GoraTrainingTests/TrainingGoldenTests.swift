@@ -93,7 +93,8 @@ import Testing
     #expect(cut.tokens == 110 && whole.tokens == 110)
     #expect(abs(cut.loss - whole.loss) < 1e-5 * whole.loss)
     for (parameter, other) in zip(parameters, expected) {
-      #expect(relativeError(try #require(parameter.gradient).array, try #require(other.gradient).array) < 1e-5, "\(parameter.name)")
+      #expect(
+        relativeError(try #require(parameter.gradient).array, try #require(other.gradient).array) < 1e-5, "\(parameter.name)")
     }
   }
 
@@ -113,7 +114,8 @@ import Testing
     func moments(_ clip: Double) throws -> (norm: Double, first: [Float]) {
       let (model, _) = try Fixtures.adapted("llama")
       let trainer = trainer(
-        model, model.adapterParameters(ratio: 1), rows: try Fixtures.rows("llama"), steps: 1, lr: 1e-3, weightDecay: 0, clip: clip)
+        model, model.adapterParameters(ratio: 1), rows: try Fixtures.rows("llama"), steps: 1, lr: 1e-3, weightDecay: 0, clip: clip
+      )
       let report = try trainer.advance()
       return (report.gradientNorm, trainer.optimizer.entries.flatMap { $0.first.array })
     }

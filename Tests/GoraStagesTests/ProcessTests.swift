@@ -1,0 +1,122 @@
+import Foundation
+import GoraCore
+import Testing
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
+/// What only processes can show: thread counts, sudden deaths, signals.
+@Suite(.serialized) struct ProcessTests {
+  /// Scores and plans do not depend on the number of threads; gradients and training may, per their contract.
+  @Test func scoresAndPlansForAnyThreadCount() throws {
+    let bench = try Workbench()
+    try bench.prepare()
+    for metric in ["sensitivity", "gradient-nuclear", "sensitivity-frobenius"] {
+      let runs = try ["1", "2", "3"].map {
+        try bench.run("gora-score --model model grad.h5 --metric \(metric)", environment: ["GORA_THREADS=\($0)"])
+      }
+      #expect(runs[0].status == 0 && runs[0].output.contains("\"importance\""))
+      #expect(runs.allSatisfy { $0.output == runs[0].output })
+    }
+    let plans = try ["1", "2"].map { try bench.run("gora-plan scores.json --budget exact", environment: ["GORA_THREADS=\($0)"]) }
+    #expect(plans[0].status == 0 && plans[0].output.contains("\"rank\"") && plans[0].output == plans[1].output)
+  }
+
+  static let training =
+    "gora-train init --model model --data rows.jsonl -o tuned --max-steps 40 --batch-size 3 --lr 1e-3 --save-every 1 "
+    + "--validation rows.jsonl --validate-every 2 --log metrics.jsonl --threads 1 -q"
+
+  /// Killed without warning again and again, and resumed: adapter, checkpoint and log end in the bytes of an unbroken run.
+  @Test(arguments: [1, 2, 3]) func killedAndResumed(_ seed: UInt64) throws {
+    let bench = try Workbench()
+    try bench.prepare()
+    let clock = ContinuousClock()
+    let start = clock.now
+    let unbroken = try bench.run(Self.training)
+    #expect(unbroken.status == 0, "\(unbroken.error)")
+    let duration = (clock.now - start) / .microseconds(1)
+    let expected = try bench.contents("tuned")
+    let log = try bench.bytes("metrics.jsonl")
+    #expect(String(decoding: log, as: UTF8.self).split(separator: "\n").count == 60)
+    try bench.remove("tuned")
+    try bench.remove("metrics.jsonl")
+
+    var random = Random(seed: seed, stream: "kill")
+    var killed = 0
+    for _ in 0..<5 {
+      let words = (Self.training + " --resume").split(separator: " ").map(String.init)
+      let child = try Child(words[0], Array(words.dropFirst()), in: bench.path)
+      usleep(UInt32(duration * (0.1 + 0.7 * random.uniform())))
+      child.send(SIGKILL)
+      if try child.wait().status == 128 + SIGKILL { killed += 1 }
+    }
+    #expect(killed > 0)
+    let resumed = try bench.run(Self.training + " --resume")
+    #expect(resumed.status == 0, "\(resumed.error)")
+    // Temporary files of the killed may stay: they are not the run's output.
+    let result = try bench.contents("tuned").filter { !$0.key.hasSuffix(".tmp") }
+    #expect(result.keys.sorted() == expected.keys.sorted())
+    for (name, bytes) in expected { #expect(result[name] == bytes, "\(name)") }
+    #expect(try bench.bytes("metrics.jsonl") == log)
+  }
+
+  /// A checkpoint of other settings is refused, and says which.
+  @Test func resumedWithOtherSettings() throws {
+    let bench = try Workbench()
+    try bench.prepare()
+    let line = "gora-train init --model model --data rows.jsonl -o tuned --max-steps 4 --batch-size 3 --save-every 1"
+    #expect(try bench.run(line).status == 0)
+    let before = try bench.contents("tuned")
+    for (change, word) in [
+      ("--lr 1e-3", "lr="), ("--seed 9", "seed="), ("--max-steps 5", "steps="), ("--no-shuffle", "shuffle="),
+    ] {
+      let outcome = try bench.run("\(line) \(change) --resume")
+      #expect(outcome.status == 65 && outcome.error.contains(word), "\(outcome.error)")
+    }
+    #expect(try bench.contents("tuned") == before)
+  }
+
+  /// Stopped by the clock (75), and continued to the unbroken run's state.
+  @Test func maxTime() throws {
+    let bench = try Workbench()
+    try bench.prepare()
+    let line = "gora-train init --model model --data rows.jsonl --max-steps 6 --batch-size 3 --threads 1 --no-provenance"
+    #expect(try bench.run("\(line) -o whole").status == 0)
+    let stopped = try bench.run("\(line) -o tuned --max-time 0")
+    #expect(stopped.status == 75 && stopped.error.contains("--resume"))
+    #expect(bench.files(in: "tuned") == ["checkpoint/state.safetensors"])
+    #expect(try bench.run("\(line) -o tuned --resume").status == 0)
+    #expect(try bench.contents("tuned") == bench.contents("whole"))
+  }
+
+  /// SIGTERM and SIGINT: status 128 + n, and no half-written file. The checkpoint stays.
+  @Test(arguments: [SIGTERM, SIGINT]) func signalWhileTraining(_ signal: Int32) throws {
+    let bench = try Workbench()
+    try bench.prepare()
+    let words = "init --model model --data rows.jsonl -o tuned --max-steps 1000000 --batch-size 3 --save-every 1".split(
+      separator: " ")
+    for delay: UInt32 in [1000, 23_000, 61_000] {
+      let child = try Child("gora-train", words.map(String.init), in: bench.path)
+      for _ in 0..<3000 where !bench.exists("tuned/checkpoint/state.safetensors") { usleep(10_000) }
+      usleep(delay)
+      child.send(signal)
+      #expect(try child.wait().status == 128 + signal)
+      #expect(bench.files(in: "tuned") == ["checkpoint/state.safetensors"])
+    }
+  }
+
+  @Test func signalWhileWritingGradients() throws {
+    let bench = try Workbench()
+    let rows = try String(decoding: bench.bytes("rows.jsonl"), as: UTF8.self)
+    try bench.write(String(repeating: rows, count: 1000), to: "many.jsonl")
+    let child = try Child(
+      "gora-grad", ["--model", "model", "--data", "many.jsonl", "--steps", "6000", "-o", "grad.h5"], in: bench.path)
+    for _ in 0..<3000 where !bench.files().contains(where: { $0.hasSuffix(".tmp") }) { usleep(5000) }
+    child.send(SIGTERM)
+    #expect(try child.wait().status == 128 + SIGTERM)
+    #expect(!bench.files().contains { $0.contains("grad.h5") })
+  }
+}
