@@ -4,7 +4,7 @@ import GoraCore
 package struct GradientSteps: Sendable, Equatable {
   /// Mean loss of the step's micro-batch.
   package var loss: [Double]
-  /// Learnt tokens.
+  /// Tokens, prompts included.
   package var tokens: [Int]
   /// Data rows.
   package var rows: [Int]

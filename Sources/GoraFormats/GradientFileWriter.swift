@@ -54,8 +54,8 @@ package final class GradientFileWriter {
   /// - Parameters:
   ///   - name: the parameter's name in the checkpoint, such as `model.layers.0.self_attn.q_proj.weight`.
   ///   - values: [rows, columns], row-major; rows are outputs.
-  ///   - samples: micro-batches that the mean is over.
-  ///   - tokens: learnt tokens in them.
+  ///   - samples: rows that the mean is over.
+  ///   - tokens: tokens in them, prompts included.
   /// - Throws: `.negative` where a value is not finite (in bf16, where that is stored); `.io` where the disk is full.
   package func write(
     name: String, rows: Int, columns: Int, values: UnsafePointer<Float>, samples: Int, tokens: Int

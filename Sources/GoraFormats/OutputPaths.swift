@@ -43,3 +43,8 @@ package func refuseOverwrite(of inputs: [String], output: String) throws(GoraErr
 
 /// Whether something of that name exists (access).
 package func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
+
+/// Removes those of the folders that are empty, in order (rmdir).
+package func removeEmptyFolders(_ paths: [String]) {
+  for path in paths { rmdir(path) }
+}

@@ -102,6 +102,7 @@ package struct EvalStage {
 
   package func run(events: EventHandler) throws(GoraError) -> Summary {
     let c = configuration
+    if let samples = c.samples { try refuseOverwrite(of: c.data.paths, output: samples) }
     let loaded = try LoadedModel(path: c.model, precision: c.precision)
     events(.note(loaded.opening(threads: c.context.threads)))
     var earlier: Provenance?

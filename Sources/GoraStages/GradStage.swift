@@ -103,7 +103,7 @@ package struct GradStage {
 
     var attributes = [
       ("creator", c.context.tool), ("creator_version", c.context.version), ("model", loaded.folder?.identity ?? ""),
-      ("data", try c.data.paths.map { path throws(GoraError) in try SHA256.hex(file: path) }.joined(separator: " ")),
+      ("data", fingerprint(of: rows)),
       ("tokenizer", text.tokenizer?.fingerprint ?? "none"),
       ("batch_size", String(c.batchSize)), ("dtype", loaded.precision.rawValue),
     ]

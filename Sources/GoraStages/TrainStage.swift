@@ -92,6 +92,9 @@ package struct TrainStage {
   package func run(events: EventHandler) throws(GoraError) -> Summary {
     let c = configuration
     // Load.
+    if case .adapter(let folder) = c.method { try refuseOverwrite(of: [folder], output: c.output) }
+    try refuseOverwrite(of: [c.model], output: c.output)
+    if let log = c.log { try refuseOverwrite(of: c.data.paths, output: log) }
     let loaded = try load()
     events(.note(loaded.opening(threads: c.context.threads)))
     let text = try LoadedText(folder: c.model, config: loaded.config, options: c.data)
@@ -131,9 +134,11 @@ package struct TrainStage {
 
     let trainer = Trainer(model: loaded.model, trained: trained, rows: rows, settings: settings)
     let checkpoint = TrainingCheckpoint(
-      folder: "\(c.output)/checkpoint", identity: try identity(loaded, settings: settings, adapter: adapter))
+      folder: "\(c.output)/checkpoint", identity: identity(loaded, settings: settings, rows: rows, adapter: adapter))
     if c.resumes, try checkpoint.restore(trainer.optimizer) { summary.resumedFrom = trainer.step }
     try makeFolder("\(c.output)/checkpoint")
+    // A run that fails before its first checkpoint leaves no empty folders behind.
+    defer { removeEmptyFolders(["\(c.output)/checkpoint", c.output]) }
     let log = try c.log.map { path throws(GoraError) in try MetricsLog(path: path, keepingSteps: trainer.step) }
 
     // Train.
@@ -162,7 +167,7 @@ package struct TrainStage {
         summary.validationLoss = loss
         try log?.append(validationLoss: loss, step: report.step)
       }
-      // After all that the step logs: a resumed run drops the lines of later steps, and adds none of this one.
+      // After the step's lines: a run killed in between takes the step again and writes them again.
       let due = c.saveEvery.map { report.step % $0 == 0 } ?? (clock.seconds - lastSave > 60)
       if due, !trainer.isFinished {
         try checkpoint.save(trainer.optimizer)
@@ -218,8 +223,8 @@ package struct TrainStage {
 
   /// All that decides a run's bytes: a checkpoint of another run is refused by the first line that differs.
   private func identity(
-    _ loaded: LoadedModel, settings: Trainer.Settings, adapter: Adapter?
-  ) throws(GoraError) -> [(key: String, value: String)] {
+    _ loaded: LoadedModel, settings: Trainer.Settings, rows: [EncodedRow], adapter: Adapter?
+  ) -> [(key: String, value: String)] {
     let c = configuration
     let method =
       switch c.method {
@@ -227,20 +232,16 @@ package struct TrainStage {
       case .full(let targets): "full \(targets)"
       case .fromConfig: "from-config"
       }
-    var lines = [
+    return [
       ("method", method), ("model", loaded.folder?.identity ?? "\(loaded.config)"),
       ("adapter", adapter?.fingerprint ?? "none"), ("dtype", loaded.precision.rawValue),
-    ]
-    for path in c.data.paths { lines.append(("data", try SHA256.hex(file: path))) }
-    lines += [
-      ("template", c.data.template ?? "default"), ("max-length", String(c.data.maxLength)),
+      ("data", fingerprint(of: rows)),
       ("batch-size", String(settings.batchSize)), ("micro-batch-tokens", String(settings.microBatchTokens)),
       ("steps", String(settings.schedule.steps)), ("schedule", settings.schedule.shape.rawValue), ("lr", String(c.lr)),
       ("lr-ratio", String(c.lrRatio)), ("warmup", String(settings.schedule.warmup)), ("lr-floor", String(c.lrFloor)),
       ("weight-decay", String(c.weightDecay)), ("max-grad-norm", String(c.maxGradientNorm)),
       ("shuffle", String(c.shuffles)), ("seed", String(c.context.seed)),
     ]
-    return lines
   }
 
   private func save(_ loaded: LoadedModel, adapter: Adapter?) throws(GoraError) {

@@ -201,6 +201,6 @@ package func wilsonInterval(successes: Int, of trials: Int, z: Double = 1.959963
   let p = Double(successes) / n
   let center = (p + z * z / (2 * n)) / (1 + z * z / n)
   let half = z / (1 + z * z / n) * (p * (1 - p) / n + z * z / (4 * n * n)).squareRoot()
-  // Rounding must not leave p outside: at 0 and n successes it is one of the ends.
-  return max(0, min(p, center - half))...min(1, max(p, center + half))
+  // Exact at the ends, where rounding would leave 1e-17.
+  return (successes == 0 ? 0 : max(0, center - half))...(successes == trials ? 1 : min(1, center + half))
 }

@@ -63,6 +63,7 @@ struct Eval: GoraCommand {
       throw GoraError(.usage, "--temperature is \(temperature); expected at least 0")
     }
     guard topP > 0, topP <= 1 else { throw GoraError(.usage, "--top-p is \(topP); expected above 0, at most 1") }
+    if output != "-" { try refuseOverwrite(of: data.data, output: output) }
     var configuration = EvalStage.Configuration(
       model: model, task: task, data: try data.options(), context: try common.context(Self.tool))
     configuration.adapter = adapter

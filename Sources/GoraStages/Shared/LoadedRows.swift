@@ -120,3 +120,14 @@ package struct LoadedText {
 private struct NoTokenizer: TextEncoder {
   func encode(_ text: String, addSpecialTokens: Bool) -> [Int32] { [] }
 }
+
+/// SHA-256 of what is learnt: ids and labels of all rows in order, whatever files, templates and cuts they came from.
+func fingerprint(of rows: [EncodedRow]) -> String {
+  let digest = SHA256()
+  for row in rows {
+    digest.update(row.ids.count)
+    row.ids.withUnsafeBytes { digest.update($0) }
+    row.labels.withUnsafeBytes { digest.update($0) }
+  }
+  return digest.finish()
+}

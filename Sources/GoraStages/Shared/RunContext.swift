@@ -31,6 +31,7 @@ extension RunContext {
   func provenance(after earlier: Provenance?, inputs: [String], dtype: String? = nil) throws(GoraError) -> Provenance? {
     guard recordsProvenance else { return nil }
     return try (earlier ?? Provenance()).appending(
-      tool: tool, version: version, arguments: arguments, inputs: inputs, seed: seed, threads: threads, dtype: dtype)
+      tool: tool, version: version, arguments: arguments, inputs: inputs, seed: seed, threads: threads, dtype: dtype,
+      libraries: dtype == nil ? [] : [("products", Matmul.backendDescription)])
   }
 }
