@@ -93,7 +93,8 @@ import Testing
     #expect(read(storing: [1, 2, 3, 4], filter: 1).error?.problem.contains("decodes to 0 bytes") == true)
     #expect(read(storing: [UInt8](repeating: 0, count: 500), filter: 2).error?.problem.contains("decodes to 500") == true)
     #expect(read(storing: [1], filter: 3).error?.status == .data)
-    #expect(read(storing: [1], filter: 4).error?.problem.contains("HDF5 filters [4]") == true)
+    let szip = read(storing: [1], filter: 4).error
+    #expect(szip?.problem.contains("HDF5 filters [4]") == true, "\(String(describing: szip))")
   }
 
   @Test func otherBytesAreRefused() {
