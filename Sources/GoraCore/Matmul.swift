@@ -113,13 +113,18 @@ package struct WeightMatrix: @unchecked Sendable {
     let blocks = (rows + block - 1) / block
     if roundsInputs, Matmul.hasBFloat16, case .bf16(let w) = storage {
       let half = narrow(x, count: tokens * columns, scratch: scratch)
-      parallelParts(blocks) { part in
-        let from = part * block
-        _ = gora_bf16_gemm(
-          true, Int64(tokens), Int64(min(block, rows - from)), Int64(columns), half, Int64(columns), w + from * columns,
-          Int64(columns), beta, y + from, Int64(rows))
+      var done = [Bool](repeating: false, count: blocks)
+      done.withUnsafeMutableBufferPointer { done in
+        nonisolated(unsafe) let done = done
+        parallelParts(blocks) { part in
+          let from = part * block
+          done[part] = gora_bf16_gemm(
+            true, Int64(tokens), Int64(min(block, rows - from)), Int64(columns), half, Int64(columns), w + from * columns,
+            Int64(columns), beta, y + from, Int64(rows))
+        }
       }
-      return
+      // oneDNN refuses a shape before it writes anything; then the widened product does the work.
+      if done.allSatisfy({ $0 }) { return }
     }
     let x = roundsInputs ? round(x, count: tokens * columns, scratch: scratch) : x
     // Each thread widens a block of rows into its own scratch and multiplies it while it is in cache.
