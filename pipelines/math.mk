@@ -13,10 +13,8 @@ MODEL ?= $(ROOT)/pipelines/base
 OUT ?= results/math
 TRAIN ?= $(OUT)/train.jsonl
 TEST ?= $(OUT)/test.jsonl
-TARGETS ?= q_proj,k_proj,v_proj,o_proj
 
-# The method: reference rank, initial step, micro-batches of the gradient and rows in each.
-RANK ?= 8
+# The method: initial step, micro-batches of the gradient and rows in each.
 GAMMA ?= 0.05
 STEPS ?= 64
 GRAD_BATCH ?= 1
@@ -25,10 +23,13 @@ BUDGET ?= exact
 
 ifeq ($(MODEL),$(ROOT)/pipelines/base)
 # The default experiment. Rates are each method's best of the sweep in pipelines/sweep.mk.
+TARGETS ?= all-linear
+RANK ?= 16
 METHODS ?= lora gora
 SEEDS ?= 0 1 2
-BATCH ?= 32
-TRAIN_STEPS ?= 40
+# Rows a step, and steps.
+BATCH ?= 8
+TRAIN_STEPS ?= 200
 MAX_NEW ?= 160
 LR_lora ?= 3e-3
 LR_rslora ?= 3e-3
@@ -36,6 +37,8 @@ LR_loraplus ?= 1e-3
 LR_gora ?= 1e-3
 else
 # The paper's protocol: one epoch, batches of 64, one rate for all methods.
+TARGETS ?= q_proj,k_proj,v_proj,o_proj
+RANK ?= 8
 METHODS ?= gora
 SEEDS ?= 0
 BATCH ?= 64

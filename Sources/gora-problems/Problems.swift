@@ -38,6 +38,9 @@ struct Problems: ParsableCommand {
   @Option(help: "Tokens of that tokenizer: <s>, </s>, 256 bytes, merges.")
   var vocab = 512
 
+  @Option(help: "Problems of the first so many forms only.")
+  var forms: Int?
+
   @Option(help: "Rows to write.")
   var count = 1000
 
@@ -49,6 +52,7 @@ struct Problems: ParsableCommand {
 
   func validate() throws {
     if count < 0 { throw ValidationError("--count is \(count); expected 0 or more") }
+    if let forms, forms < 1 { throw ValidationError("--forms is \(forms); expected 1 or more") }
     if vocab < 258 { throw ValidationError("--vocab is \(vocab); expected 258 (<s>, </s> and the bytes) or more") }
   }
 
@@ -62,7 +66,7 @@ struct Problems: ParsableCommand {
   }
 
   private func lines() throws(GoraError) -> String {
-    var problems = WordProblems(kind: kind, split: split, seed: seed)
+    var problems = WordProblems(kind: kind, split: split, seed: seed, forms: forms)
     return try problems.rows(count).map { WordProblems.line($0) + "\n" }.joined()
   }
 

@@ -16,12 +16,15 @@ package struct WordProblems: Sendable {
 
   package let kind: Kind
   package let split: Split
+  /// Problems of the first so many forms only: what a base has seen, when the task is all of them.
+  private let forms: Int?
   private var random: Random
   private var seen: Set<String> = []
 
-  package init(kind: Kind, split: Split, seed: UInt64) {
+  package init(kind: Kind, split: Split, seed: UInt64, forms: Int? = nil) {
     self.kind = kind
     self.split = split
+    self.forms = forms
     random = Random(seed: seed, stream: "gora-problems/\(kind.rawValue)")
   }
 
@@ -50,7 +53,7 @@ package struct WordProblems: Sendable {
   private mutating func draw() -> (key: String, row: DataRow)? {
     switch kind {
     case .problems:
-      let story = Story.problem(&random)
+      let story = Story.problem(&random, of: forms)
       guard let answer = story.answer else { return nil }
       return (story.question, .instruction(Instruction(kind: .question, instruction: story.question, response: answer)))
     case .arithmetic:

@@ -40,7 +40,10 @@ struct Story {
     percentSold, eggs, saved, pagesRead, bus, chairs, pagesLeft, discount, animalsSold, givenAway,
   ]
 
-  static func problem(_ random: inout Random) -> Story { random.element(of: forms)(&random) }
+  /// A problem of one of the first `count` forms; of all where it is nil.
+  static func problem(_ random: inout Random, of count: Int?) -> Story {
+    forms[random.below(min(count ?? forms.count, forms.count))](&random)
+  }
 }
 
 // Numbers are small and never 1 where they are given: a small model has to learn every fact it meets.
