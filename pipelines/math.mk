@@ -22,7 +22,8 @@ GRAD_BATCH ?= 1
 BUDGET ?= exact
 
 ifeq ($(MODEL),$(ROOT)/pipelines/base)
-# The default experiment. Rates are each method's best of the sweep in pipelines/sweep.mk.
+# The default experiment. The rates of lora and gora are each method's best of the sweep in pipelines/sweep.mk; the others' are
+# not swept.
 TARGETS ?= all-linear
 RANK ?= 16
 METHODS ?= lora gora
@@ -31,10 +32,10 @@ SEEDS ?= 0 1 2
 BATCH ?= 8
 TRAIN_STEPS ?= 200
 MAX_NEW ?= 160
-LR_lora ?= 3e-3
+LR_lora ?= 1e-2
 LR_rslora ?= 3e-3
 LR_loraplus ?= 1e-3
-LR_gora ?= 1e-3
+LR_gora ?= 3e-4
 else
 # The paper's protocol: one epoch, batches of 64, one rate for all methods.
 TARGETS ?= q_proj,k_proj,v_proj,o_proj

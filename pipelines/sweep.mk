@@ -6,7 +6,7 @@ include $(dir $(lastword $(MAKEFILE_LIST)))common.mk
 
 OUT ?= results/sweep
 METHODS ?= lora gora
-RATES ?= 3e-4 1e-3 3e-3 1e-2
+RATES ?= 1e-4 3e-4 1e-3 3e-3 1e-2 3e-2
 SEEDS ?= 10
 # Rows that choose the rate: another part of the training split.
 HELD_OUT ?= 400
