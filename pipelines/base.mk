@@ -1,6 +1,6 @@
 # The recipe of pipelines/base: the small model that math.mk tunes by default, trained here from nothing.
 #
-#   make -f pipelines/base.mk                 about twenty minutes on two cores
+#   make -f pipelines/base.mk                 about 25 minutes on two cores
 #   make -f pipelines/base.mk install         puts the result into pipelines/base
 include $(dir $(lastword $(MAKEFILE_LIST)))common.mk
 .DEFAULT_GOAL := base

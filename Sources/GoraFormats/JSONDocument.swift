@@ -51,8 +51,6 @@ package struct JSONField: Sendable {
     GoraError(.data, at: document.location(value.offset), problem, hint: hint)
   }
 
-  package var isNull: Bool { value.content == .null }
-
   /// Members by name; an object otherwise an error.
   package var members: [(key: String, field: JSONField)] {
     get throws(GoraError) {

@@ -41,31 +41,6 @@ package final class MappedFile: @unchecked Sendable {
   deinit {
     if let start = bytes.baseAddress { munmap(UnsafeMutableRawPointer(mutating: start), bytes.count) }
   }
-
-  /// How a range is going to be read; the kernel may ignore it.
-  package enum Advice: Sendable {
-    case sequential
-    case willNeed
-    /// The pages may be dropped; reading them again reads the file again.
-    case dontNeed
-
-    fileprivate var flag: Int32 {
-      switch self {
-      case .sequential: MADV_SEQUENTIAL
-      case .willNeed: MADV_WILLNEED
-      case .dontNeed: MADV_DONTNEED
-      }
-    }
-  }
-
-  /// Tells the kernel about a range of this file's bytes (all of them by default).
-  package func advise(_ advice: Advice, _ range: UnsafeRawBufferPointer? = nil) {
-    let range = range ?? bytes
-    guard let start = range.baseAddress, range.count > 0 else { return }
-    let page = Int(sysconf(Int32(_SC_PAGESIZE)))
-    let slack = Int(bitPattern: start) % page
-    madvise(UnsafeMutableRawPointer(mutating: start - slack), range.count + slack, advice.flag)
-  }
 }
 
 /// The bytes of a whole file; pipes and devices work too.

@@ -53,8 +53,7 @@ package struct LoadedModel {
       + "\(threads) thread\(threads == 1 ? "" : "s"), \(Matmul.backendDescription)"
   }
 
-  /// Decoder linears that `targets` selects.
-  /// - Throws: exit 64 where it selects none.
+  /// The decoder linears of these module paths, first layer first.
   func linears(_ names: [String]) -> [Linear] {
     let chosen = Set(names)
     return model.linears.filter { chosen.contains($0.name) }
