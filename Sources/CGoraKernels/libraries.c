@@ -94,7 +94,7 @@ static void open_openblas(void) {
 #ifdef HAVE_ONEDNN
 #define DNNL_FUNCTIONS(X)                                                                                        \
   X(dnnl_engine_create) X(dnnl_stream_create) X(dnnl_stream_wait) X(dnnl_memory_create) X(dnnl_memory_destroy) \
-  X(dnnl_primitive_create) X(dnnl_primitive_execute) X(dnnl_primitive_desc_destroy) X(dnnl_primitive_destroy)
+  X(dnnl_memory_set_data_handle)   X(dnnl_primitive_create) X(dnnl_primitive_execute) X(dnnl_primitive_desc_destroy) X(dnnl_primitive_destroy)
 #define DECLARE(name) static __typeof__(&name) p_##name;
 DNNL_FUNCTIONS(DECLARE)
 #if DNNL_VERSION_MAJOR >= 3
@@ -154,7 +154,8 @@ static void open_onednn(void) {
   libraries.onednn = version;
   libraries.sgemm = "oneDNN";
   libraries.failure = NULL;
-  libraries.bf16 = open_bf16(library) && has_avx512_bf16();
+  // "bf16" asks for oneDNN's bf16 product even where it has to emulate the unit: slow, for tests.
+  libraries.bf16 = open_bf16(library) && (has_avx512_bf16() || (choice && strcmp(choice, "bf16") == 0));
 #endif
 }
 
@@ -180,70 +181,101 @@ void gora_sgemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_
 }
 
 #ifdef HAVE_ONEDNN
-bool gora_bf16_gemm(bool transpose_b, int64_t m, int64_t n, int64_t k, const uint16_t *a, int64_t lda, const uint16_t *b, int64_t ldb,
-                    float beta, float *c, int64_t ldc) {
-  if (m == 0 || n == 0) return true;
-  if (!engine) return false;
-  static _Thread_local dnnl_stream_t stream;
-  if (!stream && p_dnnl_stream_create(&stream, engine, dnnl_stream_default_flags) != dnnl_success) return false;
-  dnnl_dims_t a_dims = {m, k}, a_strides = {lda, 1}, b_dims = {k, n}, b_strides = {transpose_b ? 1 : ldb, transpose_b ? ldb : 1},
-              c_dims = {m, n}, c_strides = {ldc, 1};
+// A product of one shape, made once a thread (oneDNN's scratch memory belongs to the thread that makes a primitive).
+typedef struct {
+  int64_t transpose_b, m, n, k, lda, ldb, ldc, accumulates;
+} bf16_shape;
+
+typedef struct {
+  bf16_shape shape;
+  dnnl_primitive_t primitive;  // NULL where oneDNN refuses the shape, or nothing is here yet
+  dnnl_memory_t memory[3];
+} bf16_product;
+
+enum { bf16_products = 256 };
+static _Thread_local bf16_product products[bf16_products];
+
+static void forget(bf16_product *p) {
+  for (int i = 0; i < 3; i++)
+    if (p->memory[i]) p_dnnl_memory_destroy(p->memory[i]);
+  if (p->primitive) p_dnnl_primitive_destroy(p->primitive);
+  memset(p, 0, sizeof *p);
+}
+
+static void make(bf16_product *p, bf16_shape s) {
+  forget(p);
+  p->shape = s;
+  dnnl_dims_t dims[3] = {{s.m, s.k}, {s.k, s.n}, {s.m, s.n}},
+              strides[3] = {{s.lda, 1}, {s.transpose_b ? 1 : s.ldb, s.transpose_b ? s.ldb : 1}, {s.ldc, 1}};
+  dnnl_data_type_t types[3] = {dnnl_bf16, dnnl_bf16, dnnl_f32};
   dnnl_primitive_attr_t attributes = NULL;
-  if (p_dnnl_primitive_attr_create(&attributes) != dnnl_success) return false;
-  if (beta != 0) {
+  if (p_dnnl_primitive_attr_create(&attributes) != dnnl_success) return;
+  if (s.accumulates) {
     dnnl_post_ops_t operations = NULL;
     p_dnnl_post_ops_create(&operations);
 #if DNNL_VERSION_MAJOR >= 3
-    p_dnnl_post_ops_append_sum(operations, beta, 0, dnnl_data_type_undef);
+    p_dnnl_post_ops_append_sum(operations, 1, 0, dnnl_data_type_undef);
 #else
-    p_dnnl_post_ops_append_sum(operations, beta);
+    p_dnnl_post_ops_append_sum(operations, 1);
 #endif
     p_dnnl_primitive_attr_set_post_ops(attributes, operations);
     p_dnnl_post_ops_destroy(operations);
   }
   dnnl_primitive_desc_t description = NULL;
-  dnnl_primitive_t primitive = NULL;
-  dnnl_memory_t memory[3] = {NULL, NULL, NULL};
-  bool done = false;
 #if DNNL_VERSION_MAJOR >= 3
   dnnl_memory_desc_t mds[3] = {NULL, NULL, NULL};
-  p_dnnl_memory_desc_create_with_strides(&mds[0], 2, a_dims, dnnl_bf16, a_strides);
-  p_dnnl_memory_desc_create_with_strides(&mds[1], 2, b_dims, dnnl_bf16, b_strides);
-  p_dnnl_memory_desc_create_with_strides(&mds[2], 2, c_dims, dnnl_f32, c_strides);
+  for (int i = 0; i < 3; i++) p_dnnl_memory_desc_create_with_strides(&mds[i], 2, dims[i], types[i], strides[i]);
   bool described =
       p_dnnl_matmul_primitive_desc_create(&description, engine, mds[0], mds[1], NULL, mds[2], attributes) == dnnl_success;
 #define DESCRIPTION(i) mds[i]
 #else
   dnnl_memory_desc_t mds[3];
-  p_dnnl_memory_desc_init_by_strides(&mds[0], 2, a_dims, dnnl_bf16, a_strides);
-  p_dnnl_memory_desc_init_by_strides(&mds[1], 2, b_dims, dnnl_bf16, b_strides);
-  p_dnnl_memory_desc_init_by_strides(&mds[2], 2, c_dims, dnnl_f32, c_strides);
+  for (int i = 0; i < 3; i++) p_dnnl_memory_desc_init_by_strides(&mds[i], 2, dims[i], types[i], strides[i]);
   dnnl_matmul_desc_t operation;
   bool described = p_dnnl_matmul_desc_init(&operation, &mds[0], &mds[1], NULL, &mds[2]) == dnnl_success &&
                    p_dnnl_primitive_desc_create(&description, &operation, attributes, engine, NULL) == dnnl_success;
 #define DESCRIPTION(i) &mds[i]
 #endif
-  if (described && p_dnnl_primitive_create(&primitive, description) == dnnl_success) {
-    void *data[3] = {(void *)a, (void *)b, c};
-    done = true;
-    for (int i = 0; i < 3; i++) done = p_dnnl_memory_create(&memory[i], DESCRIPTION(i), engine, data[i]) == dnnl_success && done;
-    dnnl_exec_arg_t arguments[3] = {{DNNL_ARG_SRC, memory[0]}, {DNNL_ARG_WEIGHTS, memory[1]}, {DNNL_ARG_DST, memory[2]}};
-    done = done && p_dnnl_primitive_execute(primitive, stream, 3, arguments) == dnnl_success &&
-           p_dnnl_stream_wait(stream) == dnnl_success;
+  if (described && p_dnnl_primitive_create(&p->primitive, description) == dnnl_success) {
+    bool all = true;
+    for (int i = 0; i < 3; i++)
+      all = p_dnnl_memory_create(&p->memory[i], DESCRIPTION(i), engine, NULL) == dnnl_success && all;
+    if (!all) {
+      forget(p);
+      p->shape = s;
+    }
   }
-  for (int i = 0; i < 3; i++)
-    if (memory[i]) p_dnnl_memory_destroy(memory[i]);
-  if (primitive) p_dnnl_primitive_destroy(primitive);
   if (description) p_dnnl_primitive_desc_destroy(description);
 #if DNNL_VERSION_MAJOR >= 3
   for (int i = 0; i < 3; i++) p_dnnl_memory_desc_destroy(mds[i]);
 #endif
   p_dnnl_primitive_attr_destroy(attributes);
-  return done;
+}
+
+bool gora_bf16_gemm(bool transpose_b, int64_t m, int64_t n, int64_t k, const uint16_t *a, int64_t lda, const uint16_t *b, int64_t ldb,
+                    bool accumulates, float *c, int64_t ldc) {
+  if (m == 0 || n == 0) return true;
+  if (!engine) return false;
+  static _Thread_local dnnl_stream_t stream;
+  if (!stream && p_dnnl_stream_create(&stream, engine, dnnl_stream_default_flags) != dnnl_success) return false;
+  bf16_shape shape = {transpose_b, m, n, k, lda, ldb, ldc, accumulates};
+  uint64_t hash = 0;
+  for (size_t i = 0; i < sizeof shape / sizeof(int64_t); i++)
+    hash = (hash ^ (uint64_t)((const int64_t *)&shape)[i]) * 0x9E3779B97F4A7C15u;
+  bf16_product *p = &products[hash >> 56];
+  if (memcmp(&p->shape, &shape, sizeof shape) != 0) make(p, shape);
+  if (!p->primitive) return false;
+  void *data[3] = {(void *)a, (void *)b, c};
+  for (int i = 0; i < 3; i++)
+    if (p_dnnl_memory_set_data_handle(p->memory[i], data[i]) != dnnl_success) return false;
+  dnnl_exec_arg_t arguments[3] = {
+      {DNNL_ARG_SRC, p->memory[0]}, {DNNL_ARG_WEIGHTS, p->memory[1]}, {DNNL_ARG_DST, p->memory[2]}};
+  return p_dnnl_primitive_execute(p->primitive, stream, 3, arguments) == dnnl_success &&
+         p_dnnl_stream_wait(stream) == dnnl_success;
 }
 #else
 bool gora_bf16_gemm(bool transpose_b, int64_t m, int64_t n, int64_t k, const uint16_t *a, int64_t lda, const uint16_t *b, int64_t ldb,
-                    float beta, float *c, int64_t ldc) {
+                    bool accumulates, float *c, int64_t ldc) {
   return false;
 }
 #endif

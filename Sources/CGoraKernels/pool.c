@@ -24,6 +24,7 @@ static int pool_threads = 1;
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t wake = PTHREAD_COND_INITIALIZER;
 static _Thread_local bool inside;
+static _Thread_local int own_index;
 
 // Claims and runs parts until none is left.
 static void run_parts(void) {
@@ -43,9 +44,9 @@ static bool work_is_waiting(void) {
   return (seen & 0xFFFF) < (seen >> 16 & 0xFFFF);
 }
 
-static void *worker(void *unused) {
-  (void)unused;
+static void *worker(void *index) {
   inside = true;
+  own_index = (int)(intptr_t)index;
   for (;;) {
     for (int spin = 0; spin < spins_before_sleep && !work_is_waiting(); spin++) PAUSE();
     if (!work_is_waiting()) {
@@ -68,7 +69,7 @@ static void start_workers(void) {
   pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
   for (int i = 1; i < requested; i++) {
     pthread_t thread;
-    if (pthread_create(&thread, &attributes, worker, NULL) != 0) break;
+    if (pthread_create(&thread, &attributes, worker, (void *)(intptr_t)i) != 0) break;
     pool_threads++;
   }
   pthread_attr_destroy(&attributes);
@@ -85,6 +86,8 @@ int gora_pool_start(int threads) {
 }
 
 int gora_pool_threads(void) { return pool_threads; }
+
+int gora_thread_index(void) { return own_index; }
 
 void gora_parallel(int parts, gora_task work, void *context) {
   // One fork-join at a time; a second caller (tests run side by side) waits its turn.

@@ -7,6 +7,9 @@ package enum ThreadPool {
   package static func start(threads: Int) -> Int { Int(gora_pool_start(Int32(clamping: threads))) }
 
   package static var threads: Int { Int(gora_pool_threads()) }
+
+  /// The running thread's place in the pool, `0..<threads`: picks scratch memory, never a result.
+  static var index: Int { Int(gora_thread_index()) }
 }
 
 /// Runs `body(0) … body(parts - 1)` on the pool and returns when all have run.
@@ -40,4 +43,28 @@ package func parallelRanges(_ count: Int, grain: Int, alignment: Int = 1, _ body
     let to = min(count, from + step)
     if from < to { body(from..<to) }
   }
+}
+
+/// Splits `0..<count` for threads of unequal speed: a first round of large ranges, then two of ever smaller ones that whoever is
+/// free takes, so that the threads finish together.
+///
+/// - Parameters:
+///   - grain: ranges are multiples of it (but the last)
+///   - rounds: 1 where the work is too small to be worth more than one range a thread
+package func unevenRanges(_ count: Int, grain: Int, threads: Int, rounds: Int) -> [Range<Int>] {
+  let shares = rounds > 1 ? [0.6, 0.25, 0.15] : [1.0]
+  var ranges: [Range<Int>] = []
+  var from = 0
+  for share in shares {
+    let size = max(grain, Int((Double(count) * share / Double(threads * grain)).rounded(.up)) * grain)
+    for _ in 0..<threads where from < count {
+      ranges.append(from..<min(count, from + size))
+      from += size
+    }
+  }
+  while from < count {
+    ranges.append(from..<min(count, from + grain))
+    from += grain
+  }
+  return ranges
 }

@@ -177,7 +177,7 @@ package final class DecoderLayer {
     linear(.gate).backward(
       dGate, x: normalised, down: activations.down(.gate), tokens: tokens, dx: dNormalised, workspace: workspace)
     linear(.up).backward(
-      dUp, x: normalised, down: activations.down(.up), tokens: tokens, dx: dNormalised, beta: 1, workspace: workspace)
+      dUp, x: normalised, down: activations.down(.up), tokens: tokens, dx: dNormalised, accumulates: true, workspace: workspace)
     normBackward(dNormalised, middle, middleNorm, activations.middleDeviation, tokens, into: gradient)
 
     // Attention: middle = input + o(attention(q, k, v)).
@@ -201,7 +201,7 @@ package final class DecoderLayer {
     for (i, (kind, dy)) in qkv.enumerated() {
       linear(kind).backward(
         dy.pointer, x: normalised, down: activations.down(kind), tokens: tokens, dx: needsNormGradient ? dNormalised : nil,
-        beta: i == 0 ? 0 : 1, workspace: workspace)
+        accumulates: i > 0, workspace: workspace)
     }
     if needsNormGradient {
       normBackward(dNormalised, activations.input.pointer, inputNorm, activations.inputDeviation, tokens, into: gradient)

@@ -71,12 +71,12 @@ package final class Linear {
       beta: 1, c: y, ldc: outputSize)
   }
 
-  /// Adds this layer's gradients to their sums and, where `dx` is given, dy·∂y/∂x to beta·dx.
+  /// Adds this layer's gradients to their sums and, where `dx` is given, puts dy·∂y/∂x there or adds it.
   ///
   /// dW += dyᵀ·x, dB += s·dyᵀ·(x·Aᵀ), dA += s·(dy·B)ᵀ·x, dx = dy·W + s·(dy·B)·A.
   package func backward(
     _ dy: UnsafePointer<Float>, x: UnsafePointer<Float>?, down: FloatBuffer, tokens: Int,
-    dx: UnsafeMutablePointer<Float>?, beta: Float = 0, workspace: Workspace
+    dx: UnsafeMutablePointer<Float>?, accumulates: Bool = false, workspace: Workspace
   ) {
     if let gradient = weight.gradient, let x {
       Matmul.sgemm(
@@ -88,7 +88,9 @@ package final class Linear {
         gora_column_sums(dy, gradient.pointer, tokens, outputSize, $0.lowerBound, $0.upperBound)
       }
     }
-    if let dx { weight.matrix.multiplyTransposed(dy, tokens: tokens, into: dx, beta: beta, scratch: workspace.matmul) }
+    if let dx {
+      weight.matrix.multiplyTransposed(dy, tokens: tokens, into: dx, accumulates: accumulates, scratch: workspace.matmul)
+    }
     guard let adapter, adapter.rank > 0 else { return }
     let r = adapter.rank
     let low = workspace.low.reserve(tokens * r)

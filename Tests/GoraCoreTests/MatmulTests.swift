@@ -112,9 +112,9 @@ import Testing
     }
   }
 
-  /// Blocks are 2¹⁸/columns rows forward and 2²⁰/columns backward: one block, several with a last one of 22 rows, and rows that are no
-  /// multiple of 16.
-  @Test(arguments: Kind.allCases, [[1, 1, 1], [37, 24, 5], [150, 4096, 2], [150, 8192, 1]])
+  /// One range; many tokens beside a small weight, which is widened whole; ranges over the pool with blocks of 2¹⁸ widened floats,
+  /// a last one of 22 rows, and rows that are no multiple of 16; ranges of three sizes.
+  @Test(arguments: Kind.allCases, [[1, 1, 1], [37, 24, 5], [40, 24, 200], [150, 4096, 2], [150, 8192, 1], [200, 500, 90]])
   func weightMatrix(_ kind: Kind, shape: [Int]) throws {
     try Matmul.open()
     let (rows, columns, tokens) = (shape[0], shape[1], shape[2])
@@ -131,10 +131,10 @@ import Testing
           let before = [Float](repeating: beta == 0 ? .nan : 0.75, count: tokens * max(rows, columns)) + [canary]
           let base = beta == 0 ? 0.0 : 0.75
           var y = before
-          matrix.multiply(x, tokens: tokens, into: &y, beta: beta, scratch: scratch)
+          matrix.multiply(x, tokens: tokens, into: &y, accumulates: beta != 0, scratch: scratch)
           #expect(relativeError(Array(y[..<(tokens * rows)]), forward.map { $0 + base }) < 5e-6)
           var dx = before
-          matrix.multiplyTransposed(dy, tokens: tokens, into: &dx, beta: beta, scratch: scratch)
+          matrix.multiplyTransposed(dy, tokens: tokens, into: &dx, accumulates: beta != 0, scratch: scratch)
           #expect(relativeError(Array(dx[..<(tokens * columns)]), backward.map { $0 + base }) < 5e-6)
           #expect(y.last == canary && dx.last == canary)
         }
@@ -165,7 +165,8 @@ import Testing
       var c = before
       #expect(
         gora_bf16_gemm(
-          transposeB, Int64(m), Int64(n), Int64(k), a.map(\.bitPattern), Int64(lda), b.map(\.bitPattern), Int64(ldb), beta, &c,
+          transposeB, Int64(m), Int64(n), Int64(k), a.map(\.bitPattern), Int64(lda), b.map(\.bitPattern), Int64(ldb), beta != 0,
+          &c,
           Int64(ldc)))
       var result: [Float] = []
       var expected: [Double] = []

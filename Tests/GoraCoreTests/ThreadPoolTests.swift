@@ -1,3 +1,4 @@
+import CGoraKernels
 import GoraCore
 import Testing
 
@@ -49,6 +50,24 @@ import Testing
       }
       #expect(counts.allSatisfy { $0 == 1 })
     }
+  }
+
+  /// Every index once, in order, in multiples of the grain but for the end; later ranges are no larger.
+  @Test(arguments: [0, 1, 15, 16, 17, 288, 768, 1000, 32_000]) func unevenRangesCover(_ count: Int) {
+    for (threads, rounds) in [(1, 1), (2, 1), (2, 3), (7, 3), (64, 3)] {
+      let ranges = unevenRanges(count, grain: 16, threads: threads, rounds: rounds)
+      #expect(ranges.flatMap(Array.init) == Array(0..<count))
+      #expect(ranges.allSatisfy { $0.lowerBound % 16 == 0 && !$0.isEmpty })
+      #expect(zip(ranges, ranges.dropFirst()).allSatisfy { $0.count >= $1.count })
+      if rounds == 1 { #expect(ranges.count <= threads) }
+    }
+  }
+
+  /// Each thread of the pool knows itself by a number of its own, the caller by 0.
+  @Test func threadIndex() {
+    #expect(gora_thread_index() == 0)
+    let seen = Self.tally(64) { counts in parallelParts(64) { counts[$0] = gora_thread_index() } }
+    #expect(seen.allSatisfy { 0..<gora_pool_threads() ~= $0 })
   }
 
   /// Several callers at a time: each sees its own work done when its call returns.

@@ -12,6 +12,8 @@ typedef void (*gora_task)(void *context, int part);
 // Starts the pool (once; later calls are ignored). Returns the number of threads, the caller's included.
 int gora_pool_start(int threads);
 int gora_pool_threads(void);
+// Which of the pool's threads runs this: 0 is the caller of gora_parallel. For scratch memory, never for results.
+int gora_thread_index(void);
 // Runs task(context, 0 … parts-1), returns when all have run. A call from inside a part runs serially.
 void gora_parallel(int parts, gora_task task, void *context);
 
@@ -30,9 +32,9 @@ const gora_libraries *gora_libraries_open(void);
 // C[m,n] = alpha op(A) op(B) + beta C on the calling thread.
 void gora_sgemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, float alpha, const float *a,
                 int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
-// C[m,n] (f32) = A[m,k] op(B) with A, B in bf16 on the calling thread; returns false where oneDNN cannot.
+// C[m,n] (f32) = A[m,k] op(B), or that added to C, with A, B in bf16 on the calling thread; returns false where oneDNN cannot.
 bool gora_bf16_gemm(bool transpose_b, int64_t m, int64_t n, int64_t k, const uint16_t *a, int64_t lda, const uint16_t *b,
-                    int64_t ldb, float beta, float *c, int64_t ldc);
+                    int64_t ldb, bool accumulates, float *c, int64_t ldc);
 
 // LAPACK (double precision, column-major, Fortran conventions). Each returns LAPACK's info.
 int gora_dpotrf(int n, double *a, int lda);                                     // lower Cholesky factor

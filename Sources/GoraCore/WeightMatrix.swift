@@ -1,0 +1,180 @@
+import CGoraKernels
+
+/// Scratch memory that a caller lends to products of 16-bit weights; one a model.
+package final class MatmulScratch {
+  let weights = FloatBuffer()
+  let inputs = FloatBuffer()
+  package init() {}
+}
+
+/// A matrix [rows, columns] where it lies, in its own element type: a checkpoint's weight [out, in].
+package struct WeightMatrix: @unchecked Sendable {
+  package enum Storage: @unchecked Sendable {
+    case f32(UnsafePointer<Float>)
+    case bf16(UnsafePointer<UInt16>)
+    case f16(UnsafePointer<UInt16>)
+  }
+  package let storage: Storage
+  package let rows: Int
+  package let columns: Int
+  /// Whether products round their other operand to bf16, as PyTorch does for a bf16 model.
+  package let roundsInputs: Bool
+
+  package init(_ storage: Storage, rows: Int, columns: Int, roundsInputs: Bool = false) {
+    self.storage = storage
+    self.rows = rows
+    self.columns = columns
+    self.roundsInputs = roundsInputs
+  }
+
+  /// Floats of rows `from..<to`, widened.
+  package func widen(_ range: Range<Int>, into out: UnsafeMutablePointer<Float>) {
+    let count = range.count * columns
+    switch storage {
+    case .f32(let p): out.update(from: p + range.lowerBound * columns, count: count)
+    case .bf16(let p): gora_bf16_to_f32(p + range.lowerBound * columns, out, count)
+    case .f16(let p): gora_f16_to_f32(p + range.lowerBound * columns, out, count)
+    }
+  }
+
+  /// A slice of columns of some rows, widened: [rows.count, columns.count].
+  private func widen(_ rows: Range<Int>, columns part: Range<Int>, into out: UnsafeMutablePointer<Float>) {
+    if part.count == columns { return widen(rows, into: out) }
+    for (i, row) in rows.enumerated() {
+      let from = row * columns + part.lowerBound
+      let target = out + i * part.count
+      switch storage {
+      case .f32(let p): target.update(from: p + from, count: part.count)
+      case .bf16(let p): gora_bf16_to_f32(p + from, target, part.count)
+      case .f16(let p): gora_f16_to_f32(p + from, target, part.count)
+      }
+    }
+  }
+
+  /// Floats that one thread widens at a time, about 1 MiB: they stay in its cache until they are multiplied.
+  private static let block = 262_144
+
+  /// Small weights are widened whole, once, where there are more tokens to share out than rows or columns.
+  private func isWidenedWhole(tokens: Int, side: Int) -> Bool { tokens > 2 * side && rows * columns <= 4 * Self.block }
+
+  private func widenedWhole(_ scratch: MatmulScratch) -> UnsafePointer<Float> {
+    let wide = scratch.weights.reserve(rows * columns)
+    parallelRanges(rows, grain: max(1, 65_536 / columns)) { widen($0, into: wide + $0.lowerBound * columns) }
+    return UnsafePointer(wide)
+  }
+
+  /// y[T, rows] = x[T, columns]·Wᵀ, or that added to y.
+  package func multiply(
+    _ x: UnsafePointer<Float>, tokens: Int, into y: UnsafeMutablePointer<Float>, accumulates: Bool = false, scratch: MatmulScratch
+  ) {
+    if case .f32(let w) = storage {
+      Matmul.sgemm(
+        transposeB: true, m: tokens, n: rows, k: columns, a: x, lda: columns, b: w, ldb: columns, beta: accumulates ? 1 : 0, c: y,
+        ldc: rows)
+      return
+    }
+    let ranges = Matmul.ranges(rows, multiplications: tokens * rows * columns)
+    if let w = hardwareBFloat16 {
+      let half = narrow(x, count: tokens * columns, scratch: scratch)
+      let done = allParts(ranges.count) { part in
+        let range = ranges[part]
+        return gora_bf16_gemm(
+          true, Int64(tokens), Int64(range.count), Int64(columns), half, Int64(columns), w + range.lowerBound * columns,
+          Int64(columns), accumulates, y + range.lowerBound, Int64(rows))
+      }
+      // oneDNN refuses a kind of product before it writes anything; then the widened product does the work.
+      if done { return }
+    }
+    let x = roundsInputs ? round(x, count: tokens * columns, scratch: scratch) : x
+    if isWidenedWhole(tokens: tokens, side: rows) {
+      Matmul.sgemm(
+        transposeB: true, m: tokens, n: rows, k: columns, a: x, lda: columns, b: widenedWhole(scratch), ldb: columns,
+        beta: accumulates ? 1 : 0, c: y, ldc: rows)
+      return
+    }
+    let block = max(16, Self.block / columns / 16 * 16)
+    let size = min(block, ranges.lazy.map(\.count).max() ?? 0) * columns
+    let wide = scratch.weights.reserve(ThreadPool.threads * size)
+    parallelParts(ranges.count) { part in
+      let own = wide + ThreadPool.index * size
+      for from in stride(from: ranges[part].lowerBound, to: ranges[part].upperBound, by: block) {
+        let range = from..<min(from + block, ranges[part].upperBound)
+        widen(range, into: own)
+        gora_sgemm(
+          false, true, Int64(tokens), Int64(range.count), Int64(columns), 1, x, Int64(columns), own, Int64(columns),
+          accumulates ? 1 : 0, y + range.lowerBound, Int64(rows))
+      }
+    }
+  }
+
+  /// dx[T, columns] = dy[T, rows]·W, or that added to dx.
+  package func multiplyTransposed(
+    _ dy: UnsafePointer<Float>, tokens: Int, into dx: UnsafeMutablePointer<Float>, accumulates: Bool = false,
+    scratch: MatmulScratch
+  ) {
+    if case .f32(let w) = storage {
+      Matmul.sgemm(
+        m: tokens, n: columns, k: rows, a: dy, lda: rows, b: w, ldb: columns, beta: accumulates ? 1 : 0, c: dx, ldc: columns)
+      return
+    }
+    let ranges = Matmul.ranges(columns, multiplications: tokens * rows * columns)
+    if let w = hardwareBFloat16 {
+      let half = narrow(dy, count: tokens * rows, scratch: scratch)
+      let done = allParts(ranges.count) { part in
+        let range = ranges[part]
+        return gora_bf16_gemm(
+          false, Int64(tokens), Int64(range.count), Int64(rows), half, Int64(rows), w + range.lowerBound, Int64(columns),
+          accumulates, dx + range.lowerBound, Int64(columns))
+      }
+      if done { return }
+    }
+    let dy = roundsInputs ? round(dy, count: tokens * rows, scratch: scratch) : dy
+    if isWidenedWhole(tokens: tokens, side: columns) {
+      Matmul.sgemm(
+        m: tokens, n: columns, k: rows, a: dy, lda: rows, b: widenedWhole(scratch), ldb: columns, beta: accumulates ? 1 : 0,
+        c: dx, ldc: columns)
+      return
+    }
+    let width = ranges.lazy.map(\.count).max() ?? 0
+    let block = max(16, min(rows, Self.block / width / 16 * 16))
+    let wide = scratch.weights.reserve(ThreadPool.threads * block * width)
+    parallelParts(ranges.count) { part in
+      let own = wide + ThreadPool.index * block * width
+      let range = ranges[part]
+      for from in stride(from: 0, to: rows, by: block) {
+        let count = min(block, rows - from)
+        widen(from..<from + count, columns: range, into: own)
+        gora_sgemm(
+          false, false, Int64(tokens), Int64(range.count), Int64(count), 1, dy + from, Int64(rows), own, Int64(range.count),
+          from > 0 || accumulates ? 1 : 0, dx + range.lowerBound, Int64(columns))
+      }
+    }
+  }
+
+  /// The weight, where the CPU itself multiplies it in bf16.
+  private var hardwareBFloat16: UnsafePointer<UInt16>? {
+    guard roundsInputs, Matmul.hasBFloat16, case .bf16(let w) = storage else { return nil }
+    return w
+  }
+
+  private func round(_ x: UnsafePointer<Float>, count: Int, scratch: MatmulScratch) -> UnsafePointer<Float> {
+    let out = scratch.inputs.reserve(count)
+    parallelRanges(count, grain: 65_536) { gora_round_bf16(x + $0.lowerBound, out + $0.lowerBound, $0.count) }
+    return UnsafePointer(out)
+  }
+
+  private func narrow(_ x: UnsafePointer<Float>, count: Int, scratch: MatmulScratch) -> UnsafePointer<UInt16> {
+    let out = UnsafeMutableRawPointer(scratch.inputs.reserve((count + 1) / 2)).assumingMemoryBound(to: UInt16.self)
+    parallelRanges(count, grain: 65_536) { gora_f32_to_bf16(x + $0.lowerBound, out + $0.lowerBound, $0.count) }
+    return UnsafePointer(out)
+  }
+}
+
+/// Runs `body` for every part on the pool; whether all returned true.
+private func allParts(_ parts: Int, _ body: (Int) -> Bool) -> Bool {
+  withUnsafeTemporaryAllocation(of: Bool.self, capacity: parts) { done in
+    nonisolated(unsafe) let done = done
+    parallelParts(parts) { done[$0] = body($0) }
+    return done.allSatisfy { $0 }
+  }
+}
