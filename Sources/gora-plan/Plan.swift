@@ -29,19 +29,19 @@ struct Plan: GoraCommand {
   var maxRank: Int?
   @Option(help: ArgumentHelp("Numerator of the adapter's scale (default: 16).", valueName: "a"))
   var alpha: Double?
-  @Option(help: ArgumentHelp("Scale: rslora (a/sqrt r, the default) or lora (a/r).", valueName: "rule"))
+  @Option(help: ArgumentHelp("Scale: a/sqrt r (rslora, the default) or a/r.", valueName: "rule"))
   var scaling: RankPlan.Scaling?
-  @Option(help: ArgumentHelp("Defaults of the next three: paper or the authors' scripts (default: paper).", valueName: "name"))
+  @Option(help: ArgumentHelp("The paper's formula, the default, or that of its authors' scripts.", valueName: "name"))
   var preset: AllocationPreset?
-  @Option(help: ArgumentHelp("Size in the budget: sqrt, linear, log1p.", valueName: "f"))
+  @Option(help: ArgumentHelp("Size in the budget (default: the preset's).", valueName: "f"))
   var budgetFeature: BudgetFeature?
-  @Option(help: ArgumentHelp("Of a module's part of the budget: none, nearest, floor, ceil.", valueName: "how"))
+  @Option(help: ArgumentHelp("Of a weight's part of the budget (default: the preset's).", valueName: "how"))
   var budgetRounding: PartRounding?
-  @Option(help: ArgumentHelp("Of the ranks: nearest, floor, ceil.", valueName: "how"))
+  @Option(help: ArgumentHelp("Of the ranks (default: the preset's).", valueName: "how"))
   var rankRounding: RankRounding?
-  @Option(help: ArgumentHelp("open (the paper, the default) or exact.", valueName: "rule"))
+  @Option(help: ArgumentHelp("As the formula has it, the default, or meeting LoRA's.", valueName: "rule"))
   var budget: BudgetRule?
-  @Option(help: ArgumentHelp("json, table, or peft (a LoraConfig); (default: json, of --compare table).", valueName: "format"))
+  @Option(help: ArgumentHelp("Of the output; peft is a LoraConfig (default: json, for --compare table).", valueName: "format"))
   var format: PlanStage.Format?
   @Option(help: ArgumentHelp("Show how the plan given differs from this one.", valueName: "plan.json"))
   var compare: String?

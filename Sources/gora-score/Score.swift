@@ -24,7 +24,7 @@ struct Score: GoraCommand {
   var model: String
   @Option(help: ArgumentHelp("Importance of a weight.", valueName: "name"))
   var metric = MetricBlend(.sensitivity)
-  @Option(help: ArgumentHelp("How importances become shares: sum or softmax.", valueName: "how"))
+  @Option(help: ArgumentHelp("How importances become shares.", valueName: "how"))
   var normalise: Normalisation = .sum
   @Option(help: ArgumentHelp("Temperature of the softmax.", valueName: "t"))
   var temperature = 0.5
