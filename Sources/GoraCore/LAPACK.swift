@@ -26,15 +26,14 @@ package enum LAPACK {
     return info == 0 ? (u, s, vt) : nil
   }
 
-  /// Singular values alone, descending.
-  package static func singularValues(_ matrix: [Float], rows: Int, columns: Int) -> [Float]? {
+  /// Singular values alone, descending; the matrix is overwritten where the caller gives it away.
+  package static func singularValues(_ matrix: consuming [Float], rows: Int, columns: Int) -> [Float]? {
     _ = gora_libraries_open()
-    var a = matrix
     var s = [Float](repeating: 0, count: min(rows, columns))
     var none: [Float] = [0]
     var nothing: [Float] = [0]
     let info = gora_sgesdd(
-      Int32(columns), Int32(rows), &a, Int32(columns), &s, &none, Int32(columns), &nothing, Int32(min(rows, columns)), false)
+      Int32(columns), Int32(rows), &matrix, Int32(columns), &s, &none, Int32(columns), &nothing, Int32(min(rows, columns)), false)
     return info == 0 ? s : nil
   }
 

@@ -7,16 +7,19 @@ package struct ScoreTable: Equatable, Sendable {
     package var name: String
     /// [out, in].
     package var shape: [Int]
-    /// In the unit of the metric; finite.
+    /// In the unit of the metric, or, where several are averaged, the advantage; finite.
     package var importance: Double
-    /// Share of the rank budget; the advantages of a table sum to 1.
+    /// Share of the rank budget, 0 or more; gora-score's sum to 1.
     package var advantage: Double
+    /// The importance by each metric where several are averaged; else empty.
+    package var parts: [Double]
 
-    package init(name: String, shape: [Int], importance: Double, advantage: Double) {
+    package init(name: String, shape: [Int], importance: Double, advantage: Double, parts: [Double] = []) {
       self.name = name
       self.shape = shape
       self.importance = importance
       self.advantage = advantage
+      self.parts = parts
     }
   }
 
@@ -25,6 +28,14 @@ package struct ScoreTable: Equatable, Sendable {
 
   /// As `gora-score --metric` spells it.
   package var metric: String
+  /// As `gora-score --normalise` spells it.
+  package var normalisation = "sum"
+  /// T of a softmax.
+  package var temperature: Double?
+  /// Whether square roots of the importances were normalised.
+  package var takesSquareRoot = false
+  /// How many singular values were estimated, where the metric does so.
+  package var svdRank: Int?
   /// `ModelFolder.identity` of the model that was scored.
   package var model: String?
   package var modules: [Module]
@@ -40,18 +51,32 @@ package struct ScoreTable: Equatable, Sendable {
   /// - Throws: `.data` with line and column for a wrong format, an unknown key, a duplicate module or a number out of range.
   package init(reading field: JSONField) throws(GoraError) {
     try FormatHeader.check(field, format: Self.format, version: Self.formatVersion, madeBy: "gora-score")
-    try field.allowOnly(["format", "format_version", "metric", "model", "modules", "provenance"])
+    try field.allowOnly([
+      "format", "format_version", "metric", "normalisation", "temperature", "square_root", "svd_rank", "model", "modules",
+      "provenance",
+    ])
     metric = try field.required("metric").string
+    normalisation = try field.optional("normalisation")?.string ?? "sum"
+    temperature = try field.optional("temperature")?.double
+    takesSquareRoot = try field.optional("square_root")?.bool ?? false
+    svdRank = try field.optional("svd_rank")?.int
     model = try FormatHeader.model(field)
     provenance = try FormatHeader.provenance(field)
     modules = []
     var seen: Set<String> = []
     for element in try field.required("modules").elements {
-      try element.allowOnly(["name", "shape", "importance", "advantage"])
+      try element.allowOnly(["name", "shape", "importance", "advantage", "parts"])
+      let name = try FormatHeader.name(element, seen: &seen)
+      let advantage = try element.required("advantage")
+      guard try advantage.double >= 0 else {
+        throw advantage.error("the advantage of \"\(name)\" is \(advantage.value.compact()); expected a number from 0")
+      }
+      var parts: [Double] = []
+      for part in try element.optional("parts")?.elements ?? [] { parts.append(try part.double) }
       modules.append(
         Module(
-          name: try FormatHeader.name(element, seen: &seen), shape: try FormatHeader.shape(element),
-          importance: try element.required("importance").double, advantage: try element.required("advantage").double))
+          name: name, shape: try FormatHeader.shape(element), importance: try element.required("importance").double,
+          advantage: try advantage.double, parts: parts))
     }
     if modules.isEmpty { throw try field.required("modules").error("the table has no modules") }
   }
@@ -60,14 +85,19 @@ package struct ScoreTable: Equatable, Sendable {
   package var json: JSON {
     var members = [
       JSON.Member("format", JSON(Self.format)), JSON.Member("format_version", JSON(Self.formatVersion)),
-      JSON.Member("metric", JSON(metric)),
+      JSON.Member("metric", JSON(metric)), JSON.Member("normalisation", JSON(normalisation)),
     ]
+    if let temperature { members.append(JSON.Member("temperature", JSON(whole: temperature))) }
+    if takesSquareRoot { members.append(JSON.Member("square_root", true)) }
+    if let svdRank { members.append(JSON.Member("svd_rank", JSON(svdRank))) }
     if let model { members.append(JSON.Member("model", JSON(model))) }
-    let entries: [JSON] = modules.map {
-      .object([
-        "name": JSON($0.name), "shape": .integers($0.shape), "importance": JSON($0.importance),
-        "advantage": JSON($0.advantage),
-      ])
+    let entries: [JSON] = modules.map { module in
+      var entry = [
+        JSON.Member("name", JSON(module.name)), JSON.Member("shape", .integers(module.shape)),
+        JSON.Member("importance", JSON(module.importance)), JSON.Member("advantage", JSON(module.advantage)),
+      ]
+      if !module.parts.isEmpty { entry.append(JSON.Member("parts", JSON(module.parts.map { JSON($0) }))) }
+      return JSON(.object(entry))
     }
     members.append(JSON.Member("modules", JSON(entries)))
     members.append(JSON.Member("provenance", provenance.json))

@@ -1,134 +1,136 @@
+import CGoraKernels
 import GoraCore
 
-/// How much a weight matters to the loss, from the weight W and its mean gradient G (both [out, in]).
-package enum ImportanceMetric: String, CaseIterable, Sendable {
-  /// Mean of |W⊙G| (the paper's).
-  case sensitivity
-  /// Mean of |G|.
-  case gradientMean = "gradient-mean"
-  /// ‖G‖_F.
-  case gradientFrobenius = "gradient-frobenius"
-  /// ‖W⊙G‖_F.
-  case sensitivityFrobenius = "sensitivity-frobenius"
-  /// Mean over output rows of ‖(W⊙G)_row‖₂.
-  case sensitivityRows = "sensitivity-rows"
-  /// ‖G‖_*, the sum of singular values.
-  case gradientNuclear = "gradient-nuclear"
-  /// ‖W⊙G‖_*.
-  case sensitivityNuclear = "sensitivity-nuclear"
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
 
-  /// Whether the weight itself is needed, not only its gradient.
-  package var needsWeight: Bool {
+/// How much a weight matters to the loss, from the weight W and its mean gradient G (both [out, in]).
+///
+/// The names that the authors' code gives to them stand in parentheses; the last four are not in it.
+package enum ImportanceMetric: String, CaseIterable, Sendable {
+  /// Mean of |W⊙G| (`union_mean`, the paper's).
+  case sensitivity
+  /// ‖W⊙G‖_F (`union_frobenius_norm`).
+  case sensitivityFrobenius = "sensitivity-frobenius"
+  /// Mean over output rows of ‖(W⊙G)_row‖₂ (`union_2ord_norm`).
+  case sensitivityRows = "sensitivity-rows"
+  /// ‖W⊙G‖_*, the sum of singular values (`union_nuc_norm`).
+  case sensitivityNuclear = "sensitivity-nuclear"
+  /// Σ log(1 + σ) over the largest singular values of W⊙G, estimated (`union_est_nuc_norm`).
+  case sensitivityNuclearEstimate = "sensitivity-nuclear-estimate"
+  /// Mean of |G| (`grad_mean`).
+  case gradientMean = "gradient-mean"
+  /// ‖G‖_F (`grad_frobenius_norm`).
+  case gradientFrobenius = "gradient-frobenius"
+  /// ‖G‖_* (`grad_nuc_norm`).
+  case gradientNuclear = "gradient-nuclear"
+  /// Σ log(1 + σ) over the largest singular values of G, estimated (`grad_est_nuc_norm`).
+  case gradientNuclearEstimate = "gradient-nuclear-estimate"
+  /// ln σ + (ln 2π + 1)/2, the entropy of a normal distribution as wide as the entries of G (`grad_entropy`); may be negative.
+  case gradientEntropy = "gradient-entropy"
+  /// ‖W⊙G‖₂, the largest singular value (asked for by a reviewer of the paper).
+  case sensitivitySpectral = "sensitivity-spectral"
+  /// ‖G‖₂.
+  case gradientSpectral = "gradient-spectral"
+  /// Mean of (W⊙G)².
+  case sensitivitySquare = "sensitivity-square"
+  /// Mean of G², the diagonal of the empirical Fisher information of the mean gradient.
+  case gradientSquare = "gradient-square"
+
+  /// What is computed over all entries or singular values.
+  private enum Kind {
+    case mean, square, frobenius, rows, entropy
+    case nuclear, spectral, nuclearEstimate
+  }
+
+  private var kind: (Kind, ofProduct: Bool) {
     switch self {
-    case .sensitivity, .sensitivityFrobenius, .sensitivityRows, .sensitivityNuclear: true
-    case .gradientMean, .gradientFrobenius, .gradientNuclear: false
+    case .sensitivity: (.mean, true)
+    case .sensitivitySquare: (.square, true)
+    case .sensitivityFrobenius: (.frobenius, true)
+    case .sensitivityRows: (.rows, true)
+    case .sensitivityNuclear: (.nuclear, true)
+    case .sensitivitySpectral: (.spectral, true)
+    case .sensitivityNuclearEstimate: (.nuclearEstimate, true)
+    case .gradientMean: (.mean, false)
+    case .gradientSquare: (.square, false)
+    case .gradientFrobenius: (.frobenius, false)
+    case .gradientNuclear: (.nuclear, false)
+    case .gradientSpectral: (.spectral, false)
+    case .gradientNuclearEstimate: (.nuclearEstimate, false)
+    case .gradientEntropy: (.entropy, false)
     }
   }
+
+  /// Whether singular values are computed, all of them, which takes one thread tens of seconds for a weight of 4096 × 4096.
+  package var decomposes: Bool { [.nuclear, .spectral].contains(kind.0) }
+
+  /// Whether singular values are estimated, from random numbers.
+  package var estimates: Bool { kind.0 == .nuclearEstimate }
 
   /// The importance of one weight; the same bits for any number of threads.
   ///
   /// - Parameters:
-  ///   - weight: [rows × columns], row-major; nil is enough where `needsWeight` is false.
-  ///   - gradient: of the same shape.
+  ///   - module: names the random numbers of an estimate.
+  ///   - svd: how singular values are estimated.
   /// - Throws: status 65 where the result is not finite (a NaN or infinity in the input).
-  package func importance(weight: [Float]?, gradient: [Float], rows: Int, columns: Int) throws(GoraError) -> Double {
-    let count = rows * columns
-    precondition(gradient.count == count && (weight?.count ?? count) == count && (weight != nil || !needsWeight))
-    guard count > 0 else { return 0 }
-    let w = weight ?? []
+  package func importance(of pair: WeightGradient, module: String, svd: RandomisedSVD) throws(GoraError) -> Double {
+    guard pair.count > 0 else { return 0 }
+    let (kind, ofProduct) = self.kind
+    let count = Double(pair.count)
     let value: Double
-    switch self {
-    case .sensitivity: value = BlockedSum.absolute(w, gradient) / Double(count)
-    case .gradientMean: value = BlockedSum.absolute(gradient) / Double(count)
-    case .gradientFrobenius: value = BlockedSum.squares(gradient).squareRoot()
-    case .sensitivityFrobenius: value = BlockedSum.squares(w, gradient, 0..<count).squareRoot()
-    case .sensitivityRows:
+    switch kind {
+    case .mean: value = Self.absoluteSum(pair, ofProduct) / count
+    case .square: value = Self.squareSum(pair, ofProduct) / count
+    case .frobenius: value = Self.squareSum(pair, ofProduct).squareRoot()
+    case .rows:
       value =
-        (0..<rows).reduce(0) { $0 + BlockedSum.squares(w, gradient, $1 * columns..<($1 + 1) * columns).squareRoot() }
-        / Double(rows)
-    case .gradientNuclear: value = try Self.nuclearNorm(gradient, rows: rows, columns: columns)
-    case .sensitivityNuclear:
-      var product = gradient
-      for i in 0..<count { product[i] *= w[i] }
-      value = try Self.nuclearNorm(product, rows: rows, columns: columns)
+        pair.sumOfRowPairs { w, g, count in gora_square_product_sum(w, g, count).squareRoot() } / Double(pair.rows)
+    case .entropy:
+      let mean = pair.sumOfGradients { gora_sum($0, $1) } / count
+      let variance = pair.sumOfGradients { gora_square_deviations($0, mean, $1) } / max(1, count - 1)
+      // Entries that are all equal: the least width of the authors' code.
+      value = variance.isFinite ? log(max(variance.squareRoot(), 1e-8)) + (log(2 * Double.pi) + 1) / 2 : variance
+    case .nuclear, .spectral, .nuclearEstimate:
+      let mean = Self.absoluteSum(pair, ofProduct) / count
+      value = mean > 0 && mean.isFinite ? try spectrum(kind, pair, ofProduct, near: mean, module: module, svd: svd) : mean
     }
     guard value.isFinite else {
       throw GoraError(
-        .data, "\(rawValue) is \(value): the gradient\(needsWeight ? " or the weight" : "") has a NaN or an infinity")
+        .data, "\(rawValue) is \(value): the gradient\(ofProduct ? " or the weight" : "") has a NaN or an infinity")
     }
     return value
   }
 
-  private static func nuclearNorm(_ matrix: [Float], rows: Int, columns: Int) throws(GoraError) -> Double {
-    // A scale near 1: gradients of 1e-20 must not underflow inside the decomposition.
-    let largest = matrix.reduce(Float(0)) { max($0, $1.magnitude) }
-    guard largest > 0, largest.isFinite else { return Double(largest) }
-    let scaled = matrix.map { $0 / largest }
-    guard scaled.allSatisfy(\.isFinite) else { return .nan }
-    guard let values = LAPACK.singularValues(scaled, rows: rows, columns: columns) else {
-      throw GoraError(.data, "the singular value decomposition did not converge")
-    }
-    return values.reduce(0) { $0 + Double($1) } * Double(largest)
-  }
-}
-
-/// Sums in double precision in one fixed order: lanes within a block, then block after block.
-enum BlockedSum {
-  private static let block = 8192
-
-  /// Σ|x|
-  static func absolute(_ x: [Float]) -> Double { sum(x, x, 0..<x.count) { a, _ in magnitude(a) } }
-
-  /// Σ|x·y|; a product of two floats is exact in double.
-  static func absolute(_ x: [Float], _ y: [Float]) -> Double { sum(x, y, 0..<x.count) { a, b in magnitude(a * b) } }
-
-  /// Σx²
-  static func squares(_ x: [Float]) -> Double { sum(x, x, 0..<x.count) { a, _ in a * a } }
-
-  /// Σ(x·y)² over a range.
-  static func squares(_ x: [Float], _ y: [Float], _ range: Range<Int>) -> Double {
-    sum(x, y, range) { a, b in
-      let product = a * b
-      return product * product
-    }
+  private static func absoluteSum(_ pair: WeightGradient, _ ofProduct: Bool) -> Double {
+    ofProduct
+      ? pair.sumOfPairs { w, g, count in gora_abs_product_sum(w, g, count) } : pair.sumOfGradients { gora_abs_sum($0, $1) }
   }
 
-  /// Σx·y
-  static func products(_ x: [Float], _ y: [Float]) -> Double { sum(x, y, 0..<x.count) { a, b in a * b } }
+  private static func squareSum(_ pair: WeightGradient, _ ofProduct: Bool) -> Double {
+    ofProduct
+      ? pair.sumOfPairs { w, g, count in gora_square_product_sum(w, g, count) }
+      : pair.sumOfGradients { gora_sum_squares($0, $1) }
+  }
 
-  @inline(__always)
-  private static func magnitude(_ x: SIMD8<Double>) -> SIMD8<Double> { x.replacing(with: -x, where: x .< 0) }
-
-  @inline(__always)
-  private static func sum(
-    _ x: [Float], _ y: [Float], _ range: Range<Int>, _ term: (SIMD8<Double>, SIMD8<Double>) -> SIMD8<Double>
-  ) -> Double {
-    x.withUnsafeBufferPointer { x in
-      y.withUnsafeBufferPointer { y in
-        var total = 0.0
-        var from = range.lowerBound
-        while from < range.upperBound {
-          let to = min(from + block, range.upperBound)
-          var lanes = SIMD8<Double>()
-          var i = from
-          while i + 8 <= to {
-            let a = UnsafeRawPointer(x.baseAddress! + i).loadUnaligned(as: SIMD8<Float>.self)
-            let b = UnsafeRawPointer(y.baseAddress! + i).loadUnaligned(as: SIMD8<Float>.self)
-            lanes += term(SIMD8<Double>(a), SIMD8<Double>(b))
-            i += 8
-          }
-          var rest = SIMD8<Float>()
-          var other = SIMD8<Float>()
-          for lane in 0..<(to - i) {
-            rest[lane] = x[i + lane]
-            other[lane] = y[i + lane]
-          }
-          lanes += term(SIMD8<Double>(rest), SIMD8<Double>(other))
-          total += lanes.sum()
-          from = to
-        }
-        return total
+  /// A function of the singular values.
+  /// - Parameter mean: of the entries' magnitudes, above 0.
+  private func spectrum(
+    _ kind: Kind, _ pair: WeightGradient, _ ofProduct: Bool, near mean: Double, module: String, svd: RandomisedSVD
+  ) throws(GoraError) -> Double {
+    // A power of two brings the entries near 1, exactly: gradients of 1e-20 must not underflow inside the decomposition.
+    let unit = Double(sign: .plus, exponent: mean.exponent, significand: 1)
+    let matrix = pair.scaled(by: 1 / unit, weighted: ofProduct)
+    guard kind == .nuclearEstimate else {
+      guard let values = LAPACK.singularValues(matrix, rows: pair.rows, columns: pair.columns) else {
+        throw GoraError(.data, "the singular value decomposition did not converge")
       }
+      return unit * (kind == .spectral ? Double(values[0]) : values.reduce(0) { $0 + Double($1) })
     }
+    let values = try svd.singularValues(of: matrix, rows: pair.rows, columns: pair.columns, stream: "gora-score/\(module)")
+    return values.reduce(0) { $0 + log1p(unit * Double($1)) }
   }
 }

@@ -31,7 +31,7 @@ package enum RankRounding: String, CaseIterable, Sendable {
   case floor
   case ceil
 
-  fileprivate var rule: FloatingPointRoundingRule {
+  var rule: FloatingPointRoundingRule {
     switch self {
     case .nearest: .toNearestOrEven
     case .floor: .down
@@ -53,20 +53,21 @@ package struct RankCandidate: Sendable, Equatable {
   package var name: String
   package var rows: Int
   package var columns: Int
-  package var importance: Double
+  /// Its share of the budget; only the ratios of advantages count.
+  package var advantage: Double
 
-  package init(name: String, rows: Int, columns: Int, importance: Double) {
+  package init(name: String, rows: Int, columns: Int, advantage: Double) {
     self.name = name
     self.rows = rows
     self.columns = columns
-    self.importance = importance
+    self.advantage = advantage
   }
 
   /// Parameters of one rank: a row of A [r, in] and a column of B [out, r].
   package var parametersPerRank: Int { rows + columns }
 }
 
-/// Ranks from importances: r_i = clip(round(b·a_i / f(in_i+out_i)), r_min, r_max), b = R·Σ f(in_j+out_j)
+/// Ranks from advantages: r_i = clip(round(b·a_i / f(in_i+out_i)), r_min, r_max), b = R·Σ f(in_j+out_j)
 /// (GoRA, arXiv 2502.12171; f and rounding as options because the paper's versions and code differ).
 package struct RankAllocation: Sendable, Equatable {
   package let referenceRank: Int
@@ -74,6 +75,8 @@ package struct RankAllocation: Sendable, Equatable {
   package let maxRank: Int
   package var feature = BudgetFeature.sqrt
   package var rounding = RankRounding.nearest
+  /// How a module's part of the budget, b·a_i, is rounded before the division; nil leaves it as it is.
+  package var budgetRounding: RankRounding?
   package var budget = BudgetRule.open
 
   /// - Parameters:
@@ -100,18 +103,32 @@ package struct RankAllocation: Sendable, Equatable {
   private static let largestRank = 1 << 20
 
   /// One rank a module, in the order of `modules`; independent of that order otherwise.
-  /// - Throws: status 65 where the importances cannot be normalised.
+  /// - Throws: status 65 where the advantages are negative, not finite or all zero.
   package func ranks(for modules: [RankCandidate]) throws(GoraError) -> [Int] {
-    let advantages = try Advantage.sumNormalised(modules.map(\.importance))
-    let features = modules.map { feature($0.rows + $0.columns) }
-    let total = Double(referenceRank) * features.sorted().reduce(0, +)
-    let ideal = zip(advantages, features).map { total * $0 / $1 }
+    let ideal = try idealRanks(for: modules)
     var ranks = zip(ideal, modules).map { ideal, module in
       let bounds = self.bounds(of: module)
-      return Int(min(max(ideal.rounded(rounding.rule), Double(bounds.lowerBound)), Double(bounds.upperBound)))
+      return Int(min(max(rounded(ideal), Double(bounds.lowerBound)), Double(bounds.upperBound)))
     }
     if budget == .exact { settle(&ranks, ideal: ideal, modules: modules) }
     return ranks
+  }
+
+  /// Eight that came out a billionth short is eight, also where ranks are cut off.
+  private func rounded(_ ideal: Double) -> Double {
+    let whole = ideal.rounded()
+    return abs(ideal - whole) <= 1e-9 * max(1, whole) ? whole : ideal.rounded(rounding.rule)
+  }
+
+  /// b·a_i / f(in_i+out_i): what a module would get if ranks were not whole and not bounded.
+  func idealRanks(for modules: [RankCandidate]) throws(GoraError) -> [Double] {
+    let advantages = try Advantage.sumNormalised(modules.map(\.advantage))
+    let features = modules.map { feature($0.rows + $0.columns) }
+    let total = Double(referenceRank) * features.sorted().reduce(0, +)
+    return zip(advantages, features).map { advantage, feature in
+      let part = total * advantage
+      return (budgetRounding.map { part.rounded($0.rule) } ?? part) / feature
+    }
   }
 
   /// The rank of a plain LoRA: R everywhere, less only where a weight is smaller than that.

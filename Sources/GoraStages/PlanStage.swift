@@ -65,14 +65,12 @@ package struct PlanStage {
     let dropped = ranks.count { $0 == 0 }
     if dropped > 0 { events(.note("\(dropped) modules get rank 0, that is no adapter")) }
 
-    let low = ranks.min() ?? 0
-    let high = ranks.max() ?? 0
-    let range = low == high ? "\(low)" : c.unicode ? "\(low)–\(high)" : "\(low)-\(high)"
+    let range = TableText.range(ranks, unicode: c.unicode)
     var summary = StageSummary(
       line: "\(ranks.count) modules, \(NumberText.count(plan.parameters)) parameters, rank \(range)",
       json: .object([
         "modules": JSON(ranks.count), "parameters": JSON(plan.parameters), "lora_parameters": JSON(plan.loraParameters),
-        "lowest_rank": JSON(low), "highest_rank": JSON(high),
+        "lowest_rank": JSON(ranks.min() ?? 0), "highest_rank": JSON(ranks.max() ?? 0),
       ]))
     if c.dryRun {
       summary.line = "would plan \(summary.line)\(c.output.arrow)"
@@ -102,14 +100,13 @@ package struct PlanStage {
       let document = try JSONDocument(path: path == "-" ? "standard input" : path, text: InputText.read(path))
       let table = try ScoreTable(reading: document.root)
       let candidates = table.modules.map {
-        RankCandidate(name: $0.name, rows: $0.shape[0], columns: $0.shape[1], importance: $0.importance)
+        RankCandidate(name: $0.name, rows: $0.shape[0], columns: $0.shape[1], advantage: $0.advantage)
       }
       do throws(GoraError) {
         let ranks = try c.allocation.ranks(for: candidates)
         let provenance = try c.context.exactProvenance(after: table.provenance, inputs: [path])
-        return (
-          assemble(candidates, ranks, model: table.model, hasImportance: true, provenance: provenance), [path]
-        )
+        let importances = table.modules.map(\.importance)
+        return (assemble(candidates, ranks, importances, model: table.model, provenance: provenance), [path])
       } catch {
         throw error.located(at: .file(document.path))
       }
@@ -118,25 +115,25 @@ package struct PlanStage {
       let modules = config.linearModules
       let selected = try targets.selected(of: modules.map(\.name))
       let candidates = modules.filter { selected.contains($0.name) }.map {
-        RankCandidate(name: $0.name, rows: $0.shape[0], columns: $0.shape[1], importance: 0)
+        RankCandidate(name: $0.name, rows: $0.shape[0], columns: $0.shape[1], advantage: 0)
       }
       let provenance = try c.context.exactProvenance(after: nil, inputs: [model])
       let ranks = c.allocation.uniformRanks(for: candidates)
-      return (assemble(candidates, ranks, model: nil, hasImportance: false, provenance: provenance), [model])
+      return (assemble(candidates, ranks, nil, model: nil, provenance: provenance), [model])
     }
   }
 
   private func assemble(
-    _ candidates: [RankCandidate], _ ranks: [Int], model: String?, hasImportance: Bool, provenance: Provenance
+    _ candidates: [RankCandidate], _ ranks: [Int], _ importances: [Double]?, model: String?, provenance: Provenance
   ) -> RankPlan {
     let allocation = configuration.allocation
     return RankPlan(
       referenceRank: allocation.referenceRank, minRank: allocation.minRank, maxRank: allocation.maxRank,
       alpha: configuration.alpha, scaling: configuration.scaling, model: model,
-      modules: zip(candidates, ranks).map { module, rank in
+      modules: candidates.indices.map { i in
         RankPlan.Module(
-          name: module.name, shape: [module.rows, module.columns], rank: rank,
-          importance: hasImportance ? module.importance : nil)
+          name: candidates[i].name, shape: [candidates[i].rows, candidates[i].columns], rank: ranks[i],
+          importance: importances?[i])
       },
       provenance: provenance)
   }

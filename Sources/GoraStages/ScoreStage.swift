@@ -7,17 +7,23 @@ package struct ScoreStage {
   package struct Configuration: Sendable {
     package var model: String
     package var gradients: String
-    package var metric: ImportanceMetric
+    package var metric: MetricBlend
+    package var advantage: Advantage
+    /// How many singular values a metric that estimates them goes by.
+    package var svdRank: Int
     package var output: OutputTarget
     package var dryRun: Bool
     package var context: RunContext
 
     package init(
-      model: String, gradients: String, metric: ImportanceMetric, output: OutputTarget, dryRun: Bool, context: RunContext
+      model: String, gradients: String, metric: MetricBlend, advantage: Advantage = Advantage(), svdRank: Int = 32,
+      output: OutputTarget, dryRun: Bool, context: RunContext
     ) {
       self.model = model
       self.gradients = gradients
       self.metric = metric
+      self.advantage = advantage
+      self.svdRank = svdRank
       self.output = output
       self.dryRun = dryRun
       self.context = context
@@ -30,50 +36,107 @@ package struct ScoreStage {
 
   package func run(events: EventHandler) throws(GoraError) -> StageSummary {
     let c = configuration
-    try Matmul.open()
+    let svd = try RandomisedSVD(rank: c.svdRank, seed: c.context.seed)
+    // Sums need no library, and opening one takes longer than a small model.
+    if c.metric.decomposes || c.metric.estimates { try Matmul.open() }
     let model = try ModelFolder(path: c.model)
     let gradients = try GradientFileReader(path: c.gradients)
     try gradients.requireModel(model)
     guard !gradients.names.isEmpty else { throw GoraError(.data, at: .file(c.gradients), "the file has no gradients") }
     let weights = try gradients.names.map { name throws(GoraError) in try gradients.weight(name, of: model) }
     var summary = StageSummary(
-      line: "\(weights.count) modules by \(c.metric.rawValue)\(c.output.arrow)",
-      json: .object(["modules": JSON(weights.count), "metric": JSON(c.metric.rawValue)]))
+      line: "\(weights.count) modules by \(c.metric.name)\(c.output.arrow)",
+      json: .object(["modules": JSON(weights.count), "metric": JSON(c.metric.name)]))
     if c.dryRun {
       let bytes = weights.reduce(0) { $0 + $1.count } * MemoryLayout<Float>.size
       summary.line = "would score \(summary.line); \(NumberText.count(bytes))B of gradients"
       return summary
     }
 
-    var importances: [Double] = []
-    for (i, name) in gradients.names.enumerated() {
-      let gradient = try gradients.read(name)
-      do throws(GoraError) {
-        importances.append(
-          try c.metric.importance(
-            weight: c.metric.needsWeight ? weights[i].toFloat() : nil, gradient: gradient, rows: weights[i].shape[0],
-            columns: weights[i].shape[1]))
-      } catch {
-        throw error.located(at: .object(c.gradients, name: "/gradients/\(name)"))
-      }
-      events(.progress(stage: "scoring", done: i + 1, total: weights.count, unit: "modules"))
-    }
-    let advantages: [Double]
-    do throws(GoraError) { advantages = try Advantage.sumNormalised(importances) } catch {
+    let importances = try self.importances(of: weights, gradients, svd, events)
+    let shares: [Double]
+    do throws(GoraError) { shares = try c.advantage.shares(importances) } catch {
       throw error.located(at: .file(c.gradients))
     }
     let earlier = try gradients.attribute("provenance").map { text throws(GoraError) in
       try Provenance(text: text, path: c.gradients)
     }
     let inputs = [c.model, c.gradients]
-    let table = ScoreTable(
-      metric: c.metric.rawValue, model: model.identity,
-      modules: zip(zip(gradients.names, weights), zip(importances, advantages)).map { weight, score in
-        ScoreTable.Module(
-          name: moduleName(ofWeight: weight.0), shape: weight.1.shape, importance: score.0, advantage: score.1)
+    var table = ScoreTable(
+      metric: c.metric.name, model: model.identity,
+      modules: weights.indices.map { i in
+        let parts = importances.map { $0[i] }
+        return ScoreTable.Module(
+          name: moduleName(ofWeight: gradients.names[i]), shape: weights[i].shape,
+          importance: parts.count == 1 ? parts[0] : shares[i], advantage: shares[i], parts: parts.count == 1 ? [] : parts)
       },
-      provenance: try c.context.exactProvenance(after: earlier, inputs: inputs))
+      provenance: try c.context.exactProvenance(
+        after: earlier, inputs: inputs, seed: c.metric.estimates ? c.context.seed : nil))
+    table.normalisation = c.advantage.normalisation.rawValue
+    table.temperature = c.advantage.normalisation == .softmax ? c.advantage.temperature : nil
+    table.takesSquareRoot = c.advantage.takesSquareRoot
+    table.svdRank = c.metric.estimates ? c.svdRank : nil
     summary.output = try c.output.deliver(table.json.pretty(), inputs: inputs)
     return summary
+  }
+
+  /// A metric each, a weight each. A gradient is read, looked at and dropped; whole decompositions run on one thread, so as many
+  /// weights are held as there are threads for them.
+  private func importances(
+    of weights: [TensorView], _ gradients: GradientFileReader, _ svd: RandomisedSVD, _ events: EventHandler
+  ) throws(GoraError) -> [[Double]] {
+    let metrics = configuration.metric.metrics
+    var importances = [[Double]](repeating: [], count: metrics.count)
+    let together = configuration.metric.decomposes ? ThreadPool.threads : 1
+    let buffers = (0..<together).map { _ in FloatBuffer() }
+    for first in stride(from: 0, to: weights.count, by: together) {
+      let group = first..<min(weights.count, first + together)
+      for i in group {
+        let target = buffers[i - first].reserve(weights[i].count)
+        try gradients.readRows(gradients.names[i], 0..<weights[i].shape[0], into: target)
+      }
+      var results = [Result<[Double], GoraError>](repeating: .success([]), count: group.count)
+      results.withUnsafeMutableBufferPointer { results in
+        nonisolated(unsafe) let results = results
+        parallelParts(group.count) { part in
+          let name = gradients.names[first + part]
+          results[part] = weights[first + part].withMatrix { weight in
+            let pair = WeightGradient(weight: weight, gradient: UnsafePointer(buffers[part].pointer))
+            var values: [Double] = []
+            for metric in metrics {
+              do throws(GoraError) {
+                values.append(try metric.importance(of: pair, module: moduleName(ofWeight: name), svd: svd))
+              } catch {
+                return .failure(error.located(at: .object(gradients.path, name: "/gradients/\(name)")))
+              }
+            }
+            return .success(values)
+          }
+        }
+      }
+      for result in results {
+        for (metric, value) in try result.get().enumerated() { importances[metric].append(value) }
+      }
+      events(.progress(stage: "scoring", done: group.upperBound, total: weights.count, unit: "modules"))
+    }
+    return importances
+  }
+}
+
+extension TensorView {
+  /// Hands over the tensor [rows, columns] where it lies, or a copy in f32 where it is f64 or at an odd address.
+  fileprivate func withMatrix<Result>(_ body: (WeightMatrix) -> Result) -> Result {
+    let (rows, columns) = (shape[0], shape[1])
+    defer { withExtendedLifetime(file) {} }
+    if isAligned, let start = bytes.baseAddress {
+      switch dtype {
+      case .f32: return body(WeightMatrix(.f32(start.assumingMemoryBound(to: Float.self)), rows: rows, columns: columns))
+      case .bf16: return body(WeightMatrix(.bf16(start.assumingMemoryBound(to: UInt16.self)), rows: rows, columns: columns))
+      case .f16: return body(WeightMatrix(.f16(start.assumingMemoryBound(to: UInt16.self)), rows: rows, columns: columns))
+      default: break
+      }
+    }
+    let copy = FloatBuffer(toFloat())
+    return body(WeightMatrix(.f32(UnsafePointer(copy.pointer)), rows: rows, columns: columns))
   }
 }

@@ -13,7 +13,7 @@ struct Plan: GoraCommand {
     discussion: """
       Examples:
         gora-plan scores.json --rank 8 -o plan.json
-        gora-plan --uniform --model Llama-3.2-1B --rank 8 --format table
+        gora-plan --compare plan.json other.json
 
       The budget is that of a plain LoRA at --rank; --budget exact meets it to a rank.
       """,
@@ -21,24 +21,30 @@ struct Plan: GoraCommand {
 
   @Argument(help: ArgumentHelp("Scores; - for standard input.", valueName: "scores.json"))
   var scores: String?
-  @Option(help: ArgumentHelp("Rank of the plain LoRA that sets the budget.", valueName: "r"))
-  var rank = 8
+  @Option(help: ArgumentHelp("Rank of the plain LoRA that sets the budget (default: 8).", valueName: "r"))
+  var rank: Int?
   @Option(help: ArgumentHelp("Smallest rank (default: half of --rank).", valueName: "r"))
   var minRank: Int?
   @Option(help: ArgumentHelp("Largest rank (default: four times --rank).", valueName: "r"))
   var maxRank: Int?
-  @Option(help: ArgumentHelp("Numerator of the adapter's scale.", valueName: "a"))
-  var alpha = 16.0
-  @Option(help: ArgumentHelp("Scale: rslora (a/sqrt r) or lora (a/r).", valueName: "rule"))
-  var scaling: RankPlan.Scaling = .rslora
-  @Option(help: ArgumentHelp("Size in the budget: sqrt, linear, log1p.", valueName: "f"))
-  var budgetFeature: BudgetFeature = .sqrt
-  @Option(help: ArgumentHelp("nearest, floor, ceil.", valueName: "how"))
-  var rankRounding: RankRounding = .nearest
-  @Option(help: ArgumentHelp("open (the paper) or exact.", valueName: "rule"))
-  var budget: BudgetRule = .open
-  @Option(help: ArgumentHelp("json, table, or peft (a LoraConfig).", valueName: "format"))
-  var format: PlanStage.Format = .json
+  @Option(help: ArgumentHelp("Numerator of the adapter's scale (default: 16).", valueName: "a"))
+  var alpha: Double?
+  @Option(help: ArgumentHelp("Scale: a/sqrt r (rslora, the default) or a/r.", valueName: "rule"))
+  var scaling: RankPlan.Scaling?
+  @Option(help: ArgumentHelp("The paper's formula, the default, or that of its authors' scripts.", valueName: "name"))
+  var preset: AllocationPreset?
+  @Option(help: ArgumentHelp("Size in the budget (default: the preset's).", valueName: "f"))
+  var budgetFeature: BudgetFeature?
+  @Option(help: ArgumentHelp("Of a weight's part of the budget (default: the preset's).", valueName: "how"))
+  var budgetRounding: PartRounding?
+  @Option(help: ArgumentHelp("Of the ranks (default: the preset's).", valueName: "how"))
+  var rankRounding: RankRounding?
+  @Option(help: ArgumentHelp("As the formula has it, the default, or meeting LoRA's.", valueName: "rule"))
+  var budget: BudgetRule?
+  @Option(help: ArgumentHelp("Of the output; peft is a LoraConfig (default: json, for --compare table).", valueName: "format"))
+  var format: PlanStage.Format?
+  @Option(help: ArgumentHelp("Show how the plan given differs from this one.", valueName: "plan.json"))
+  var compare: String?
   @Flag(help: "Plan a plain LoRA: --rank everywhere, no scores.")
   var uniform = false
   @Option(help: ArgumentHelp("With --uniform: checkpoint folder.", valueName: "dir"))
@@ -52,18 +58,43 @@ struct Plan: GoraCommand {
   func execute(_ reporter: Reporter) throws(GoraError) {
     let target = OutputTarget(option: output)
     try requireFileForJSON(target)
-    var allocation = try RankAllocation(referenceRank: rank, minRank: minRank, maxRank: maxRank)
-    allocation.feature = budgetFeature
-    allocation.rounding = rankRounding
-    allocation.budget = budget
+    let isTable = (format ?? (compare == nil ? .json : .table)) == .table
+    var summary =
+      if let compare { try comparison(with: compare, target, reporter) } else { try plan(target, reporter) }
+    // The table on the terminal has said it all.
+    if isTable, target == .standardOutput, !common.dryRun { summary.line = "" }
+    try finish(summary, reporter)
+  }
+
+  private func plan(_ target: OutputTarget, _ reporter: Reporter) throws(GoraError) -> StageSummary {
+    let preset = preset ?? .paper
+    var allocation = try RankAllocation(referenceRank: rank ?? 8, minRank: minRank, maxRank: maxRank)
+    allocation.feature = budgetFeature ?? preset.feature
+    allocation.rounding = rankRounding ?? preset.rounding
+    allocation.budgetRounding = budgetRounding.map { $0.rule } ?? preset.budgetRounding
+    allocation.budget = budget ?? .open
     let stage = PlanStage(
       try PlanStage.Configuration(
-        source: try source(), allocation: allocation, alpha: alpha, scaling: scaling, format: format, output: target,
-        unicode: CommonOptions.localeIsUTF8, dryRun: common.dryRun, context: try common.context(Self.tool)))
-    var summary = try stage.run(events: reporter.report)
-    // The table on the terminal has said it all.
-    if format == .table, target == .standardOutput, !common.dryRun { summary.line = "" }
-    try finish(summary, reporter)
+        source: try source(), allocation: allocation, alpha: alpha ?? preset.alpha, scaling: scaling ?? .rslora,
+        format: format ?? .json, output: target, unicode: CommonOptions.localeIsUTF8, dryRun: common.dryRun,
+        context: try common.context(Self.tool)))
+    return try stage.run(events: reporter.report)
+  }
+
+  private func comparison(
+    with first: String, _ target: OutputTarget, _ reporter: Reporter
+  ) throws(GoraError) -> StageSummary {
+    let planning: [Any?] = [
+      rank, minRank, maxRank, alpha, scaling, preset, budgetFeature, budgetRounding, rankRounding, budget, model, targets,
+    ]
+    if uniform || planning.contains(where: { $0 != nil }) {
+      throw GoraError(.usage, "--compare makes no plan, and takes no options of one")
+    }
+    let stage = PlanComparisonStage(
+      try PlanComparisonStage.Configuration(
+        first: first, second: try jsonInput(scores, "second plan", reporterHint: "gora-plan --compare plan.json other.json"),
+        format: format ?? .table, output: target, unicode: CommonOptions.localeIsUTF8, dryRun: common.dryRun))
+    return try stage.run(events: reporter.report)
   }
 
   private func source() throws(GoraError) -> PlanStage.Source {
@@ -81,3 +112,10 @@ struct Plan: GoraCommand {
 
 extension RankPlan.Scaling: ExpressibleByArgument {}
 extension PlanStage.Format: ExpressibleByArgument {}
+
+/// `--budget-rounding`.
+enum PartRounding: String, CaseIterable, ExpressibleByArgument {
+  case none, nearest, floor, ceil
+
+  var rule: RankRounding? { RankRounding(rawValue: rawValue) }
+}

@@ -12,9 +12,9 @@ struct Score: GoraCommand {
     discussion: """
       Examples:
         gora-score --model Llama-3.2-1B grad.h5 -o scores.json
-        gora-score --model Llama-3.2-1B grad.h5 | gora-plan --format table
+        gora-score --model Llama-3.2-1B grad.h5 | gora-plan - --format table
 
-      The paper's metric is "sensitivity", the mean of |weight x gradient|.
+      The paper's metric is "sensitivity", the mean of |weight x gradient|. Names joined by + are averaged, share by share.
       """,
     version: Version.line("gora-score"))
 
@@ -23,7 +23,15 @@ struct Score: GoraCommand {
   @Option(help: ArgumentHelp("Checkpoint folder the gradients are of.", valueName: "dir"))
   var model: String
   @Option(help: ArgumentHelp("Importance of a weight.", valueName: "name"))
-  var metric: ImportanceMetric = .sensitivity
+  var metric = MetricBlend(.sensitivity)
+  @Option(help: ArgumentHelp("How importances become shares.", valueName: "how"))
+  var normalise: Normalisation = .sum
+  @Option(help: ArgumentHelp("Temperature of the softmax.", valueName: "t"))
+  var temperature = 0.5
+  @Flag(help: "Share out by the square roots of the importances.")
+  var sqrt = false
+  @Option(help: ArgumentHelp("Singular values that an estimate goes by.", valueName: "q"))
+  var svdRank = 32
   @Option(name: .shortAndLong, help: ArgumentHelp("Scores to write (default: standard output).", valueName: "file"))
   var output: String?
   @OptionGroup var common: CommonOptions
@@ -34,8 +42,9 @@ struct Score: GoraCommand {
     try requireFile(gradients, "gradients")
     let stage = ScoreStage(
       ScoreStage.Configuration(
-        model: model, gradients: gradients, metric: metric, output: target, dryRun: common.dryRun,
-        context: try common.context(Self.tool)))
+        model: model, gradients: gradients, metric: metric,
+        advantage: try Advantage(normalise, temperature: temperature, takesSquareRoot: sqrt), svdRank: svdRank, output: target,
+        dryRun: common.dryRun, context: try common.context(Self.tool)))
     try finish(try stage.run(events: reporter.report), reporter)
   }
 }

@@ -45,6 +45,12 @@ private func location(of place: String, in text: String, _ path: String) -> Loca
     #expect(table.metric == "sensitivity" && table.model == nil && table.modules.count == 1)
     #expect(module.name == "model.layers.0.self_attn.q_proj" && module.shape == [4096, 4096])
     #expect(module.importance == 1.2e-7 && module.advantage == 0.0043)
+    #expect(table.normalisation == "sum" && table.temperature == nil && !table.takesSquareRoot && table.svdRank == nil)
+    table.normalisation = "softmax"
+    table.temperature = 0.25
+    table.takesSquareRoot = true
+    table.svdRank = 32
+    table.modules[0].parts = [1.5, 2e-9]
     table.model = "abc"
     table.provenance = try Provenance().appending(tool: "gora-score", version: "1", arguments: ["x"], inputs: ["-"])
     let text = table.json.pretty()
@@ -75,6 +81,9 @@ private func location(of place: String, in text: String, _ path: String) -> Loca
       ("1.2e-7", "1.2e777", "out of range", "1.2e777"),
       ("1.2e-7", "\"a\"", "must be a number", "\"a\""),
       ("\"advantage\"", "\"gain\"", "unknown key \"gain\"", "\"gain\""),
+      ("0.0043", "-0.0043", "the advantage of \"model.layers.0.self_attn.q_proj\" is -0.0043", "-0.0043"),
+      ("0.0043", "0.0043, \"parts\": [1, \"a\"]", "must be a number", "\"a\""),
+      ("\"metric\"", "\"temperature\": true, \"metric\"", "must be a number", "true"),
       ("[4096, 4096]", "[4096]", "shape is [4096]", "[4096]"),
       ("[4096, 4096]", "[4096, 0]", "shape is [4096,0]", "[4096, 0]"),
       ("[4096, 4096]", "[4096, 99999999999]", "shape is [4096,99999999999]", "[4096, 999"),

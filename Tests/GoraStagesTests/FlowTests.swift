@@ -30,7 +30,7 @@ import Testing
   static func score(_ bench: Workbench, model: String = "model") throws -> StageSummary {
     try ScoreStage(
       ScoreStage.Configuration(
-        model: bench.file(model), gradients: bench.file("out/grad.h5"), metric: .sensitivity,
+        model: bench.file(model), gradients: bench.file("out/grad.h5"), metric: MetricBlend(.sensitivity),
         output: .file(bench.file("out/scores.json")), dryRun: false, context: context("gora-score"))
     ).run { _ in }
   }

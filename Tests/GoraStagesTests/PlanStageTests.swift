@@ -31,6 +31,40 @@ import Testing
     #expect(plan.modules.allSatisfy { 2...16 ~= $0.rank && $0.importance != nil })
   }
 
+  /// What gora-score recorded decides, here a softmax, and not the importances over again.
+  @Test func advantagesDecide() throws {
+    let toy = try ToyCheckpoint()
+    let text = try #require(try toy.score(MetricBlend(.sensitivity), try Advantage(.softmax)).output)
+    let table = try ScoreTable(reading: toy.document(text))
+    let path = "\(toy.folder)/scores.json"
+    try AtomicFile.write(path: path, text: text)
+    let plan = try RankPlan(reading: toy.document(try self.plan(toy, source: .scores(path))))
+    func ranks(_ advantages: [Double]) throws -> [Int] {
+      try RankAllocation(referenceRank: 4).ranks(
+        for: zip(table.modules, advantages).map {
+          RankCandidate(name: $0.name, rows: $0.shape[0], columns: $0.shape[1], advantage: $1)
+        })
+    }
+    #expect(plan.modules.map(\.rank) == (try ranks(table.modules.map(\.advantage))))
+    #expect(plan.modules.map(\.rank) != (try ranks(table.modules.map(\.importance))))
+    #expect(plan.modules.map(\.importance) == table.modules.map(\.importance))
+  }
+
+  /// A table as gora wrote them before normalisations were recorded, and one that was cut down: shares are of what is there.
+  @Test func olderAndShorterTablesAreRead() throws {
+    let toy = try ToyCheckpoint()
+    let path = "\(toy.folder)/scores.json"
+    try AtomicFile.write(
+      path: path,
+      text: """
+        {"format": "gora-scores", "format_version": 1, "metric": "sensitivity", "modules": [
+          {"name": "a", "shape": [64, 64], "importance": 3e-7, "advantage": 0.03},
+          {"name": "b", "shape": [64, 64], "importance": 1e-7, "advantage": 0.01}], "provenance": []}
+        """)
+    let plan = try RankPlan(reading: toy.document(try self.plan(toy, source: .scores(path))))
+    #expect(plan.modules.map(\.rank) == [6, 2])
+  }
+
   @Test(arguments: [true, false]) func tablesFitTheirTerminal(_ unicode: Bool) throws {
     let toy = try ToyCheckpoint()
     let table = try plan(toy, source: try scores(toy), format: .table, unicode: unicode)

@@ -103,10 +103,13 @@ final class ToyCheckpoint {
 
   func document(_ text: String) throws -> JSONField { try JSONDocument(path: "test", text: Array(text.utf8)).root }
 
-  func score(metric: ImportanceMetric) throws -> StageSummary {
+  func score(metric: ImportanceMetric) throws -> StageSummary { try score(MetricBlend(metric)) }
+
+  func score(_ metric: MetricBlend, _ advantage: Advantage = Advantage()) throws -> StageSummary {
     try ScoreStage(
       ScoreStage.Configuration(
-        model: model, gradients: gradients, metric: metric, output: .standardOutput, dryRun: false, context: context)
+        model: model, gradients: gradients, metric: metric, advantage: advantage, output: .standardOutput, dryRun: false,
+        context: context)
     ).run { _ in }
   }
 

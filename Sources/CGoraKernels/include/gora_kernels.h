@@ -75,6 +75,15 @@ size_t gora_argmax(const float *x, size_t n);  // the first of equals
 void gora_adamw(float *p, const float *g, float *m, float *v, size_t n, float gradient_scale, float lr, float beta1, float beta2,
                 float epsilon, float weight_decay, float correction1, float correction2);
 
+// MARK: importance.c — sums in double precision in a fixed order
+
+double gora_sum(const float *x, size_t n);
+double gora_abs_sum(const float *x, size_t n);                             // sum |x|
+double gora_square_deviations(const float *x, double mean, size_t n);      // sum (x - mean)^2
+double gora_square_product_sum(const float *x, const float *y, size_t n);  // sum (x y)^2
+void gora_scaled(const float *x, double factor, float *out, size_t n);     // out = x factor
+void gora_scaled_product(const float *x, const float *y, double factor, float *out, size_t n);  // out = x y factor
+
 // MARK: attention.c — causal attention of one sequence, tiled over keys with a running maximum
 
 typedef struct {

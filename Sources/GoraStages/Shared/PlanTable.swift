@@ -12,9 +12,10 @@ struct PlanTable {
 
   func text() -> String {
     let rows = plan.modules
-    let prefix = Self.commonPrefix(rows.map(\.name))
+    let prefix = TableText.commonPrefix(rows.map(\.name))
+    func shortened(_ name: String) -> String { TableText.shortened(name, Self.nameLimit, unicode: unicode) }
     let names = rows.map { shortened(String($0.name.dropFirst(prefix.count))) }
-    let shapes = rows.map { $0.shape.map(String.init).joined(separator: unicode ? "×" : "x") }
+    let shapes = rows.map { TableText.shape($0.shape, unicode: unicode) }
     let top = max(1, rows.map(\.rank).max() ?? 1)
     let kinds = meansByKind()
     let kindNames = kinds.map { shortened("\($0.kind) (\($0.count))") }
@@ -24,8 +25,9 @@ struct PlanTable {
     let barWidth = Self.width - nameWidth - shapeWidth - rankWidth - 6
 
     func line(_ name: String, _ shape: String, _ rank: String, _ bar: String) -> String {
-      let text = pad(name, nameWidth) + "  " + left(shape, shapeWidth) + "  " + left(rank, rankWidth) + "  " + bar
-      return text.replacing(/\ +$/, with: "") + "\n"
+      TableText.line(
+        TableText.pad(name, nameWidth) + "  " + TableText.left(shape, shapeWidth) + "  " + TableText.left(rank, rankWidth) + "  "
+          + bar)
     }
     var out = title + "\n\n"
     out += line(prefix, "shape", "rank", "")
@@ -44,11 +46,9 @@ struct PlanTable {
 
   /// `6,998,016 parameters, +2.67 % against 6,815,744 of LoRA at rank 8`
   private func total() -> String {
-    let lora = plan.loraParameters
-    let percent = lora > 0 ? 100 * (Double(plan.parameters) / Double(lora) - 1) : 0
-    let difference = (percent >= 0 ? "+" : "") + NumberText.fixed(percent, 2)
-    return "\(NumberText.grouped(plan.parameters)) parameters, \(difference) % against "
-      + "\(NumberText.grouped(lora)) of LoRA at rank \(plan.referenceRank)"
+    "\(NumberText.grouped(plan.parameters)) parameters, "
+      + "\(TableText.percent(plan.parameters, against: plan.loraParameters)) against "
+      + "\(NumberText.grouped(plan.loraParameters)) of LoRA at rank \(plan.referenceRank)"
   }
 
   /// Mean rank of the modules with the same last name, in order of appearance.
@@ -73,23 +73,4 @@ struct PlanTable {
     let partial = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"]
     return String(repeating: "█", count: eighths / 8) + partial[eighths % 8]
   }
-
-  /// The end of a name tells modules apart.
-  private func shortened(_ name: String) -> String {
-    if name.count <= Self.nameLimit { return name }
-    let mark = unicode ? "…" : "..."
-    return mark + name.suffix(Self.nameLimit - mark.count)
-  }
-
-  /// The longest common beginning that ends with a dot.
-  private static func commonPrefix(_ names: [String]) -> String {
-    guard names.count > 1, var prefix = names.first else { return "" }
-    for name in names {
-      while !name.hasPrefix(prefix) { prefix.removeLast() }
-    }
-    return prefix.lastIndex(of: ".").map { String(prefix[...$0]) } ?? ""
-  }
-
-  private func pad(_ text: String, _ width: Int) -> String { text + String(repeating: " ", count: max(0, width - text.count)) }
-  private func left(_ text: String, _ width: Int) -> String { String(repeating: " ", count: max(0, width - text.count)) + text }
 }

@@ -1,0 +1,84 @@
+import CGoraKernels
+import GoraCore
+
+/// The largest singular values of a matrix, estimated (Halko, Martinsson & Tropp 2011, algorithm 4.4).
+///
+/// Products are cut into strips of a fixed width: the same bits for any number of threads.
+package struct RandomisedSVD: Sendable, Equatable {
+  /// q, the directions followed, at most the matrix's smaller side; no spare ones, as in the authors' code.
+  package var rank: Int
+  /// Multiplications with MᵀM after the first product.
+  package var powerIterations = 8
+  package var seed: UInt64 = 0
+
+  /// - Throws: status 64 where the rank is not from 1 to 2^20.
+  package init(rank: Int = 32, seed: UInt64 = 0) throws(GoraError) {
+    guard 1...(1 << 20) ~= rank else { throw GoraError(.usage, "--svd-rank is \(rank); expected 1 to \(1 << 20)") }
+    self.rank = rank
+    self.seed = seed
+  }
+
+  /// The first q singular values of M [rows × columns], descending.
+  ///
+  /// - Parameters:
+  ///   - matrix: row-major, finite, its entries neither huge nor tiny.
+  ///   - stream: names the random numbers of the start.
+  /// - Throws: status 65 where a decomposition fails.
+  package func singularValues(
+    of matrix: UnsafePointer<Float>, rows: Int, columns: Int, stream: String
+  ) throws(GoraError) -> [Float] {
+    let q = min(rank, rows, columns)
+    if q == 0 { return [] }
+    var random = Random(seed: seed, stream: stream)
+    // q directions as rows: in the input's space [q, columns], in the output's [q, rows].
+    var basis = (0..<q * columns).map { _ in Float(random.normal()) }
+    var image = try Self.orthonormal(outputs(of: basis, q, matrix, rows, columns), q, rows)
+    for _ in 0..<powerIterations {
+      basis = try Self.orthonormal(inputs(of: image, q, matrix, rows, columns), q, columns)
+      image = try Self.orthonormal(outputs(of: basis, q, matrix, rows, columns), q, rows)
+    }
+    basis = inputs(of: image, q, matrix, rows, columns)
+    guard let values = LAPACK.singularValues(basis, rows: q, columns: columns) else { throw Self.noConvergence }
+    return values
+  }
+
+  /// X·Mᵀ [q, rows] of X [q, columns].
+  private func outputs(of x: [Float], _ q: Int, _ m: UnsafePointer<Float>, _ rows: Int, _ columns: Int) -> [Float] {
+    product(q, rows) { from, width, target in
+      gora_sgemm(
+        false, true, Int64(q), Int64(width), Int64(columns), 1, x, Int64(columns), m + from * columns, Int64(columns), 0, target,
+        Int64(rows))
+    }
+  }
+
+  /// Y·M [q, columns] of Y [q, rows].
+  private func inputs(of y: [Float], _ q: Int, _ m: UnsafePointer<Float>, _ rows: Int, _ columns: Int) -> [Float] {
+    product(q, columns) { from, width, target in
+      gora_sgemm(
+        false, false, Int64(q), Int64(width), Int64(rows), 1, y, Int64(rows), m + from, Int64(columns), 0, target,
+        Int64(columns))
+    }
+  }
+
+  /// A matrix [q, n] made in strips of columns.
+  private func product(_ q: Int, _ n: Int, _ strip: (Int, Int, UnsafeMutablePointer<Float>) -> Void) -> [Float] {
+    _ = gora_libraries_open()
+    let width = 256
+    return [Float](unsafeUninitializedCapacity: q * n) { out, initialized in
+      initialized = q * n
+      guard let start = out.baseAddress else { return }
+      nonisolated(unsafe) let target = start
+      parallelParts((n + width - 1) / width) { part in
+        let from = part * width
+        strip(from, min(width, n - from), target + from)
+      }
+    }
+  }
+
+  private static func orthonormal(_ x: [Float], _ rows: Int, _ columns: Int) throws(GoraError) -> [Float] {
+    guard let q = LAPACK.orthonormalRows(x, rows: rows, columns: columns) else { throw noConvergence }
+    return q
+  }
+
+  private static var noConvergence: GoraError { GoraError(.data, "the matrix decomposition did not converge") }
+}
