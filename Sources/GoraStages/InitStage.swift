@@ -104,10 +104,16 @@ package struct InitStage {
     var adapter = Adapter(modules: adapters, useRSLoRA: plan.scaling == .rslora, model: model.identity, baseModel: c.model)
     adapter.start = report.record
     let inputs = [c.plan, c.model] + (c.gradients.map { [$0] } ?? []) + (c.gammaTrial?.data.paths ?? [])
-    try adapter.write(
-      folder: c.output, profile: .native, baseModel: c.model,
-      provenance: c.context.recordsProvenance
-        ? try c.context.exactProvenance(after: plan.provenance, inputs: inputs, seed: c.context.seed) : nil)
+    // Losses, and with them γ, depend on the number of threads as those of gora-train do; all else does not.
+    let provenance: Provenance? =
+      if let trial {
+        try c.context.provenance(after: plan.provenance, inputs: inputs, dtype: trial.precision.rawValue)
+      } else if c.context.recordsProvenance {
+        try c.context.exactProvenance(after: plan.provenance, inputs: inputs, seed: c.context.seed)
+      } else {
+        nil
+      }
+    try adapter.write(folder: c.output, profile: .native, baseModel: c.model, provenance: provenance)
     report.parameters = adapter.trainedParameters
     return report.summary(output: c.output)
   }
