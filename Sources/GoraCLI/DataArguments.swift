@@ -9,6 +9,15 @@ package struct DataArguments: ParsableArguments {
     help: ArgumentHelp("Rows: JSON or JSON Lines, .gz, .zst (repeatable).", valueName: "file"))
   package var data: [String]
 
+  @OptionGroup package var rows: RowArguments
+
+  package init() {}
+
+  package func options() throws(GoraError) -> DataOptions { try rows.options(for: data) }
+}
+
+/// How rows become tokens, wherever they come from.
+package struct RowArguments: ParsableArguments {
   @Option(help: ArgumentHelp("Prompt: plain, alpaca, metamath, chatml, llama3, tokenizer, or a file.", valueName: "name"))
   package var template: String?
 
@@ -20,7 +29,7 @@ package struct DataArguments: ParsableArguments {
 
   package init() {}
 
-  package func options() throws(GoraError) -> DataOptions {
+  package func options(for data: [String]) throws(GoraError) -> DataOptions {
     guard maxLength > 1 else { throw GoraError(.usage, "--max-length is \(maxLength); expected at least 2") }
     return DataOptions(paths: data, template: template, maxLength: maxLength, skipsBadRows: skipsBadRows)
   }

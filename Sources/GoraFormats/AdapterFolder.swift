@@ -20,6 +20,8 @@ package struct AdapterModule: Sendable, Equatable {
   package var a: [Float]
   /// `lora_B.weight` [out, rank], row-major.
   package var b: [Float]
+  /// How many of the components, the last ones, stay as they are in training.
+  package var frozenRank = 0
 
   /// - Precondition: the factors have the sizes that rank and shape say.
   package init(name: String, rank: Int, alpha: Double, scaling: Double, shape: [Int], a: [Float], b: [Float]) {
@@ -38,6 +40,8 @@ package struct AdapterModule: Sendable, Equatable {
 package struct Adapter: Sendable, Equatable {
   /// In natural order of their names, layer 2 before layer 10.
   package var modules: [AdapterModule]
+  /// What gora-init says of the start, where gora made the adapter.
+  package var start: JSON?
   /// Whether the scale is α/√r (else α/r).
   package var useRSLoRA: Bool
   /// `ModelFolder.identity` of the base, where gora wrote the adapter.
@@ -57,14 +61,18 @@ package struct Adapter: Sendable, Equatable {
     self.provenance = provenance
   }
 
-  /// Trainable parameters: Σ r·(out + in).
+  /// Stored parameters: Σ r·(out + in).
   package var parameters: Int { modules.reduce(0) { $0 + $1.a.count + $1.b.count } }
+  /// Parameters of the components that learn.
+  package var trainedParameters: Int { modules.reduce(0) { $0 + ($1.rank - $1.frozenRank) * ($1.shape[0] + $1.shape[1]) } }
 
   static let configName = "adapter_config.json"
   static let weightsName = "adapter_model.safetensors"
   static let tensorPrefix = "base_model.model."
   static let downSuffix = ".lora_A.weight"
   static let upSuffix = ".lora_B.weight"
+  static let startKey = "gora_start"
+  static let frozenKey = "gora_frozen_ranks"
 
   /// Reads any LoRA folder of PEFT or gora, in every profile; factors in F32, F16, BF16 or F64 become binary32.
   /// - Throws: `.noInput` for a missing folder or file; `.data` for what is not plain LoRA, a factor without its other half,
@@ -90,17 +98,33 @@ package struct Adapter: Sendable, Equatable {
       modules.append(try Self.module(name, a, b, config))
     }
     if modules.isEmpty { throw GoraError(.data, at: .file(file.path), "the adapter has no tensors") }
+    func metadata(_ key: String) -> String? { file.metadata.first { $0.key == key }?.value }
+    func document(_ key: String) throws(GoraError) -> JSONField? {
+      guard let text = metadata(key) else { return nil }
+      return try JSONDocument(path: "\(file.path) (\(key))", text: Array(text.utf8)).root
+    }
+    if let frozen = try document(Self.frozenKey) { try Self.freeze(&modules, frozen) }
     self.modules = modules
     useRSLoRA = config.useRSLoRA
     baseModel = config.baseModel
-    func metadata(_ key: String) -> String? { file.metadata.first { $0.key == key }?.value }
     model = metadata("gora_model")
+    start = try document(Self.startKey)?.value
     provenance =
       if let text = metadata("gora_provenance") {
         try Provenance(text: text, path: file.path)
       } else {
         Provenance()
       }
+  }
+
+  /// Marks the components that stay, `{module: count}`.
+  private static func freeze(_ modules: inout [AdapterModule], _ field: JSONField) throws(GoraError) {
+    for (name, count) in try field.members {
+      guard let i = modules.firstIndex(where: { $0.name == name }) else {
+        throw count.error("\(count.name) is not a module of the adapter")
+      }
+      modules[i].frozenRank = try count.int(in: 0...modules[i].rank - 1)
+    }
   }
 
   private static func checkFolder(_ path: String) throws(GoraError) {

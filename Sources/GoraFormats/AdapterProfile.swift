@@ -54,6 +54,12 @@ extension Adapter {
     }
     var metadata = [("format", "pt")]
     if let model { metadata.append(("gora_model", model)) }
+    if let start { metadata.append((Self.startKey, start.compact())) }
+    // Padding would come after the components that stay; a padded adapter is for use, not for going on.
+    let frozen = profile == .padded ? [] : present.filter { $0.frozenRank > 0 }
+    if !frozen.isEmpty {
+      metadata.append((Self.frozenKey, JSON(.object(frozen.map { JSON.Member($0.name, JSON($0.frozenRank)) })).compact()))
+    }
     if let provenance { metadata.append(("gora_provenance", provenance.text)) }
 
     try makeFolder(folder)

@@ -8,84 +8,54 @@ package enum DownProjection: String, CaseIterable, Sendable {
   case gaussian
   /// Orthonormal rows, uniform over such.
   case orthogonal
+  /// N(0, 2/(in + r)) (Glorot & Bengio 2010).
+  case xavier
+  /// N(0, 0.02²).
+  case normal
+  /// U[0, 1), of the authors' code: its rows share the direction of their mean.
+  case uniform
   /// The gradient's first r right singular vectors.
   case gradientSVD = "gradient-svd"
   /// The weight's first r right singular vectors.
   case weightSVD = "weight-svd"
 
-  /// Whether A's row space is independent of the gradient and uniform on average, so that E‖PG‖² = (r/in)·‖G‖².
-  package var isRandom: Bool {
+  /// Whether A's row space is independent of the gradient and uniform on average, so that E‖G·P‖² = (r/in)·‖G‖².
+  package var isIsotropic: Bool {
     switch self {
-    case .kaiming, .gaussian, .orthogonal: true
-    case .gradientSVD, .weightSVD: false
+    case .kaiming, .gaussian, .orthogonal, .xavier, .normal: true
+    case .uniform, .gradientSVD, .weightSVD: false
     }
   }
 
   /// A [rank, in], row-major.
   ///
-  /// The singular vectors are not scaled by their values (the authors' code has had both): the row space, hence P, is the
-  /// same, and rows of length 1 train like the orthogonal start's.
+  /// Singular vectors are not scaled by their values (the authors' code has had both): the row space, hence P, is the same. Their
+  /// rows have length 1/√3, which is √E‖row‖² of `kaiming`, so that both train alike at the same rate.
   /// - Throws: status 65 where a decomposition fails.
   func matrix(for module: AdapterModuleInput, random: inout Random) throws(GoraError) -> [Float] {
     let columns = module.columns
     let count = module.rank * columns
+    func normal(_ deviation: Double) -> [Float] { (0..<count).map { _ in Float(random.normal() * deviation) } }
     switch self {
     case .kaiming:
       let bound = 1 / Double(columns).squareRoot()
       return (0..<count).map { _ in Float((2 * random.uniform() - 1) * bound) }
-    case .gaussian:
-      let deviation = 1 / Double(columns).squareRoot()
-      return (0..<count).map { _ in Float(random.normal() * deviation) }
-    case .orthogonal:
-      return try Self.orthonormal((0..<count).map { _ in Float(random.normal()) }, rows: module.rank, columns: columns)
-    case .gradientSVD: return try Self.principal(module.gradient ?? [], of: module, random: &random)
-    case .weightSVD: return try Self.principal(module.weight ?? [], of: module, random: &random)
+    case .gaussian: return normal(1 / Double(columns).squareRoot())
+    case .orthogonal: return try orthonormalRows(normal(1), rows: module.rank, columns: columns)
+    case .xavier: return normal((2 / Double(columns + module.rank)).squareRoot())
+    case .normal: return normal(0.02)
+    case .uniform: return (0..<count).map { _ in Float(random.uniform()) }
+    case .gradientSVD: return try principal(module.gradient ?? [], of: module, random: &random)
+    case .weightSVD: return try principal(module.weight ?? [], of: module, random: &random)
     }
   }
 
-  /// The first right singular vectors of M [out, in] by subspace iteration (Halko, Martinsson & Tropp 2011, algorithm 4.4),
-  /// 16 rounds as in the authors' code, with spare directions.
-  private static func principal(
+  private func principal(
     _ matrix: [Float], of module: AdapterModuleInput, random: inout Random
   ) throws(GoraError) -> [Float] {
-    let (rows, columns) = (module.rows, module.columns)
-    precondition(matrix.count == rows * columns)
-    let largest = matrix.reduce(Float(0)) { max($0, $1.magnitude) }
-    guard largest > 0, largest.isFinite else {
-      throw GoraError(.data, "the matrix whose singular vectors are wanted is zero or not finite")
-    }
-    // Near 1, so that no product underflows.
-    let m = matrix.map { $0 / largest }
-    let width = min(module.rank + 16, min(rows, columns))
-    var basis = try orthonormal(
-      (0..<width * columns).map { _ in Float(random.normal()) }, rows: width, columns: columns)
-    var image = [Float](repeating: 0, count: width * rows)
-    func project() {
-      // image [width, out] = basis [width, in]·Mᵀ
-      Matmul.sgemm(
-        transposeB: true, m: width, n: rows, k: columns, a: basis, lda: columns, b: m, ldb: columns, c: &image, ldc: rows)
-    }
-    for _ in 0..<16 {
-      project()
-      let left = try orthonormal(image, rows: width, columns: rows)
-      Matmul.sgemm(m: width, n: columns, k: rows, a: left, lda: rows, b: m, ldb: columns, c: &basis, ldc: columns)
-      basis = try orthonormal(basis, rows: width, columns: columns)
-    }
-    project()
-    // image = U·S·Vᵀ, so that M's right singular vectors are Uᵀ·basis.
-    guard let (u, _, _) = LAPACK.svd(image, rows: width, columns: rows) else { throw noConvergence }
-    let inner = min(width, rows)
-    var vectors = [Float](repeating: 0, count: module.rank * columns)
-    Matmul.sgemm(
-      transposeA: true, m: module.rank, n: columns, k: width, a: u, lda: inner, b: basis, ldb: columns, c: &vectors,
-      ldc: columns)
-    return vectors
+    let triplets = try SingularTriplets(
+      leading: module.rank, of: matrix, rows: module.rows, columns: module.columns, random: &random)
+    let length = Float(1 / 3.0.squareRoot())
+    return triplets.right.map { $0 * length }
   }
-
-  private static func orthonormal(_ matrix: [Float], rows: Int, columns: Int) throws(GoraError) -> [Float] {
-    guard let result = LAPACK.orthonormalRows(matrix, rows: rows, columns: columns) else { throw noConvergence }
-    return result
-  }
-
-  private static var noConvergence: GoraError { GoraError(.data, "the matrix decomposition did not converge") }
 }

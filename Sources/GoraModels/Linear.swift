@@ -5,7 +5,7 @@ import GoraCore
 package final class LowRankAdapter {
   package let rank: Int
   /// s, the factor of the forward pass.
-  package let scaling: Float
+  package var scaling: Float
   /// A [r, in].
   package let a: Parameter
   /// B [out, r].
@@ -26,13 +26,16 @@ package final class Workspace {
   let low = FloatBuffer()
 }
 
-/// y = x·Wᵀ + b + s·(x·Aᵀ)·Bᵀ; the frozen weight W [out, in] keeps its storage kind.
+/// y = x·Wᵀ + b + s·(x·Aᵀ)·Bᵀ; the frozen weight W [out, in] keeps its storage kind. With a second product that does not learn
+/// it can be another weight, W + s·B₀·A₀, without a copy of W.
 package final class Linear {
   /// The module's path, such as `model.layers.0.self_attn.q_proj`.
   package let name: String
   package let weight: Parameter
   package let bias: Parameter?
   package var adapter: LowRankAdapter?
+  /// A product that belongs to the frozen weight.
+  package var frozenAdapter: LowRankAdapter?
 
   package var inputSize: Int { weight.shape[1] }
   package var outputSize: Int { weight.shape[0] }
@@ -61,8 +64,16 @@ package final class Linear {
         gora_add_rows(y + range.lowerBound * outputSize, bias.vector, range.count, outputSize)
       }
     }
-    guard let adapter, adapter.rank > 0 else { return }
+    if let frozenAdapter { add(frozenAdapter, x, tokens: tokens, to: y, down: workspace.low) }
+    if let adapter { add(adapter, x, tokens: tokens, to: y, down: down) }
+  }
+
+  /// y += s·(x·Aᵀ)·Bᵀ
+  private func add(
+    _ adapter: LowRankAdapter, _ x: UnsafePointer<Float>, tokens: Int, to y: UnsafeMutablePointer<Float>, down: FloatBuffer
+  ) {
     let r = adapter.rank
+    guard r > 0 else { return }
     let low = down.reserve(tokens * r)
     Matmul.sgemm(
       transposeB: true, m: tokens, n: r, k: inputSize, a: x, lda: inputSize, b: adapter.a.vector, ldb: inputSize, c: low, ldc: r)
@@ -91,8 +102,19 @@ package final class Linear {
     if let dx {
       weight.matrix.multiplyTransposed(dy, tokens: tokens, into: dx, accumulates: accumulates, scratch: workspace.matmul)
     }
-    guard let adapter, adapter.rank > 0 else { return }
+    if let frozenAdapter, dx != nil {
+      backward(through: frozenAdapter, dy, x: nil, down: down, tokens: tokens, dx: dx, workspace: workspace)
+    }
+    if let adapter { backward(through: adapter, dy, x: x, down: down, tokens: tokens, dx: dx, workspace: workspace) }
+  }
+
+  /// dB += s·dyᵀ·(x·Aᵀ), dA += s·(dy·B)ᵀ·x, dx += s·(dy·B)·A.
+  private func backward(
+    through adapter: LowRankAdapter, _ dy: UnsafePointer<Float>, x: UnsafePointer<Float>?, down: FloatBuffer, tokens: Int,
+    dx: UnsafeMutablePointer<Float>?, workspace: Workspace
+  ) {
     let r = adapter.rank
+    guard r > 0 else { return }
     let low = workspace.low.reserve(tokens * r)
     Matmul.sgemm(
       m: tokens, n: r, k: outputSize, alpha: adapter.scaling, a: dy, lda: outputSize, b: adapter.b.vector, ldb: r, c: low, ldc: r)

@@ -1,6 +1,7 @@
 import GoraCore
 import GoraFormats
 import GoraMethods
+import GoraModels
 
 /// gora-init: plan.json + grad.h5 + model → a PEFT folder with the adapter before its first training step.
 package struct InitStage {
@@ -11,6 +12,10 @@ package struct InitStage {
     package var gradients: String?
     package var output: String
     package var method: InitialisationMethod
+    /// Choose the γ of `.gora` by trying; the method's own is not looked at then.
+    package var gammaTrial: GammaTrialOptions?
+    /// Factor on A, with B divided by it: the same start, other effective rates.
+    package var scaleOfA: Double
     package var dryRun: Bool
     package var context: RunContext
 
@@ -28,6 +33,7 @@ package struct InitStage {
       self.gradients = gradients
       self.output = output
       self.method = method
+      scaleOfA = 1
       self.dryRun = dryRun
       self.context = context
     }
@@ -54,45 +60,88 @@ package struct InitStage {
     let weights = try modules.map { module throws(GoraError) in
       try self.weight(of: module, in: model, gradients: gradients, document: document)
     }
+    let trial = try c.gammaTrial.map { options throws(GoraError) in
+      try GammaTrial(options, model: c.model, seed: c.context.seed, threads: c.context.threads, events: events)
+    }
     if c.dryRun {
       return StageSummary(
         line: "would start \(modules.count) adapters, \(NumberText.count(plan.parameters)) parameters "
-          + "(\(NumberText.count(plan.parameters * 4))B) -> \(c.output)",
+          + "(\(NumberText.count(plan.parameters * (c.method.isResidual ? 8 : 4)))B) -> \(c.output)",
         json: .object(["modules": JSON(modules.count), "parameters": JSON(plan.parameters)]))
     }
 
-    var adapters: [AdapterModule] = []
-    var diagnostics: [InitialisationDiagnostics?] = []
+    // One gradient at a time; only the adapters are kept.
+    var report = InitReport(method: c.method, modules: modules, diagnostics: [], parameters: plan.parameters)
+    var method = c.method
+    if trial != nil, case .gora(let a, _, let exactNorm) = method { method = .gora(a: a, gamma: 1, exactNorm: exactNorm) }
+    var starts: [AdapterFactors] = []
     for (i, module) in modules.enumerated() {
-      let name = "\(module.name).weight"
-      let scaling = plan.factor(rank: module.rank)
-      var input = AdapterModuleInput(
-        name: module.name, rows: module.shape[0], columns: module.shape[1], rank: module.rank, scaling: scaling)
-      if c.method.needsGradient, let gradients {
-        input.gradient = try gradients.read(name)
-        // Read for ‖ΔW₀‖/‖W‖ even where the method does without.
-        input.weight = weights[i].toFloat()
-      } else if c.method.needsWeight {
-        input.weight = weights[i].toFloat()
+      var clock = Stopwatch()
+      let input = try self.input(for: module, scaling: plan.factor(rank: module.rank), weight: weights[i], gradients)
+      report.readSeconds += clock.seconds
+      clock = Stopwatch()
+      do throws(GoraError) { starts.append(try method.factors(for: input, seed: c.context.seed)) } catch {
+        throw error.located(at: .object(c.gradients ?? c.model, name: " \(module.name).weight"))
       }
-      let factors: AdapterFactors
-      do throws(GoraError) { factors = try c.method.factors(for: input, seed: c.context.seed) } catch {
-        throw error.located(at: .object(c.gradients ?? c.model, name: " \(name)"))
-      }
-      adapters.append(
-        AdapterModule(
-          name: module.name, rank: module.rank, alpha: plan.alpha, scaling: scaling, shape: module.shape, a: factors.a,
-          b: factors.b))
-      diagnostics.append(factors.diagnostics)
+      report.solveSeconds += clock.seconds
       events(.progress(stage: "initialising", done: i + 1, total: modules.count, unit: "modules"))
     }
-    let inputs = [c.plan, c.model] + (c.gradients.map { [$0] } ?? [])
-    let adapter = Adapter(modules: adapters, useRSLoRA: plan.scaling == .rslora, model: model.identity, baseModel: c.model)
-    try adapter.write(
-      folder: c.output, profile: .native, baseModel: c.model,
-      provenance: c.context.recordsProvenance
-        ? try c.context.exactProvenance(after: plan.provenance, inputs: inputs, seed: c.context.seed) : nil)
-    return InitReport(modules: modules, diagnostics: diagnostics, parameters: adapter.parameters, output: c.output).summary
+    if let trial, case .gora(let a, _, let exactNorm) = method {
+      let clock = Stopwatch()
+      let search = try trial.search(zip(modules, starts).map { adapterModule($0, $1, plan) }, events: events)
+      report.searchSeconds = clock.seconds
+      report.search = (search, trial.rows.count)
+      report.method = .gora(a: a, gamma: search.best.gamma, exactNorm: exactNorm)
+      for i in starts.indices { starts[i] = starts[i].stepping(search.best.gamma) }
+      if search.best.gamma == 0 { events(.warning("no step lowers the loss: gamma is 0, and the adapters start as B = 0")) }
+    }
+    report.diagnostics = starts.map(\.diagnostics)
+
+    let adapters = zip(modules, starts).map { module, start in
+      let adapter = adapterModule(module, start.balanced(c.scaleOfA), plan)
+      return method.isResidual ? adapter.residual(useRSLoRA: plan.scaling == .rslora) : adapter
+    }
+    var adapter = Adapter(modules: adapters, useRSLoRA: plan.scaling == .rslora, model: model.identity, baseModel: c.model)
+    adapter.start = report.record
+    let inputs = [c.plan, c.model] + (c.gradients.map { [$0] } ?? []) + (c.gammaTrial?.data.paths ?? [])
+    // Losses, and with them γ, depend on the number of threads as those of gora-train do; all else does not.
+    let provenance: Provenance? =
+      if let trial {
+        try c.context.provenance(after: plan.provenance, inputs: inputs, dtype: trial.precision.rawValue)
+      } else if c.context.recordsProvenance {
+        try c.context.exactProvenance(after: plan.provenance, inputs: inputs, seed: c.context.seed)
+      } else {
+        nil
+      }
+    try adapter.write(folder: c.output, profile: .native, baseModel: c.model, provenance: provenance)
+    report.parameters = adapter.trainedParameters
+    return report.summary(output: c.output)
+  }
+
+  /// What the method wants to see of a module. The weight is passed over once for its norm, and kept only where it is asked for.
+  private func input(
+    for module: RankPlan.Module, scaling: Double, weight: TensorView, _ gradients: GradientFileReader?
+  ) throws(GoraError) -> AdapterModuleInput {
+    let method = configuration.method
+    var input = AdapterModuleInput(
+      name: module.name, rows: module.shape[0], columns: module.shape[1], rank: module.rank, scaling: scaling)
+    if method.needsGradient, let gradients { input.gradient = try gradients.read("\(module.name).weight") }
+    if method.needsWeight { input.weight = weight.toFloat() }
+    if case .gora = method { input.weightNorm = try Self.norm(of: weight) }
+    return input
+  }
+
+  /// ‖W‖, from where the weight lies.
+  private static func norm(of weight: TensorView) throws(GoraError) -> Double {
+    let parameter = try Parameter(weight, precision: .f32)
+    defer { withExtendedLifetime(parameter) {} }
+    return FixedSum.squares(parameter.matrix).squareRoot()
+  }
+
+  private func adapterModule(_ module: RankPlan.Module, _ factors: AdapterFactors, _ plan: RankPlan) -> AdapterModule {
+    AdapterModule(
+      name: module.name, rank: module.rank, alpha: plan.alpha, scaling: plan.factor(rank: module.rank), shape: module.shape,
+      a: factors.a, b: factors.b)
   }
 
   /// The weight that a module of the plan adapts.
@@ -128,56 +177,5 @@ extension RankPlan {
     case .rslora: alpha / Double(rank).squareRoot()
     case .lora: alpha / Double(rank)
     }
-  }
-}
-
-/// What gora-init says of the adapters it made.
-private struct InitReport {
-  let modules: [RankPlan.Module]
-  let diagnostics: [InitialisationDiagnostics?]
-  let parameters: Int
-  let output: String
-
-  var summary: StageSummary {
-    let known = diagnostics.compactMap { $0 }
-    var line = "\(modules.count) adapters, \(NumberText.count(parameters)) parameters"
-    var members = [
-      JSON.Member("modules", JSON(modules.count)), JSON.Member("parameters", JSON(parameters)),
-    ]
-    var details: [String] = []
-    if let mean = InitialisationDiagnostics.mean(known, weighted: false),
-      let weighted = InitialisationDiagnostics.mean(known, weighted: true)
-    {
-      line += ", captured \(NumberText.significant(mean.captured)), cosine \(NumberText.significant(mean.cosine))"
-      line += ", norm ratio \(NumberText.significant(mean.normRatio))"
-      if let relative = mean.relativeUpdate { line += ", update/weight \(NumberText.significant(relative))" }
-      members.append(JSON.Member("mean", json(mean)))
-      members.append(JSON.Member("gradient_weighted_mean", json(weighted)))
-      members.append(
-        JSON.Member(
-          "by_module",
-          JSON(.object(zip(modules, diagnostics).compactMap { module, d in d.map { JSON.Member(module.name, json($0)) } }))))
-      details.append("  rank  captured    cosine  norm ratio  residual  update/weight  module")
-      for (module, d) in zip(modules, diagnostics) { if let d { details.append(row(String(module.rank), d, module.name)) } }
-      details.append(row("", mean, "mean"))
-      details.append(row("", weighted, "mean weighted by gradient energy"))
-    }
-    return StageSummary(line: "\(line) -> \(output)", details: details, json: JSON(.object(members)))
-  }
-
-  private func row(_ rank: String, _ d: InitialisationDiagnostics, _ name: String) -> String {
-    func column(_ text: String, _ width: Int) -> String { String(repeating: " ", count: max(0, width - text.count)) + text }
-    return column(rank, 6) + column(NumberText.significant(d.captured), 10) + column(NumberText.significant(d.cosine), 10)
-      + column(NumberText.significant(d.normRatio), 12) + column(NumberText.significant(d.residual), 10)
-      + column(d.relativeUpdate.map { NumberText.significant($0) } ?? "", 15) + "  " + name
-  }
-
-  private func json(_ d: InitialisationDiagnostics) -> JSON {
-    var members = [
-      JSON.Member("captured", JSON(d.captured)), JSON.Member("cosine", JSON(d.cosine)),
-      JSON.Member("norm_ratio", JSON(d.normRatio)), JSON.Member("residual", JSON(d.residual)),
-    ]
-    if let relative = d.relativeUpdate { members.append(JSON.Member("relative_update", JSON(relative))) }
-    return JSON(.object(members))
   }
 }

@@ -257,8 +257,7 @@ package struct TrainStage {
     if var adapter {
       for i in adapter.modules.indices {
         guard let low = loaded.model.linears.first(where: { $0.name == adapter.modules[i].name })?.adapter else { continue }
-        adapter.modules[i].a = low.a.values?.array ?? []
-        adapter.modules[i].b = low.b.values?.array ?? []
+        adapter.modules[i].replaceTrained(a: low.a.values?.array ?? [], b: low.b.values?.array ?? [])
       }
       adapter.model = loaded.folder?.identity
       try adapter.write(folder: c.output, profile: .compact, baseModel: c.model, provenance: provenance)

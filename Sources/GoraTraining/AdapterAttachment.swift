@@ -3,9 +3,10 @@ import GoraModels
 
 extension Llama {
   /// Puts a low-rank product beside the linear of that module path.
+  /// - Parameter isFrozen: it belongs to the weight and does not learn; there is room for one of each kind.
   /// - Throws: exit 65 where there is no such module or the shapes do not fit.
   package func attach(
-    module: String, rank: Int, scaling: Double, a: [Float], b: [Float]
+    module: String, rank: Int, scaling: Double, a: [Float], b: [Float], isFrozen: Bool = false
   ) throws(GoraError) {
     guard let linear = linears.first(where: { $0.name == module }) else {
       throw GoraError(
@@ -16,9 +17,10 @@ extension Llama {
         .data,
         "module \"\(module)\" of the adapter does not fit weight [\(linear.outputSize), \(linear.inputSize)] at rank \(rank)")
     }
-    linear.adapter = LowRankAdapter(
+    let adapter = LowRankAdapter(
       module: module, rank: rank, scaling: Float(scaling), a: FloatBuffer(a), b: FloatBuffer(b), inputSize: linear.inputSize,
       outputSize: linear.outputSize)
+    if isFrozen { linear.frozenAdapter = adapter } else { linear.adapter = adapter }
   }
 
   /// The adapters' factors with their relative rates: 1 for A, `ratio` for B (LoRA+).

@@ -108,6 +108,53 @@ private func update(_ module: AdapterModule) -> [Double] {
     }
   }
 
+  /// A start that is taken back: twice the rank, no update, and the half that stays is known again after reading.
+  @Test(arguments: [AdapterProfile.native, .compact, .padded], [true, false])
+  func residualsAreTheBaseAtFirst(_ profile: AdapterProfile, _ useRSLoRA: Bool) throws {
+    let scratch = ScratchFolder()
+    var adapter = sample()
+    adapter.useRSLoRA = useRSLoRA
+    adapter.modules = adapter.modules.map { module in
+      var module = module
+      if !useRSLoRA { module.scaling = module.alpha / Double(module.rank) }
+      return module.residual(useRSLoRA: useRSLoRA)
+    }
+    adapter.start = .object(["method": "pissa"])
+    for (module, plain) in zip(adapter.modules, sample().modules) {
+      #expect(module.rank == 2 * plain.rank && module.frozenRank == plain.rank && module.trained == 0..<plain.rank)
+      #expect(module.components(module.trained) == (plain.a, plain.b))
+      #expect(module.components(module.frozen) == (plain.a, plain.b.map { -$0 }))
+      #expect(update(module).allSatisfy { abs($0) < 1e-15 })
+    }
+    let count = sample().modules.reduce(0) { $0 + $1.a.count + $1.b.count }
+    #expect(adapter.trainedParameters == count && adapter.parameters == 2 * count)
+    // As training would: only the first half moves, and the update is the difference.
+    for i in adapter.modules.indices {
+      let part = adapter.modules[i].components(adapter.modules[i].trained)
+      adapter.modules[i].replaceTrained(a: part.a.map { 2 * $0 }, b: part.b)
+    }
+    let folder = "\(scratch.path)/r"
+    try adapter.write(folder: folder, profile: profile, baseModel: "b", provenance: nil)
+    let read = try Adapter(readingFolder: folder)
+    #expect(read.start == adapter.start)
+    for (module, plain) in zip(read.modules, sample().modules) {
+      #expect(module.frozenRank == (profile == .padded ? 0 : plain.rank))
+      // s·(2 − 1)·B·A by the plain factors, whichever rule the scale is written in.
+      let scale = useRSLoRA ? 1 : 1 / Double(plain.rank).squareRoot()
+      for (x, y) in zip(update(module), update(plain)) { #expect(abs(x - scale * y) < 2e-5) }
+    }
+  }
+
+  @Test func frozenRanksAreChecked() throws {
+    let scratch = ScratchFolder()
+    var adapter = sample()
+    adapter.modules[0].frozenRank = 4
+    try adapter.write(folder: "\(scratch.path)/all", profile: .native, baseModel: "b", provenance: nil)
+    #expect { try Adapter(readingFolder: "\(scratch.path)/all") } throws: {
+      ($0 as? GoraError)?.status == .data && "\($0)".contains("expected 0 to 3")
+    }
+  }
+
   @Test func goesOnFromThePlainRule() throws {
     let scratch = ScratchFolder()
     let adapter = sample()

@@ -11,7 +11,7 @@ import Testing
   private func module(_ rows: Int, _ columns: Int, rank: Int, name: String = "m", scaling: Double = 5.7) -> AdapterModuleInput {
     AdapterModuleInput(
       name: name, rows: rows, columns: columns, rank: rank, scaling: scaling, weight: gradient(rows, columns, "w"),
-      gradient: gradient(rows, columns))
+      weightNorm: Dense(gradient(rows, columns, "w"), rows, columns).norm, gradient: gradient(rows, columns))
   }
 
   @Test(arguments: [DownProjection.kaiming, .gaussian, .orthogonal], [(48, 80, 5), (33, 17, 17), (20, 64, 1)])
@@ -44,7 +44,9 @@ import Testing
     #expect(isNear(found.cosine, -inner / (delta.norm * full.norm)))
     #expect(isNear(found.normRatio, delta.norm / (0.08 * full.norm)))
     #expect(isNear(found.residual, (delta + full.scaled(0.08)).norm / (0.08 * full.norm)))
-    #expect(isNear(try #require(found.relativeUpdate), delta.norm / Dense(input.weight ?? [], 40, 60).norm))
+    #expect(isNear(found.legacy, (delta + full.scaled(0.08)).norm / full.norm))
+    #expect(isNear(found.bestResidual, (full - projected).norm / full.norm))
+    #expect(isNear(found.relativeUpdate, delta.norm / Dense(input.weight ?? [], 40, 60).norm))
   }
 
   @Test(arguments: [DownProjection.kaiming, .gaussian, .orthogonal])
@@ -92,11 +94,68 @@ import Testing
     #expect(abs(variance(kaiming) * 3 * 256 - 1) < 0.03)
     #expect((kaiming.map(abs).max() ?? 0) <= 1 / 16 && (kaiming.max() ?? 0) > 0.0624 && (kaiming.min() ?? 0) < -0.0624)
     #expect(abs(variance(try a(.gaussian)) * 256 - 1) < 0.03)
+    #expect(abs(variance(try a(.normal)) / (0.02 * 0.02) - 1) < 0.03)
+    #expect(abs(variance(try a(.xavier)) * (256 + 128) / 2 - 1) < 0.03)
+    let uniform = try a(.uniform)
+    #expect((uniform.min() ?? -1) >= 0 && (uniform.max() ?? 1) < 1 && abs(variance(uniform) * 3 - 1) < 0.03)
     let orthogonal = Dense(try a(.orthogonal), 128, 256)
     let gram = orthogonal * orthogonal.transposed
     for i in 0..<128 {
       for j in 0..<128 { #expect(abs(gram[i, j] - (i == j ? 1 : 0)) < 1e-5) }
     }
+  }
+
+  /// The scale rules: right on average where A's row space is random, exact where it is asked for or A is not random.
+  @Test(arguments: DownProjection.allCases)
+  func theStepHasTheSizeThatWasAskedFor(_ a: DownProjection) throws {
+    let input = module(30, 50, rank: 4)
+    let exact = try #require(
+      try InitialisationMethod.gora(a: a, gamma: 0.05, exactNorm: true).factors(for: input, seed: 3).diagnostics)
+    #expect(abs(exact.normRatio - 1) < 1e-12)
+    let plain = try #require(try InitialisationMethod.gora(a: a, gamma: 0.05).factors(for: input, seed: 3).diagnostics)
+    switch a {
+    case .kaiming, .gaussian, .orthogonal, .xavier, .normal:
+      #expect(abs(plain.normRatio - (50.0 / 4 * plain.captured).squareRoot()) < 1e-12 && abs(plain.normRatio - 1) > 1e-3)
+    case .uniform, .gradientSVD, .weightSVD: #expect(plain == exact)
+    }
+    #expect(plain.captured == exact.captured)
+  }
+
+  /// The error that the paper's authors report, at γ = 0.08, r = 8 and 4096 inputs: γ·√(2(1 − √(r/in))) = 0.1106 with the
+  /// paper's sign, and 0.1156 with the flipped one of the authors' later code (they print 0.1147), for any G.
+  @Test func theAuthorsErrorComesFromTheScaleAlone() throws {
+    let (rows, columns, rank, gamma) = (48, 4096, 8, 0.08)
+    let share = (Double(rank) / Double(columns)).squareRoot()
+    let expected = [gamma * (2 * (1 - share)).squareRoot(), gamma * (2 * (1 + share)).squareRoot()]
+    #expect(abs(expected[0] - 0.1106) < 5e-5 && abs(expected[1] - 0.1156) < 5e-5)
+    var input = module(rows, columns, rank: rank)
+    input.weight = nil
+    let factors = try InitialisationMethod.gora(a: .kaiming, gamma: gamma, exactNorm: true).factors(for: input, seed: 5)
+    let delta = (Dense(factors.b, rows, rank) * Dense(factors.a, rank, columns)).scaled(input.scaling)
+    let full = Dense(input.gradient ?? [], rows, columns)
+    let step = full.scaled(gamma)
+    // ‖ΔW₀‖ = γ‖G‖ here, so only √captured varies: by 6 % of 0.044 (√(2/(r·rows)) is 0.07, halved by the root, and the error's
+    // own root halves it again): 2·10⁻⁴ is three deviations; the two signs are 5·10⁻³ apart.
+    #expect(abs((delta + step).norm / full.norm - expected[0]) < 2e-4)
+    #expect(abs((delta.scaled(-1) + step).norm / full.norm - expected[1]) < 2e-4)
+    let legacy = try #require(factors.diagnostics).legacy
+    #expect(abs(legacy - (delta + step).norm / full.norm) < 1e-6)
+  }
+
+  @Test func stepsOfEverySizeComeFromOneSolution() throws {
+    let input = module(20, 30, rank: 3)
+    let one = try InitialisationMethod.gora(a: .kaiming, gamma: 1).factors(for: input, seed: 0)
+    for gamma in [0, 0.05, 1, 0.8 * 0.8 * 0.8] {
+      #expect(try InitialisationMethod.gora(a: .kaiming, gamma: gamma).factors(for: input, seed: 0) == one.stepping(gamma))
+    }
+  }
+
+  @Test func balancingKeepsTheUpdate() throws {
+    let factors = try InitialisationMethod.gora(a: .kaiming, gamma: 0.05).factors(for: module(20, 30, rank: 3), seed: 0)
+    let balanced = factors.balanced(3)
+    #expect(zip(balanced.a, factors.a).allSatisfy { abs($0 - 3 * $1) <= 2e-7 * abs($0) })
+    let (one, other) = (Dense(factors.b, 20, 3) * Dense(factors.a, 3, 30), Dense(balanced.b, 20, 3) * Dense(balanced.a, 3, 30))
+    #expect((one - other).norm < 1e-6 * one.norm)
   }
 
   @Test func numbersDependOnSeedAndNameAlone() throws {
@@ -133,7 +192,10 @@ import Testing
     let captured = try #require(factors.diagnostics).captured
     #expect(abs(captured - best) < 1e-4 * best)
     let gram = down * down.transposed
-    for i in 0..<rank { #expect(abs(gram[i, i] - 1) < 1e-4) }
+    // Orthogonal rows as long as Kaiming's are on average: in·1/(3·in).
+    for i in 0..<rank {
+      for j in 0..<rank { #expect(abs(gram[i, j] - (i == j ? 1.0 / 3 : 0)) < 1e-4) }
+    }
     // The scale is exact here, whatever was captured.
     #expect(abs(try #require(factors.diagnostics).normRatio - 1) < 1e-4)
   }
@@ -154,57 +216,5 @@ import Testing
     let expected = Dense(w, rows, columns) + (Dense(b, rows, rank) * Dense(a, rank, columns)).scaled(2.5)
     Merge.add(a: a, b: b, scaling: 2.5, to: &w, rows: rows, columns: columns, rank: rank)
     #expect((Dense(w, rows, columns) - expected).norm / expected.norm < 1e-6)
-  }
-}
-
-/// Dense matrices in double precision, written for clarity: what the fast code is held against.
-private struct Dense {
-  var values: [Double]
-  let rows: Int
-  let columns: Int
-
-  init(_ values: [Double], _ rows: Int, _ columns: Int) {
-    self.values = values
-    self.rows = rows
-    self.columns = columns
-  }
-
-  init(_ values: [Float], _ rows: Int, _ columns: Int) { self.init(values.map(Double.init), rows, columns) }
-
-  subscript(i: Int, j: Int) -> Double { values[i * columns + j] }
-  var floats: [Float] { values.map { Float($0) } }
-  var norm: Double { values.reduce(0) { $0 + $1 * $1 }.squareRoot() }
-  func scaled(_ s: Double) -> Dense { Dense(values.map { $0 * s }, rows, columns) }
-  func inner(_ other: Dense) -> Double { zip(values, other.values).reduce(0) { $0 + $1.0 * $1.1 } }
-
-  var transposed: Dense {
-    var out = [Double](repeating: 0, count: values.count)
-    for i in 0..<rows { for j in 0..<columns { out[j * rows + i] = values[i * columns + j] } }
-    return Dense(out, columns, rows)
-  }
-
-  static func + (a: Dense, b: Dense) -> Dense { Dense(zip(a.values, b.values).map { $0 + $1 }, a.rows, a.columns) }
-  static func - (a: Dense, b: Dense) -> Dense { a + b.scaled(-1) }
-
-  static func * (a: Dense, b: Dense) -> Dense {
-    var out = [Double](repeating: 0, count: a.rows * b.columns)
-    a.values.withUnsafeBufferPointer { x in
-      b.values.withUnsafeBufferPointer { y in
-        for i in 0..<a.rows {
-          for k in 0..<a.columns {
-            let f = x[i * a.columns + k]
-            for j in 0..<b.columns { out[i * b.columns + j] += f * y[k * b.columns + j] }
-          }
-        }
-      }
-    }
-    return Dense(out, a.rows, b.columns)
-  }
-
-  /// Newton–Schulz: X ← X·(2I − A·X), from X = Aᵀ/‖A‖²; converges to the pseudo-inverse.
-  func pseudoInverse() -> Dense {
-    var x = transposed.scaled(1 / (norm * norm))
-    for _ in 0..<60 { x = x.scaled(2) - x * (self * x) }
-    return x
   }
 }

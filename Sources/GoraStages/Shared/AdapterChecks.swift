@@ -16,7 +16,7 @@ extension Adapter {
   var fingerprint: String {
     let digest = SHA256()
     for module in modules {
-      digest.update("\(module.name) \(module.rank) \(module.scaling)")
+      digest.update("\(module.name) \(module.rank) \(module.scaling) \(module.frozenRank)")
       module.a.withUnsafeBytes { digest.update($0) }
       module.b.withUnsafeBytes { digest.update($0) }
     }
@@ -25,11 +25,15 @@ extension Adapter {
 }
 
 extension Llama {
-  /// Puts every module of the adapter beside its linear.
+  /// Puts every module of the adapter beside its linear, components that stay apart from those that learn.
   func attach(_ adapter: Adapter, from folder: String) throws(GoraError) {
     for module in adapter.modules {
       do throws(GoraError) {
-        try attach(module: module.name, rank: module.rank, scaling: module.scaling, a: module.a, b: module.b)
+        for (range, isFrozen) in [(module.trained, false), (module.frozen, true)] where !range.isEmpty {
+          let part = module.components(range)
+          try attach(
+            module: module.name, rank: range.count, scaling: module.scaling, a: part.a, b: part.b, isFrozen: isFrozen)
+        }
       } catch {
         var located = error
         located.location = .file(folder)

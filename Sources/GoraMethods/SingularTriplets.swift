@@ -1,0 +1,69 @@
+import GoraCore
+
+/// The leading singular triplets of a matrix M [rows, columns]: M ≈ Σ values[i]·left[i]·right[i]ᵀ.
+///
+/// By subspace iteration with spare directions (Halko, Martinsson & Tropp 2011, algorithm 4.4), exact where the subspace is the
+/// whole space. All products are in single precision, over M where it lies.
+struct SingularTriplets {
+  /// Uᵀ [rank, rows], row-major.
+  let left: [Float]
+  /// Descending.
+  let values: [Double]
+  /// Vᵀ [rank, columns], row-major.
+  let right: [Float]
+
+  private static let spare = 16
+  /// As in the authors' code; fewer where the subspace no longer gains.
+  private static let rounds = 16
+
+  /// - Parameter random: draws the first subspace.
+  /// - Throws: status 65 where the matrix is zero or not finite, or a decomposition does not converge.
+  init(leading rank: Int, of matrix: [Float], rows: Int, columns: Int, random: inout Random) throws(GoraError) {
+    precondition(matrix.count == rows * columns && rank <= min(rows, columns))
+    let size = (FixedSum.squares(matrix) / Double(max(1, matrix.count))).squareRoot()
+    guard size.isFinite, size > 1e-30 else {
+      throw GoraError(.data, "the matrix whose singular vectors are wanted is zero or not finite")
+    }
+    // M/size has entries near 1, so that no product underflows.
+    let scale = Float(1 / size)
+    let width = min(rank + Self.spare, min(rows, columns))
+    var basis = try orthonormalRows(
+      (0..<width * columns).map { _ in Float(random.normal()) }, rows: width, columns: columns)
+    var image = [Float](repeating: 0, count: width * rows)
+    func project() {
+      // image [width, rows] = basis [width, columns]·Mᵀ
+      Matmul.sgemm(
+        transposeB: true, m: width, n: rows, k: columns, alpha: scale, a: basis, lda: columns, b: matrix, ldb: columns,
+        c: &image, ldc: rows)
+    }
+    project()
+    var caught = FixedSum.squares(image)
+    for _ in 0..<Self.rounds {
+      let directions = try orthonormalRows(image, rows: width, columns: rows)
+      Matmul.sgemm(
+        m: width, n: columns, k: rows, alpha: scale, a: directions, lda: rows, b: matrix, ldb: columns, c: &basis, ldc: columns)
+      basis = try orthonormalRows(basis, rows: width, columns: columns)
+      project()
+      let before = caught
+      caught = FixedSum.squares(image)
+      if caught <= before * (1 + 1e-6) { break }
+    }
+    // image = X·S·Yᵀ; M ≈ imageᵀ·basis = Y·S·(Xᵀ·basis).
+    guard let (x, s, y) = LAPACK.svd(image, rows: width, columns: rows) else { throw noConvergence }
+    left = Array(y.prefix(rank * rows))
+    values = s.prefix(rank).map { Double($0) * size }
+    var vectors = [Float](repeating: 0, count: rank * columns)
+    Matmul.sgemm(
+      transposeA: true, m: rank, n: columns, k: width, a: x, lda: width, b: basis, ldb: columns, c: &vectors, ldc: columns)
+    right = vectors
+  }
+}
+
+/// Orthonormal rows that span those of a matrix [rows, columns], rows ≤ columns.
+/// - Throws: status 65 where the decomposition fails.
+func orthonormalRows(_ matrix: [Float], rows: Int, columns: Int) throws(GoraError) -> [Float] {
+  guard let result = LAPACK.orthonormalRows(matrix, rows: rows, columns: columns) else { throw noConvergence }
+  return result
+}
+
+private var noConvergence: GoraError { GoraError(.data, "the matrix decomposition did not converge") }
