@@ -28,11 +28,12 @@ extension Llama {
     // Blocks of 16-bit weights are widened: 1 MiB of floats a thread, or 4 MiB together.
     let matrices = linears.map(\.weight.matrix) + [vocabularyProjection]
     let narrow = matrices.filter { if case .f32 = $0.storage { false } else { true } }
-    floats += narrow.map { matrix in
-      max(
-        threads * min(matrix.rows * matrix.columns, max(262_144, 16 * matrix.columns)),
-        min(matrix.rows * matrix.columns, max(1_048_576, 16 * matrix.columns)))
-    }.max() ?? 0
+    floats +=
+      narrow.map { matrix in
+        max(
+          threads * min(matrix.rows * matrix.columns, max(262_144, 16 * matrix.columns)),
+          min(matrix.rows * matrix.columns, max(1_048_576, 16 * matrix.columns)))
+      }.max() ?? 0
     if narrow.contains(where: \.roundsInputs) { floats += max(tokens * max(f, h, q), rows * max(v, h)) }
     return 4 * floats
   }

@@ -171,7 +171,9 @@ package struct GradStage {
   ) -> RunEstimate.Demand {
     var demand = RunEstimate.Demand(
       tokens: 0, labelled: 0, allTokens: 0, distinctTokens: 0,
-      lowestLayer: loaded.model.layers.firstIndex { layer in layer.linears.contains { linear in targets.contains { $0 === linear } } }
+      lowestLayer: loaded.model.layers.firstIndex { layer in
+        layer.linears.contains { linear in targets.contains { $0 === linear } }
+      }
         ?? 0,
       learnt: targets.reduce(0) { $0 + $1.weight.count }, gradients: 0)
     var ids = Set<Int32>()

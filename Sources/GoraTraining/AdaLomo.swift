@@ -81,7 +81,8 @@ package struct AdaLomo {
       let (from, height) = (range(part).lowerBound, range(part).count)
       rowFactors.withUnsafeBufferPointer { rowFactors in
         gora_factored_update(
-          values + from * columns, gradient + from * columns, rowFactors.baseAddress! + from, columnFactors, step, height, columns)
+          values + from * columns, gradient + from * columns, rowFactors.baseAddress! + from, columnFactors, step, height, columns
+        )
       }
     }
   }

@@ -102,7 +102,8 @@ struct Grad: GoraCommand {
     if common.json {
       try reporter.output(
         JSON.object([
-          "modules": JSON(summary.modules), "steps": JSON(summary.steps), "stable": JSON(summary.isStable), "rows": JSON(summary.rows),
+          "modules": JSON(summary.modules), "steps": JSON(summary.steps), "stable": JSON(summary.isStable),
+          "rows": JSON(summary.rows),
           "tokens": JSON(summary.tokens), "loss": JSON(summary.loss), "tokens_per_second": JSON(summary.tokensPerSecond),
         ]).compact() + "\n")
     }
