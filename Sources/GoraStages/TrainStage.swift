@@ -182,6 +182,7 @@ package struct TrainStage {
     // Save: the checkpoint first, so that a run killed here resumes to the same output.
     try checkpoint.save(trainer.optimizer)
     try save(loaded, adapter: adapter)
+    events(.note("memory at most \(RunEstimate.mebibytes(ProcessMemory.peak)) resident"))
     return summary
   }
 

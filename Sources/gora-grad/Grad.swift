@@ -42,13 +42,13 @@ struct Grad: GoraCommand {
   @Option(
     name: .customLong("micro-batch-tokens"), help: ArgumentHelp("Tokens that run together (default: by model).", valueName: "n"))
   var microBatchTokens: Int?
-  @Option(help: ArgumentHelp("Compute layers twice, keep less: auto, always, never.", valueName: "when"))
+  @Option(help: ArgumentHelp("Keep less.", valueName: "when"))
   var recompute: RecomputeChoice = .auto
   @Option(help: ArgumentHelp("Gradients in a scratch file: auto, never, or its folder.", valueName: "dir"))
   var spill = "auto"
   @Flag(name: .customLong("until-stable"), help: "Stop when importances have settled.")
   var untilStable = false
-  @Option(name: .customLong("stability-preset"), help: ArgumentHelp("What that means: paper or official.", valueName: "name"))
+  @Option(name: .customLong("stability-preset"), help: ArgumentHelp("What that means.", valueName: "name"))
   var stabilityPreset: StabilityPreset?
   @Option(help: ArgumentHelp("Largest relative change. (default: 0.01)", valueName: "x"))
   var tolerance: Double?
@@ -56,7 +56,7 @@ struct Grad: GoraCommand {
   var patience: Int?
   @Option(name: .customLong("min-steps"), help: ArgumentHelp("Steps in any case. (default: 3)", valueName: "n"))
   var minimumSteps: Int?
-  @Option(help: ArgumentHelp("Move the weights on the way: adalomo or sgd.", valueName: "rule"))
+  @Option(help: ArgumentHelp("Move the weights on the way.", valueName: "rule"))
   var explore: Exploration.Rule?
   @Option(name: .customLong("explore-lr"), help: ArgumentHelp("Learning rate of --explore. (default: 1e-5)", valueName: "x"))
   var exploreRate: Double?
