@@ -42,7 +42,7 @@ struct Grad: GoraCommand {
   @Option(
     name: .customLong("micro-batch-tokens"), help: ArgumentHelp("Tokens that run together (default: by model).", valueName: "n"))
   var microBatchTokens: Int?
-  @Option(help: ArgumentHelp("Keep less.", valueName: "when"))
+  @Option(help: ArgumentHelp("Save RAM.", valueName: "when"))
   var recompute: RecomputeChoice = .auto
   @Option(help: ArgumentHelp("Gradients in a scratch file: auto, never, or its folder.", valueName: "dir"))
   var spill = "auto"

@@ -76,7 +76,7 @@ struct Train: GoraCommand {
   var validateEvery: Int?
   @Option(help: ArgumentHelp("Metrics as JSON Lines.", valueName: "file"))
   var log: String?
-  @Option(help: ArgumentHelp("Keep less.", valueName: "when"))
+  @Option(help: ArgumentHelp("Save RAM.", valueName: "when"))
   var recompute: RecomputeChoice = .auto
   @Flag(name: .customLong("no-shuffle"), help: "Take rows in file order.")
   var keepsOrder = false
