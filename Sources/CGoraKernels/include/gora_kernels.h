@@ -84,6 +84,14 @@ double gora_square_product_sum(const float *x, const float *y, size_t n);  // su
 void gora_scaled(const float *x, double factor, float *out, size_t n);     // out = x factor
 void gora_scaled_product(const float *x, const float *y, double factor, float *out, size_t n);  // out = x y factor
 
+// MARK: adalomo.c — a matrix g [rows, columns], factors of its rows and of its columns
+
+// row[i] = sum over j of g^2; column[j] += sum over i of g^2.
+void gora_square_sums(const float *g, double *row, double *column, size_t rows, size_t columns);
+double gora_factored_square_sum(const float *g, const float *row, const float *column, size_t rows, size_t columns);  // sum (row g column)^2
+void gora_factored_update(float *p, const float *g, const float *row, const float *column, float step, size_t rows,
+                          size_t columns);  // p -= step row g column
+
 // MARK: attention.c — causal attention of one sequence, tiled over keys with a running maximum
 
 typedef struct {
