@@ -66,7 +66,8 @@ package struct ReportStage {
     let left = inputs.count - used + scanner.others
     let names = figures.map(\.name.rawValue)
     var summary = StageSummary(
-      line: "\(used) file\(used == 1 ? "" : "s")\(left > 0 ? ", \(left) others left out" : ""), figures: \(names.joined(separator: ", "))",
+      line: "\(used) file\(used == 1 ? "" : "s")\(left > 0 ? ", \(left) others left out" : ""), "
+        + "figures: \(names.joined(separator: ", "))",
       json: .object([
         "files": JSON(used), "skipped": JSON(left), "figures": JSON(names.map { JSON($0) }),
       ]))
