@@ -135,7 +135,7 @@ struct ReportScanner {
     if let lines = try metrics(path, head: head) { return ReportInput(path: path, content: .metrics(lines)) }
     let firstLine = head.prefix { $0 != 0x0A }
     let isLines = firstLine.count < head.count && (try? JSONDocument(path: path, text: Array(firstLine))) != nil
-    if isLines, !firstLine.contains(UInt8(ascii: "\"")) || !Self.namesFormat(firstLine) {
+    if isLines, !Self.namesFormat(firstLine) {
       return skipped("not written by a stage")
     }
     guard size <= Self.jsonLimit else { return skipped("a JSON file of \(size) bytes") }
