@@ -15,7 +15,7 @@ SWIFT ?= swift
 SWIFTFLAGS ?=
 
 # What is installed. gora-problems makes data for the pipelines and stays here.
-TOOLS := grad score plan init train eval export
+TOOLS := grad score plan init train eval export report
 PAGES1 := $(TOOLS:%=man/gora-%.1)
 PAGES5 := $(wildcard man/*.5)
 PAGES7 := $(wildcard man/*.7)

@@ -1,12 +1,12 @@
 // swift-tools-version: 6.2
 // gora: GoRA and its baselines as Unix tools. The flow, one executable a stage:
-//   gora-grad -> gora-score -> gora-plan -> gora-init -> gora-train -> gora-eval, and gora-export.
+//   gora-grad -> gora-score -> gora-plan -> gora-init -> gora-train -> gora-eval, and gora-export and gora-report.
 // Libraries depend strictly downwards, in the order they are listed here.
 import PackageDescription
 
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 let libraries: [Target.Dependency] = [
-  "GoraCore", "GoraFormats", "GoraText", "GoraMethods", "GoraModels", "GoraTraining", "GoraStages",
+  "GoraCore", "GoraFormats", "GoraText", "GoraMethods", "GoraModels", "GoraTraining", "GoraReport", "GoraStages",
 ]
 
 let package = Package(
@@ -38,16 +38,18 @@ let package = Package(
     library("GoraModels", ["GoraCore", "GoraFormats"]),
     // Batches, optimiser, schedule, checkpoints, tasks.
     library("GoraTraining", ["GoraCore", "GoraFormats", "GoraText", "GoraModels", "GoraMethods"]),
+    // Figures of what the stages wrote, as SVG, HTML and text. Pure functions, no files.
+    library("GoraReport", ["GoraCore"]),
     // One file a stage: the only layer that opens user paths.
     library(
       "GoraStages",
-      ["GoraCore", "GoraFormats", "GoraText", "GoraMethods", "GoraModels", "GoraTraining"]),
+      ["GoraCore", "GoraFormats", "GoraText", "GoraMethods", "GoraModels", "GoraTraining", "GoraReport"]),
     // Options, exit status, progress: the only layer that knows the command line.
     library(
       "GoraCLI",
       libraries + [argumentParser]),
-  ] + ["grad", "score", "plan", "init", "train", "eval", "export", "problems"].map(tool)
-    + ["Core", "Formats", "Text", "Methods", "Models", "Training", "Stages"].map(tests),
+  ] + ["grad", "score", "plan", "init", "train", "eval", "export", "report", "problems"].map(tool)
+    + ["Core", "Formats", "Text", "Methods", "Models", "Training", "Report", "Stages"].map(tests),
   swiftLanguageModes: [.v6]
 )
 

@@ -4,6 +4,7 @@
 #   make -f pipelines/math.mk MODEL=/models/Llama-3.1-8B TRAIN=MetaMathQA.json TEST=gsm8k_test.jsonl \
 #        RANK=8 GAMMA=0.08 STEPS=64           the paper's job: GoRA, one seed, its protocol
 #   make -n -f pipelines/math.mk              the method, command by command
+#   make -f pipelines/math.mk report          the same, and a page with pictures of it
 #   PIPE=1                                    score | plan | init as one pipe
 include $(dir $(lastword $(MAKEFILE_LIST)))common.mk
 .DEFAULT_GOAL := table
@@ -66,14 +67,19 @@ SCALING_rslora := rslora
 TRAIN_FLAGS ?=
 PIPE ?=
 
-.PHONY: table
+.PHONY: table report
 table: $(OUT)/table.txt
 	@cat $<
+
+report: $(OUT)/report.html
 
 RESULTS := $(foreach seed,$(SEEDS),$(foreach method,$(METHODS),$(OUT)/seed-$(seed)/$(method)/result.json))
 
 $(OUT)/table.txt: $(OUT)/base.json $(RESULTS)
 	$(ROOT)/pipelines/table $(OUT) "$(METHODS)" "$(SEEDS)" > $@
+
+$(OUT)/report.html: $(OUT)/table.txt | $(TOOLS)
+	$(BIN)gora-report $(OUT) $(FLAGS) -o $@
 
 # Generated problems: thousands to train on, 400 held out.
 $(OUT)/train.jsonl: | $(TOOLS)

@@ -19,13 +19,14 @@ package final class Reporter {
     package init() {}
 
     /// Whether escape sequences may be sent to standard error.
-    var usesColor: Bool {
+    var usesColor: Bool { color == .auto ? StandardStreams.errorIsTerminal && allowsColor : allowsColor }
+
+    /// Whether escape sequences may be sent to a terminal.
+    package var allowsColor: Bool {
       switch color {
       case .always: true
       case .never: false
-      case .auto:
-        StandardStreams.errorIsTerminal && CommonOptions.environment("NO_COLOR") == nil
-          && CommonOptions.environment("TERM") != "dumb"
+      case .auto: CommonOptions.environment("NO_COLOR") == nil && CommonOptions.environment("TERM") != "dumb"
       }
     }
   }

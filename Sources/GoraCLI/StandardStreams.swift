@@ -35,6 +35,7 @@ package enum StandardStreams {
   static func writeError(_ text: String) { _ = write(text, to: STDERR_FILENO) }
 
   static var errorIsTerminal: Bool { isatty(STDERR_FILENO) == 1 }
+  package static var outputIsTerminal: Bool { isatty(STDOUT_FILENO) == 1 }
   package static var inputIsTerminal: Bool { isatty(STDIN_FILENO) == 1 }
 
   private static func write(_ text: String, to descriptor: Int32) -> String? {

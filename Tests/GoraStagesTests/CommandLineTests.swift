@@ -4,7 +4,9 @@ import Testing
 
 /// The contract of the command lines: exit status, messages, and what is left behind.
 @Suite(.serialized) struct CommandLineTests {
-  static let tools = ["gora-grad", "gora-score", "gora-plan", "gora-init", "gora-train", "gora-eval", "gora-export"]
+  static let tools = [
+    "gora-grad", "gora-score", "gora-plan", "gora-init", "gora-train", "gora-eval", "gora-export", "gora-report",
+  ]
 
   static func expect(
     _ outcome: Outcome, _ status: Int32, _ parts: String..., sourceLocation: SourceLocation = #_sourceLocation
@@ -62,6 +64,7 @@ import Testing
     "gora-train init --model model --data rows.jsonl --batch-size 3 -o %",
     "gora-eval --model model --adapter init --task loss --data rows.jsonl -o %",
     "gora-export init --model model --profile compact -o %", "gora-export init --model model --profile merged -o %",
+    "gora-report plan.json grad.h5 -o %",
   ]
   static func command(_ text: String, _ output: String) -> String { text.replacing("%", with: output) }
 

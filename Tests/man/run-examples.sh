@@ -19,7 +19,7 @@ PATH=$GORA_BIN:$PATH
 export PATH
 
 if [ $# -eq 0 ]; then
-  set -- gora-grad.1 gora-score.1 gora-plan.1 gora-init.1 gora-train.1 gora-eval.1 gora-export.1 \
+  set -- gora-grad.1 gora-score.1 gora-plan.1 gora-init.1 gora-train.1 gora-eval.1 gora-export.1 gora-report.1 \
     gora-gradient.5 gora-score.5 gora-plan.5 gora-adapter.5 gora.7
 fi
 

@@ -1,3 +1,4 @@
+import GoraCore
 import GoraFormats
 
 /// A plan for people: a line and a bar a module, means by kind, the total against plain LoRA's. At most 80 columns.

@@ -1,0 +1,212 @@
+/// Everything that the figures are drawn from: what the stages wrote, without its files.
+package struct ReportData: Sendable {
+  package var plans: [PlanRecord] = []
+  package var scores: [ScoreRecord] = []
+  package var trajectories: [TrajectoryRecord] = []
+  package var losses: [LossRecord] = []
+  package var adapters: [AdapterRecord] = []
+  package var costs: [CostRecord] = []
+  package var results: [ResultRecord] = []
+
+  package init() {}
+}
+
+/// Which run a file belongs to.
+package struct RunLabel: Sendable, Equatable, Hashable {
+  /// `seed-0/gora`
+  package var name: String
+  /// The name without its seed; runs of one group differ in nothing else.
+  package var group: String
+
+  /// Takes parts like `seed-0` out of a path for the group's name.
+  package init(_ name: String) {
+    self.name = name
+    let parts = name.split(separator: "/").map(String.init)
+    let kept = parts.filter { !Self.isSeed($0) }
+    group = kept.isEmpty ? name : kept.joined(separator: "/")
+  }
+
+  /// `seed0`, `seed-0`, `seed_0`
+  private static func isSeed(_ part: String) -> Bool {
+    guard part.lowercased().hasPrefix("seed") else { return false }
+    let rest = part.dropFirst(4).drop { $0 == "-" || $0 == "_" }
+    return !rest.isEmpty && rest.allSatisfy { $0.isASCII && $0.isNumber }
+  }
+}
+
+/// A rank plan.
+package struct PlanRecord: Sendable {
+  package struct Module: Sendable, Equatable {
+    package var name: String
+    /// [out, in].
+    package var shape: [Int]
+    package var rank: Int
+
+    package init(name: String, shape: [Int], rank: Int) {
+      self.name = name
+      self.shape = shape
+      self.rank = rank
+    }
+
+    /// r·(out + in).
+    var parameters: Int { rank * shape.reduce(0, +) }
+  }
+
+  package var run: RunLabel
+  package var referenceRank: Int
+  package var modules: [Module]
+
+  package init(run: RunLabel, referenceRank: Int, modules: [Module]) {
+    self.run = run
+    self.referenceRank = referenceRank
+    self.modules = modules
+  }
+}
+
+/// The importance of each module.
+package struct ScoreRecord: Sendable {
+  package var run: RunLabel
+  package var metric: String
+  package var modules: [(name: String, importance: Double)]
+
+  package init(run: RunLabel, metric: String, modules: [(name: String, importance: Double)]) {
+    self.run = run
+    self.metric = metric
+    self.modules = modules
+  }
+}
+
+/// How something of each module went over the steps of gora-grad.
+package struct TrajectoryRecord: Sendable {
+  package enum Quantity: Sendable {
+    /// avg|W⊙G| of the mean gradient so far.
+    case runningImportance
+    /// The importance at a step of a training-like pass (`--track`).
+    case trackedImportance
+  }
+
+  package var run: RunLabel
+  package var quantity: Quantity
+  /// x of each value.
+  package var steps: [Double]
+  package var modules: [(name: String, values: [Double])]
+
+  package init(run: RunLabel, quantity: Quantity, steps: [Double], modules: [(name: String, values: [Double])]) {
+    self.run = run
+    self.quantity = quantity
+    self.steps = steps
+    self.modules = modules
+  }
+}
+
+/// A training run's losses.
+package struct LossRecord: Sendable {
+  package var run: RunLabel
+  package var training: [Point]
+  package var validation: [Point]
+
+  package init(run: RunLabel, training: [Point], validation: [Point]) {
+    self.run = run
+    self.training = training
+    self.validation = validation
+  }
+}
+
+/// An adapter folder, by the header of its weights.
+package struct AdapterRecord: Sendable {
+  /// What the initial step of one module is (see `InitialisationDiagnostics`).
+  package struct Start: Sendable {
+    package var module: String
+    package var captured: Double?
+    package var cosine: Double?
+    package var normRatio: Double?
+
+    package init(module: String, captured: Double?, cosine: Double?, normRatio: Double?) {
+      self.module = module
+      self.captured = captured
+      self.cosine = cosine
+      self.normRatio = normRatio
+    }
+  }
+
+  package var run: RunLabel
+  package var modules: [PlanRecord.Module]
+  package var starts: [Start]
+
+  package init(run: RunLabel, modules: [PlanRecord.Module], starts: [Start]) {
+    self.run = run
+    self.modules = modules
+    self.starts = starts
+  }
+}
+
+/// What one stage of a run took.
+package struct CostRecord: Sendable {
+  package var run: RunLabel
+  /// `grad`, `score`, `plan`, `init`, `train`, `eval` or another tool's name.
+  package var stage: String
+  package var seconds: Double?
+  /// Peak resident bytes.
+  package var memory: Double?
+
+  package init(run: RunLabel, stage: String, seconds: Double?, memory: Double?) {
+    self.run = run
+    self.stage = stage
+    self.seconds = seconds
+    self.memory = memory
+  }
+}
+
+/// What gora-eval measured.
+package struct ResultRecord: Sendable {
+  package var run: RunLabel
+  package var rows: Int
+  /// 0 to 1.
+  package var accuracy: Double?
+  /// Its 95 % interval.
+  package var interval: ClosedRange<Double>?
+  package var loss: Double?
+
+  package init(run: RunLabel, rows: Int, accuracy: Double?, interval: ClosedRange<Double>?, loss: Double?) {
+    self.run = run
+    self.rows = rows
+    self.accuracy = accuracy
+    self.interval = interval
+    self.loss = loss
+  }
+}
+
+/// Values over runs of one group.
+struct Spread {
+  let count: Int
+  let mean: Double
+  /// Sample standard deviation; nil for fewer than two values.
+  let deviation: Double?
+
+  /// nil where no value is finite.
+  init?(_ values: [Double]) {
+    let finite = values.filter(\.isFinite)
+    if finite.isEmpty { return nil }
+    count = finite.count
+    let mean = finite.reduce(0, +) / Double(finite.count)
+    self.mean = mean
+    deviation =
+      count > 1 ? (finite.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(count - 1)).squareRoot() : nil
+  }
+}
+
+/// Elements by a key, keys in the order in which they appear.
+func grouped<Element, Key: Hashable>(_ elements: [Element], by key: (Element) -> Key) -> [(key: Key, elements: [Element])] {
+  var place: [Key: Int] = [:]
+  var groups: [(key: Key, elements: [Element])] = []
+  for element in elements {
+    let name = key(element)
+    if let i = place[name] {
+      groups[i].elements.append(element)
+    } else {
+      place[name] = groups.count
+      groups.append((name, [element]))
+    }
+  }
+  return groups
+}

@@ -1,0 +1,162 @@
+import GoraCore
+import GoraFormats
+import GoraReport
+
+/// Sorts inputs into runs by where they lie: what is in one folder is of one run.
+struct ReportCollector {
+  private(set) var data = ReportData()
+  /// The folder that everything is in.
+  let title: String
+  /// Its parts.
+  private let common: [String]
+
+  /// Names that say what a file is, not which run it is of.
+  private static let usual: Set<String> = ["plan", "scores", "grad", "metrics", "result", "init", "tuned", "adapter"]
+
+  init(_ inputs: [ReportInput]) {
+    let used = inputs.filter { if case .skipped = $0.content { false } else { true } }
+    let folders = used.map { Self.parts($0.path).dropLast() }
+    var shared = folders.first.map(Array.init) ?? []
+    for folder in folders { shared = zip(shared, folder).prefix { $0 == $1 }.map(\.0) }
+    common = shared
+    title = shared.isEmpty ? used.first.map(\.path) ?? "" : shared.joined(separator: "/")
+    for input in used { add(input) }
+    collectCosts(used)
+  }
+
+  private static func parts(_ path: String) -> [String] {
+    path.split(separator: "/", omittingEmptySubsequences: false).map(String.init)
+  }
+
+  /// `grad` of `a/b/grad.h5`.
+  private static func stem(_ name: String) -> String {
+    guard let dot = name.firstIndex(of: "."), dot != name.startIndex else { return name }
+    return String(name[..<dot])
+  }
+
+  /// The folder below the common one, with the file's own name where that is not one of the usual.
+  private func run(_ path: String) -> RunLabel {
+    var rest = Array(Self.parts(path).dropFirst(common.count))
+    let name = Self.stem(rest.popLast() ?? "")
+    if !Self.usual.contains(name) { rest.append(name) }
+    return RunLabel(rest.isEmpty ? common.last { !$0.isEmpty && $0 != "." && $0 != ".." } ?? "run" : rest.joined(separator: "/"))
+  }
+
+  private mutating func add(_ input: ReportInput) {
+    let run = run(input.path)
+    switch input.content {
+    case .plan(let plan):
+      data.plans.append(
+        PlanRecord(
+          run: run, referenceRank: plan.referenceRank,
+          modules: plan.modules.map { .init(name: $0.name, shape: $0.shape, rank: $0.rank) }))
+    case .scores(let table):
+      data.scores.append(
+        ScoreRecord(run: run, metric: table.metric, modules: table.modules.map { ($0.name, $0.importance) }))
+    case .gradients(let steps):
+      data.trajectories.append(
+        TrajectoryRecord(
+          run: run, quantity: .runningImportance, steps: steps.loss.indices.map { Double($0 + 1) }, modules: steps.importance))
+    case .metrics(let lines):
+      data.losses.append(
+        LossRecord(
+          run: run, training: lines.compactMap { line in line.loss.map { Point(line.step, $0) } },
+          validation: lines.compactMap { line in line.validationLoss.map { Point(line.step, $0) } }))
+    case .adapter(let header):
+      // Some starts stay as they are beside what is trained.
+      let frozen = Self.document(header, "gora_frozen_ranks")
+      let modules = header.modules.map { module in
+        let rest = (try? frozen?.optional(module.name)?.int) ?? 0
+        return PlanRecord.Module(name: module.name, shape: module.shape, rank: max(0, module.rank - max(0, rest)))
+      }
+      // What is said of the start stays with an adapter through training: init/ and tuned/ say the same.
+      let isKnown = data.adapters.contains { $0.run == run && !$0.starts.isEmpty }
+      data.adapters.append(AdapterRecord(run: run, modules: modules, starts: isKnown ? [] : Self.starts(header)))
+    case .result(let root):
+      let bounds = try? root.optional("interval")?.elements.map { element throws(GoraError) in try element.double }
+      let interval = bounds.flatMap { $0.count == 2 && $0[0] <= $0[1] ? $0[0]...$0[1] : nil }
+      data.results.append(
+        ResultRecord(
+          run: run, rows: (try? root.optional("rows")?.int) ?? 0, accuracy: try? root.optional("accuracy")?.double,
+          interval: interval, loss: try? root.optional("loss")?.double))
+    case .seconds, .peakBytes, .skipped: break
+    }
+  }
+
+  /// A JSON text in the metadata of an adapter's weights; nil where there is none.
+  private static func document(_ header: AdapterHeader, _ key: String) -> JSONField? {
+    guard let text = header.metadata.first(where: { $0.key == key })?.value else { return nil }
+    return (try? JSONDocument(path: key, text: Array(text.utf8)))?.root
+  }
+
+  private static func starts(_ header: AdapterHeader) -> [AdapterRecord.Start] {
+    guard let modules = try? document(header, "gora_start")?.optional("by_module")?.members else { return [] }
+    return modules.map { name, start in
+      func number(_ key: String) -> Double? { try? start.optional(key)?.double }
+      return AdapterRecord.Start(
+        module: name, captured: number("captured"), cosine: number("cosine"), normRatio: number("norm_ratio"))
+    }
+  }
+
+  // MARK: Cost
+
+  /// A stage's cost lies beside what it wrote. What several runs were made from, a gradient or its scores, lies in a folder above
+  /// them, and counts for each run that came through that tool.
+  private mutating func collectCosts(_ inputs: [ReportInput]) {
+    var tools: [String: [String]] = [:]
+    for input in inputs where !input.tools.isEmpty { tools[input.path] = input.tools }
+    var costs: [(folder: [String], run: RunLabel, stage: String, seconds: Double?, memory: Double?)] = []
+    for input in inputs {
+      var (seconds, memory): (Double?, Double?) = (nil, nil)
+      var target = input.path
+      switch input.content {
+      case .seconds(let value): (seconds, target) = (value, String(target.dropLast(".seconds".count)))
+      case .peakBytes(let value): (memory, target) = (value, String(target.dropLast(".peak".count)))
+      default: continue
+      }
+      if target.hasSuffix("/adapter_config.json") { target = String(target.dropLast("/adapter_config.json".count)) }
+      let folder = Array(Self.parts(target).dropLast())
+      costs.append((folder, run(target), Self.stage(target, tools[target]), seconds, memory))
+    }
+    // Which tools the results in a folder came through.
+    var through: [(folder: [String], run: RunLabel, tools: Set<String>)] = []
+    for input in inputs {
+      let folder = Array(Self.parts(input.path).dropLast())
+      switch input.content {
+      case .plan, .adapter, .result: break
+      default: continue
+      }
+      let stages = Set(input.tools.map(Self.stageName))
+      if let i = through.firstIndex(where: { $0.folder == folder }) {
+        through[i].tools.formUnion(stages)
+      } else {
+        through.append((folder, run(input.path), stages))
+      }
+    }
+    var inherited: Set<Int> = []
+    for user in through {
+      for (i, cost) in costs.enumerated()
+      where cost.folder.count < user.folder.count && user.folder.starts(with: cost.folder) && user.tools.contains(cost.stage)
+        && cost.stage != "eval" && !costs.contains(where: { $0.folder == user.folder && $0.stage == cost.stage })
+      {
+        inherited.insert(i)
+        data.costs.append(CostRecord(run: user.run, stage: cost.stage, seconds: cost.seconds, memory: cost.memory))
+      }
+    }
+    for (i, cost) in costs.enumerated() where !inherited.contains(i) {
+      data.costs.append(CostRecord(run: cost.run, stage: cost.stage, seconds: cost.seconds, memory: cost.memory))
+    }
+  }
+
+  private static func stageName(_ tool: String) -> String { tool.hasPrefix("gora-") ? String(tool.dropFirst(5)) : tool }
+
+  /// By the record of the tool that wrote it, else by its name.
+  private static func stage(_ path: String, _ tools: [String]?) -> String {
+    if let tool = tools?.last { return stageName(tool) }
+    let name = stem(parts(path).last ?? "")
+    let byName = [
+      "grad": "grad", "scores": "score", "plan": "plan", "init": "init", "tuned": "train", "result": "eval", "base": "eval",
+    ]
+    return byName[name] ?? name
+  }
+}
