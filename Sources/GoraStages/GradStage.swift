@@ -58,6 +58,8 @@ package struct GradStage {
     package var tokens: Int
     package var loss: Double
     package var tokensPerSecond: Double
+    /// Of the steps after the first; nil where there was one only.
+    package var steadyTokensPerSecond: Double?
     package var estimate: RunEstimate
   }
 
@@ -121,10 +123,13 @@ package struct GradStage {
     var record = GradientSteps(
       loss: [], tokens: [], rows: [], importance: targets.map { ($0.weight.name, []) })
     let clock = Stopwatch()
+    var rates = StepRates()
     events(.progress(stage: "gradients", done: 0, total: steps, unit: "batches"))
     for step in 0..<steps {
       let batch = sequence[step * c.batchSize..<(step + 1) * c.batchSize].map { rows[$0] }
+      let stepClock = Stopwatch()
       let result = try estimator.add(batch)
+      rates.append(tokens: result.tokens, seconds: stepClock.seconds)
       record.loss.append(result.loss)
       record.tokens.append(result.tokens)
       record.rows.append(result.rows)
@@ -136,6 +141,7 @@ package struct GradStage {
           stage: "gradients", done: step + 1, total: steps, unit: "batches",
           rate: StageRate(summary.tokensPerSecond, "tokens/s"), loss: result.loss))
     }
+    summary.steadyTokensPerSecond = rates.steady
     summary.loss = record.loss.reduce(0, +) / Double(steps)
     for linear in targets {
       guard let sum = linear.weight.gradient else { continue }

@@ -1,4 +1,5 @@
 import GoraCore
+import GoraFormats
 import GoraModels
 
 /// What a run will hold in memory besides the mapped weights, and how long it will take.
@@ -42,6 +43,9 @@ package struct RunEstimate: Sendable, CustomStringConvertible {
 
   /// Seconds, at the half of the products' rate that a training step reaches with norms, attention and the rest.
   package var seconds: Double { operations / (0.5 * rate) }
+
+  /// For `--json`: bytes that the run will hold, and those of the mapped weights.
+  package var json: JSON { .object(["memory_bytes": JSON(total), "mapped_bytes": JSON(mapped), "seconds": JSON(seconds)]) }
 
   package var description: String {
     func mib(_ bytes: Int) -> String { "\((bytes + (1 << 19)) >> 20) MiB" }
