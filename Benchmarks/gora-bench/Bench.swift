@@ -105,6 +105,7 @@ struct MeasureCommand: ParsableCommand {
     }
     show(report.opening)
 
+    let counts = count > 1 ? [1, count] : [1]
     // The floor first: without it no row can say how near it is.
     let chosen = selection.rows
     var shapes: [(preset: String, tokens: Int)] = []
@@ -114,14 +115,19 @@ struct MeasureCommand: ParsableCommand {
     if selection.wants("floor") || !chosen.isEmpty {
       place.say("measuring matrix products")
       report.floor = try Floor.measured(
-        place.children, program: place.program, shapes: shapes, threads: count > 1 ? [1, count] : [1])
+        place.children, program: place.program, shapes: shapes, threads: counts)
       show(report.floorTable)
     }
 
     let runner = RowRunner(
       workplace: place, peer: peer.map { ($0, peerScript) }, pairs: pairs, data: data)
     for row in chosen { if let result = try runner.run(row) { report.rows.append(result) } }
-    if !report.rows.isEmpty { show(report.rowTables) }
+    if !report.rows.isEmpty {
+      // Again: what the machine can do may have changed meanwhile.
+      let later = try Floor.measured(place.children, program: place.program, shapes: shapes, threads: counts)
+      (report.floor, report.floorChange) = report.floor.averaged(with: later)
+      show(report.rowTables)
+    }
     if selection.wants("scaling") {
       report.scaling = try Scaling(workplace: place, repeats: pairs).run()
       report.scaling.forEach { show($0.text) }

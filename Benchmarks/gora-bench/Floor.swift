@@ -212,10 +212,6 @@ struct Floor {
     return (mean, change)
   }
 
-  func squareRate(isBFloat16: Bool, threads: Int) -> Double? {
-    products.last { $0.preset == "square" && $0.isBFloat16 == isBFloat16 && $0.threads == threads }?.rate
-  }
-
   var json: JSON {
     .object([
       "products": JSON(products.map(\.json)),

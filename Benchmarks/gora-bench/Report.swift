@@ -7,6 +7,8 @@ struct Report {
   /// The peer's libraries with their versions.
   var peer: String?
   var floor = Floor()
+  /// How far the products' rates before and after the rows are apart.
+  var floorChange = Sample()
   var rows: [RowResult] = []
   var scaling: [Measured] = []
   var startup: Measured?
@@ -51,12 +53,11 @@ struct Report {
     var speed = TextTable(["tokens/s", "gora", "+-", "peer", "+-", "ratio", "+-", "least", "aim", "GFLOP/s", "of floor"])
     var memory = TextTable(["peak memory, MiB", "gora", "peer", "ratio", "anonymous", "peer's", "estimate", "own estimate"])
     for result in rows {
-      let rate = floor.rate(result.row.preset, isBFloat16: result.row.isBFloat16, threads: machine.cores)
       speed.append([
         result.row.name, fixed(result.speed.median, 0), percent(result.speed.spread), fixed(result.peerSpeed.median, 0),
         percent(result.peerSpeed.spread), fixed(result.ratio.median, 2), percent(result.ratio.spread),
         fixed(result.row.target.least, 1), fixed(result.row.target.aim, 1), fixed(result.operationRate / 1e9, 0),
-        percent(result.operationRate / (rate ?? .nan)),
+        percent(result.shareOfFloor(floor, threads: machine.cores)),
       ])
       memory.append([
         result.row.name, mebibytes(result.peak.median), mebibytes(result.peerPeak.median),
@@ -74,7 +75,9 @@ struct Report {
   var closing: String {
     let spreads = Sample(rows.flatMap { [$0.speed.spread, $0.peerSpeed.spread] }.filter(\.isFinite))
     let noise = spreads.isEmpty ? "" : "; runs of one row differ by +-\(percent(spreads.median)) (median of the rows)"
-    return "Noise: load average \(fixed(machine.load, 2)) before, \(fixed(loadAfter, 2)) after\(noise)"
+    let change =
+      floorChange.isEmpty ? "" : ";\nthe machine's own products by +-\(percent(floorChange.median)) from before to after them"
+    return "Noise: load average \(fixed(machine.load, 2)) before, \(fixed(loadAfter, 2)) after\(noise)\(change)"
   }
 
   var json: JSON {
@@ -91,12 +94,7 @@ struct Report {
           rows.map { result in
             var json = result.json
             if case .object(var members) = json.content {
-              for isBFloat16 in [false, true] where isBFloat16 == result.row.isBFloat16 {
-                let rate = floor.rate(result.row.preset, isBFloat16: isBFloat16, threads: machine.cores) ?? .nan
-                members.append(.init("of_floor", finite(result.operationRate / rate)))
-                let square = floor.squareRate(isBFloat16: isBFloat16, threads: machine.cores) ?? .nan
-                members.append(.init("of_square_floor", finite(result.operationRate / square)))
-              }
+              members.append(.init("of_floor", finite(result.shareOfFloor(floor, threads: machine.cores))))
               json = JSON(.object(members))
             }
             return json

@@ -35,6 +35,19 @@ struct RowResult {
   }
   /// Operations a second.
   var operationRate: Double { speed.median * operationsPerToken }
+  /// Weights that are read for each token: generation goes through all of them for one token a prompt.
+  var weightBytesPerToken: Double {
+    if row.work != .generate { return 0 }
+    return Double(row.preset.parameters * (row.isBFloat16 ? 2 : 4)) / Double(row.batch)
+  }
+
+  /// The speed over that of a machine that multiplies and reads memory at the floor's rates and does nothing else.
+  func shareOfFloor(_ floor: Floor, threads: Int) -> Double {
+    guard let rate = floor.rate(row.preset, isBFloat16: row.isBFloat16, threads: threads),
+      let read = floor.readRates.first(where: { $0.threads == threads })?.bytesPerSecond
+    else { return .nan }
+    return speed.median * max(operationsPerToken / rate, weightBytesPerToken / read)
+  }
 
   var json: JSON {
     .object([
