@@ -28,7 +28,16 @@ COMPLETIONS_BASH := $(SHARE)/bash-completion/completions
 COMPLETIONS_ZSH := $(SHARE)/zsh/site-functions
 COMPLETIONS_FISH := $(SHARE)/fish/vendor_completions.d
 
-.PHONY: all build setup setup-check debug test examples lint lint-text lint-man lint-swift man install uninstall clean help
+# What `bench` measures and beside whom; Benchmarks/README.md explains them.
+BENCH ?= all
+PAIRS ?= 3
+PEER ?=
+DATA ?= $(wildcard ../shared/data)
+SCRATCH ?=
+BENCH_OUTPUT ?= .build/bench/bench.json
+
+.PHONY: all build setup setup-check debug test examples bench bench-8b lint lint-text lint-man lint-swift man install uninstall \
+  clean help
 
 all: build
 
@@ -54,6 +63,15 @@ test: debug examples
 examples: debug
 	Tests/man/run-examples.sh
 
+## bench      speed and memory as tables and JSON; PEER=python beside PyTorch, BENCH=rows (see Benchmarks/README.md)
+bench: build
+	$(RELEASE)/gora-bench --rows '$(BENCH)' --pairs $(PAIRS) $(PEER:%=--peer %) $(DATA:%=--data %) $(SCRATCH:%=--scratch %) \
+	  --tools $(RELEASE) -o $(BENCH_OUTPUT)
+
+## bench-8b   the stages on a model of Llama 3.1 8B's shape; SCRATCH=folder with 30 GB of room
+bench-8b: build
+	$(RELEASE)/gora-bench --rows 8b $(SCRATCH:%=--scratch %) --tools $(RELEASE) -o .build/bench/bench-8b.json
+
 ## lint       scripts, make files, paths, man pages, Swift style, options against pages
 lint: lint-text lint-man lint-swift man
 
@@ -71,7 +89,7 @@ lint-man: setup-check
 	mandoc -Tlint -W warning man/*.[1-9]
 
 lint-swift:
-	$(SWIFT) format lint --strict -r Sources Tests Package.swift
+	$(SWIFT) format lint --strict -r Sources Tests Benchmarks Package.swift
 
 ## man        checks the pages against the tools' options, and their references
 man: debug

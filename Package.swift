@@ -48,6 +48,13 @@ let package = Package(
     library(
       "GoraCLI",
       libraries + [argumentParser]),
+
+    // What `make bench` runs; not installed.
+    .executableTarget(
+      name: "gora-bench",
+      dependencies: ["CGoraKernels", "GoraCore", "GoraFormats", "GoraText", "GoraStages", argumentParser],
+      path: "Benchmarks/gora-bench"),
+    .testTarget(name: "GoraBenchTests", dependencies: ["gora-bench"], path: "Benchmarks/Tests"),
   ] + ["grad", "score", "plan", "init", "train", "eval", "export", "report", "problems"].map(tool)
     + ["Core", "Formats", "Text", "Methods", "Models", "Training", "Report", "Stages"].map(tests),
   swiftLanguageModes: [.v6]

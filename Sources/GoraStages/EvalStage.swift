@@ -53,6 +53,8 @@ package struct EvalStage {
     package var rows: Int
     package var tokens: Int
     package var seconds: Double
+    /// New tokens a second of the answers after the first `--batch-size`; nil where there are no more.
+    package var steadyTokensPerSecond: Double?
     package var loss: Double?
     package var correct: Int?
     /// Wilson's 95 % interval of the accuracy.
@@ -76,7 +78,8 @@ package struct EvalStage {
       }
     }
 
-    package var json: JSON {
+    /// The result; with `timed` also how fast it came, which is not the same in two runs.
+    package func json(timed: Bool) -> JSON {
       var members: [JSON.Member] = [
         .init("format", "gora-result"), .init("format_version", 1), .init("task", JSON(task.rawValue)), .init("rows", JSON(rows)),
       ]
@@ -90,6 +93,10 @@ package struct EvalStage {
           .init("interval", JSON([JSON(interval.lowerBound), JSON(interval.upperBound)])),
           .init("extractor", JSON(extractor.rawValue)), .init("extracted", JSON(extracted)), .init("new_tokens", JSON(tokens)),
         ]
+      }
+      if timed {
+        members.append(.init("seconds", JSON(seconds)))
+        if let steadyTokensPerSecond { members.append(.init("steady_tokens_per_second", JSON(steadyTokensPerSecond))) }
       }
       members.append(.init("provenance", JSON(provenance?.records ?? [])))
       return JSON(.object(members))
@@ -171,6 +178,8 @@ package struct EvalStage {
     var answers = [String](repeating: "", count: prompts.count)
     var (done, tokens, correct, extracted) = (0, 0, 0, 0)
     let clock = Stopwatch()
+    var rates = StepRates()
+    var round = (tokens: 0, start: 0.0)
     events(.progress(stage: "answers", done: 0, total: prompts.count, unit: "rows"))
     // Prompts of one length advance in step; long ones first, so that the last batch is not a lone long one.
     let order = prompts.indices.sorted { (-prompts[$0].count, $0) < (-prompts[$1].count, $1) }
@@ -193,6 +202,11 @@ package struct EvalStage {
         answers[row] = answer
         done += 1
         tokens += new.count
+        if done % c.batchSize == 0 {
+          let now = clock.seconds
+          rates.append(tokens: tokens - round.tokens, seconds: now - round.start)
+          round = (tokens, now)
+        }
         events(
           .progress(
             stage: "answers", done: done, total: prompts.count, unit: "rows",
@@ -213,6 +227,7 @@ package struct EvalStage {
     }
     try samples?.commit()
     summary.tokens = tokens
+    summary.steadyTokensPerSecond = rates.steady
     summary.correct = correct
     summary.extracted = extracted
     summary.extractor = c.extractor

@@ -66,6 +66,8 @@ package struct GradStage {
     package var tokens: Int
     package var loss: Double
     package var tokensPerSecond: Double
+    /// Of the steps after the first; nil where there was one only.
+    package var steadyTokensPerSecond: Double?
     package var estimate: RunEstimate
   }
 
@@ -127,9 +129,12 @@ package struct GradStage {
     var track = GradientTrack(importance: targets.map { ($0.weight.name, []) })
     var convergence = Convergence(c.stability)
     let clock = Stopwatch()
+    var rates = StepRates()
     events(.progress(stage: "gradients", done: 0, total: steps, unit: "batches"))
     for step in 0..<steps {
+      let stepClock = Stopwatch()
       let result = try estimator.add(batch(step))
+      rates.append(tokens: result.tokens, seconds: stepClock.seconds)
       let change = convergence.add(result.importance)
       record.append(result, change)
       if let tracked = result.tracked { track.append(tracked, step: step + 1) }
@@ -151,6 +156,7 @@ package struct GradStage {
     }
     summary.steps = estimator.done
     summary.rows = record.rows.reduce(0, +)
+    summary.steadyTokensPerSecond = rates.steady
     summary.loss = record.loss.reduce(0, +) / Double(summary.steps)
     for (linear, sum) in zip(targets, estimator.sums) {
       try writer.write(

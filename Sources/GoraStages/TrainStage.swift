@@ -77,6 +77,8 @@ package struct TrainStage {
     package var lastLoss: Double?
     package var validationLoss: Double?
     package var tokensPerSecond: Double
+    /// Of the steps after the first; nil where there was one only.
+    package var steadyTokensPerSecond: Double?
     package var rowsPerSecond: Double
     package var seconds: Double
     package var resumedFrom: Int
@@ -142,6 +144,7 @@ package struct TrainStage {
     let clock = Stopwatch()
     var lastSave = 0.0
     var (tokens, done) = (0, 0)
+    var rates = StepRates()
     events(.progress(stage: "training", done: trainer.step, total: steps, unit: "steps"))
     while !trainer.isFinished {
       if let limit = c.maxMinutes, clock.seconds > limit * 60 {
@@ -149,7 +152,9 @@ package struct TrainStage {
         summary.isComplete = false
         break
       }
+      let stepClock = Stopwatch()
       let report = try trainer.advance()
+      rates.append(tokens: report.tokens, seconds: stepClock.seconds)
       try log?.append(report)
       if summary.firstLoss == nil { summary.firstLoss = report.loss }
       summary.lastLoss = report.loss
@@ -173,6 +178,7 @@ package struct TrainStage {
     }
     summary.seconds = clock.seconds
     summary.tokensPerSecond = Double(tokens) / max(clock.seconds, 1e-9)
+    summary.steadyTokensPerSecond = rates.steady
     summary.rowsPerSecond = Double(done * c.batchSize) / max(clock.seconds, 1e-9)
     guard summary.isComplete else { return summary }
     if summary.validationLoss == nil, !validationRows.isEmpty {

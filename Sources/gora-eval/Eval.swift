@@ -81,12 +81,12 @@ struct Eval: GoraCommand {
       reporter.summary("would measure \(task.rawValue) on \(summary.rows) rows")
       return
     }
-    let text = summary.json.pretty()
+    let text = summary.json(timed: false).pretty()
     if output == "-" {
       try reporter.output(text)
     } else {
       try AtomicFile.write(path: output, bytes: Array(text.utf8))
-      if common.json { try reporter.output(text) }
+      if common.json { try reporter.output(summary.json(timed: true).pretty()) }
     }
     reporter.summary(line(summary))
     for requirement in requirements { try requirement.check(summary) }

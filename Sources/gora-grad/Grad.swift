@@ -100,12 +100,15 @@ struct Grad: GoraCommand {
       "\(summary.modules) gradients over \(summary.steps) batches\(summary.isStable ? ", then stable" : "") (\(summary.rows) rows, \(NumberText.count(summary.tokens)) tokens), "
         + "loss \(NumberText.fixed(summary.loss, 4)), \(NumberText.count(Int(summary.tokensPerSecond))) tokens/s -> \(output)")
     if common.json {
-      try reporter.output(
-        JSON.object([
-          "modules": JSON(summary.modules), "steps": JSON(summary.steps), "stable": JSON(summary.isStable),
-          "rows": JSON(summary.rows),
-          "tokens": JSON(summary.tokens), "loss": JSON(summary.loss), "tokens_per_second": JSON(summary.tokensPerSecond),
-        ]).compact() + "\n")
+      var members: [JSON.Member] = [
+        .init("modules", JSON(summary.modules)), .init("steps", JSON(summary.steps)),
+        .init("stable", JSON(summary.isStable)), .init("rows", JSON(summary.rows)),
+        .init("tokens", JSON(summary.tokens)), .init("loss", JSON(summary.loss)),
+        .init("tokens_per_second", JSON(summary.tokensPerSecond)),
+      ]
+      if let steady = summary.steadyTokensPerSecond { members.append(.init("steady_tokens_per_second", JSON(steady))) }
+      members.append(.init("estimate", summary.estimate.json))
+      try reporter.output(JSON(.object(members)).compact() + "\n")
     }
   }
 

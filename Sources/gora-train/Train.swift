@@ -159,8 +159,9 @@ struct Train: GoraCommand {
       var members: [JSON.Member] = [
         .init("steps", JSON(summary.steps)), .init("parameters", JSON(summary.parameters)),
         .init("rows_per_second", JSON(summary.rowsPerSecond)), .init("tokens_per_second", JSON(summary.tokensPerSecond)),
-        .init("seconds", JSON(summary.seconds)),
+        .init("seconds", JSON(summary.seconds)), .init("estimate", summary.estimate.json),
       ]
+      if let steady = summary.steadyTokensPerSecond { members.append(.init("steady_tokens_per_second", JSON(steady))) }
       if let first = summary.firstLoss, let last = summary.lastLoss {
         members += [.init("first_loss", JSON(first)), .init("last_loss", JSON(last))]
       }

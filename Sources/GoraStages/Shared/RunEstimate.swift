@@ -1,4 +1,5 @@
 import GoraCore
+import GoraFormats
 import GoraModels
 
 /// `--recompute`: whether each layer's forward pass runs again in backward, so that less is kept.
@@ -113,6 +114,9 @@ package struct RunEstimate: Sendable, CustomStringConvertible {
 
   /// Seconds, at the half of the products' rate that a training step reaches with norms, attention and the rest.
   package var seconds: Double { (operations + (recomputes ? again : 0)) / (0.5 * rate) }
+
+  /// For `--json`: bytes that the run will hold, and those of the mapped weights.
+  package var json: JSON { .object(["memory_bytes": JSON(total), "mapped_bytes": JSON(mapped), "seconds": JSON(seconds)]) }
 
   package var description: String {
     var parts = ["activations \(Self.mebibytes(activations))\(recomputes ? ", recomputed" : "")"]
