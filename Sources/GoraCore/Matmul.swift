@@ -72,6 +72,7 @@ package struct WeightMatrix: @unchecked Sendable {
     case f32(UnsafePointer<Float>)
     case bf16(UnsafePointer<UInt16>)
     case f16(UnsafePointer<UInt16>)
+    case nf4(NF4Weight)
   }
   package let storage: Storage
   package let rows: Int
@@ -93,6 +94,9 @@ package struct WeightMatrix: @unchecked Sendable {
     case .f32(let p): out.update(from: p + range.lowerBound * columns, count: count)
     case .bf16(let p): gora_bf16_to_f32(p + range.lowerBound * columns, out, count)
     case .f16(let p): gora_f16_to_f32(p + range.lowerBound * columns, out, count)
+    case .nf4(let weight):
+      weight.decode(range.lowerBound * columns..<range.upperBound * columns, into: out)
+      if roundsInputs { gora_round_bf16(out, out, count) }
     }
   }
 

@@ -54,6 +54,7 @@ extension Adapter {
     }
     var metadata = [("format", "pt")]
     if let model { metadata.append(("gora_model", model)) }
+    if let baseQuantization { metadata.append(("gora_base_quantization", baseQuantization)) }
     if let provenance { metadata.append(("gora_provenance", provenance.text)) }
 
     try makeFolder(folder)

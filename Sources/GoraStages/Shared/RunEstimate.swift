@@ -5,6 +5,8 @@ import GoraModels
 package struct RunEstimate: Sendable, CustomStringConvertible {
   /// Weights in the files: mapped, shared with the page cache, given back under pressure.
   package var mapped: Int
+  /// Weights in 4 bits, made while loading.
+  package var quantized: Int
   package var activations: Int
   package var gradients: Int
   /// Trained values and both moments.
@@ -21,8 +23,14 @@ package struct RunEstimate: Sendable, CustomStringConvertible {
   ///   - trained: floats that are trained.
   init(_ loaded: LoadedModel, tokens: Int, allTokens: Int, gradients: Int, trained: Int, recomputes: Bool) {
     let config = loaded.config
-    mapped =
-      loaded.folder.map { folder in folder.names.reduce(0) { $0 + (folder.tensor($1)?.bytes.count ?? 0) } } ?? 0
+    func bytes(_ names: [String]) -> Int { names.reduce(0) { $0 + (loaded.folder?.tensor($1)?.bytes.count ?? 0) } }
+    mapped = bytes(loaded.folder?.names ?? [])
+    quantized = 0
+    for weight in loaded.model.linears.map(\.weight) {
+      guard case .nf4(let codes) = weight.matrix.storage else { continue }
+      quantized += codes.byteCount
+      mapped -= bytes([weight.name])
+    }
     let kept =
       recomputes
       ? config.activationBytesPerToken / config.layers + 4 * config.layers * config.hiddenSize : config.activationBytesPerToken
@@ -38,7 +46,7 @@ package struct RunEstimate: Sendable, CustomStringConvertible {
     rate = Matmul.measuredRate()
   }
 
-  package var total: Int { activations + gradients + optimiser }
+  package var total: Int { activations + gradients + optimiser + quantized }
 
   /// Seconds, at the half of the products' rate that a training step reaches with norms, attention and the rest.
   package var seconds: Double { operations / (0.5 * rate) }
@@ -46,6 +54,7 @@ package struct RunEstimate: Sendable, CustomStringConvertible {
   package var description: String {
     func mib(_ bytes: Int) -> String { "\((bytes + (1 << 19)) >> 20) MiB" }
     var parts = ["activations \(mib(activations))", "gradients \(mib(gradients))"]
+    if quantized > 0 { parts.append("4-bit weights \(mib(quantized))") }
     if optimiser > 0 { parts.append("optimiser \(mib(optimiser))") }
     return "memory about \(mib(total)) (\(parts.joined(separator: ", "))) beside \(mib(mapped)) of mapped weights; "
       + "time about \(NumberText.duration(seconds)) at \(NumberText.significant(rate / 1e9)) GFLOP/s"
