@@ -2,8 +2,8 @@ import CGoraKernels
 
 /// A frozen weight in 4-bit NormalFloat with doubly quantised scales: 4.127 bits an element (Dettmers et al. 2023, "QLoRA").
 ///
-/// The layout and every bit of the codes are bitsandbytes' for `quant_type` "nf4" and `compress_statistics`: blocks of 64 along the
-/// flattened weight, scaled by their largest magnitude; these scales, less their mean, in 8 bits of the dynamic map in blocks of 256.
+/// Layout and codes are those of bitsandbytes for `quant_type` "nf4" with `compress_statistics`: blocks of 64 along the flattened
+/// weight, scaled by their largest magnitude; these scales, less their mean, in 8 bits of the dynamic map in blocks of 256.
 package final class NF4Weight: Sendable {
   /// The 16 values of a code.
   package static let table = withUnsafeBytes(of: gora_nf4_table) { Array($0.bindMemory(to: Float.self)) }

@@ -103,8 +103,8 @@ import Testing
     #expect(Self.decoded(weight, 0..<64) == (values + values).map { 2 * $0 })
   }
 
-  /// Half the widest gap of the table times the block's scale, and what the 8 bits of the scale lose: half the widest gap of the map
-  /// (at −1, which it lacks) times the second scale.
+  /// Half the widest gap of the table times the block's scale, and what the 8 bits of the scale lose: half the widest gap of the
+  /// map, which lacks −1, times the second scale.
   @Test(arguments: [1, 2, 63, 64, 65, 127, 128, 1000, 64 * 256, 64 * 256 + 1, 40_007]) func errors(_ count: Int) throws {
     let values = numbers(count, "nf4 \(count)").enumerated().map { $1 * Float(1 + $0 / 64 % 5) }
     let weight = try Self.encoded(values)

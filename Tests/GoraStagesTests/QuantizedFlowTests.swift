@@ -43,7 +43,7 @@ import Testing
     let same = try bench.run("gora-eval --model model --task loss --data rows.jsonl --adapter tuned --quantize nf4 -v")
     #expect(same.status == 0 && !same.error.contains("made beside"), "\(same.error)")
 
-    // Beside the weights as they are it is another run: another adapter, nothing about NF4, and no resuming from the other's state.
+    // Beside the weights as they are it is another run: another adapter, nothing about NF4, no resuming from the other's state.
     #expect(try bench.run("\(Self.training) -o plain").status == 0)
     #expect(try Self.metadata(bench, "plain", "gora_base_quantization") == nil)
     #expect(try bench.bytes("plain/adapter_model.safetensors") != bench.bytes("tuned/adapter_model.safetensors"))
