@@ -13,6 +13,7 @@ package struct WeightMatrix: @unchecked Sendable {
     case f32(UnsafePointer<Float>)
     case bf16(UnsafePointer<UInt16>)
     case f16(UnsafePointer<UInt16>)
+    case nf4(NF4Weight)
   }
   package let storage: Storage
   package let rows: Int
@@ -34,6 +35,9 @@ package struct WeightMatrix: @unchecked Sendable {
     case .f32(let p): out.update(from: p + range.lowerBound * columns, count: count)
     case .bf16(let p): gora_bf16_to_f32(p + range.lowerBound * columns, out, count)
     case .f16(let p): gora_f16_to_f32(p + range.lowerBound * columns, out, count)
+    case .nf4(let weight):
+      weight.decode(range.lowerBound * columns..<range.upperBound * columns, into: out)
+      if roundsInputs { gora_round_bf16(out, out, count) }
     }
   }
 
@@ -47,6 +51,9 @@ package struct WeightMatrix: @unchecked Sendable {
       case .f32(let p): target.update(from: p + from, count: part.count)
       case .bf16(let p): gora_bf16_to_f32(p + from, target, part.count)
       case .f16(let p): gora_f16_to_f32(p + from, target, part.count)
+      case .nf4(let weight):
+        weight.decode(from..<from + part.count, into: target)
+        if roundsInputs { gora_round_bf16(target, target, part.count) }
       }
     }
   }

@@ -48,6 +48,8 @@ package struct Adapter: Sendable, Equatable {
   package var model: String?
   /// `base_model_name_or_path`.
   package var baseModel: String?
+  /// How gora-train held the base's weights (`nf4`); nil: as they are, or not known.
+  package var baseQuantization: String?
   package var provenance: Provenance
 
   package init(
@@ -109,6 +111,7 @@ package struct Adapter: Sendable, Equatable {
     baseModel = config.baseModel
     model = metadata("gora_model")
     start = try document(Self.startKey)?.value
+    baseQuantization = metadata("gora_base_quantization")
     provenance =
       if let text = metadata("gora_provenance") {
         try Provenance(text: text, path: file.path)

@@ -60,6 +60,7 @@ extension Adapter {
     if !frozen.isEmpty {
       metadata.append((Self.frozenKey, JSON(.object(frozen.map { JSON.Member($0.name, JSON($0.frozenRank)) })).compact()))
     }
+    if let baseQuantization { metadata.append(("gora_base_quantization", baseQuantization)) }
     if let provenance { metadata.append(("gora_provenance", provenance.text)) }
 
     try makeFolder(folder)

@@ -34,6 +34,14 @@ package struct TensorView: @unchecked Sendable {
   /// Where messages say the tensor is.
   package var location: Location { .object(file.path, name: " tensor \"\(name)\"") }
 
+  /// Gives the tensor's pages back to the system (madvise); they are read again from the file where they are used again.
+  package func releasePages() {
+    guard let start = bytes.baseAddress else { return }
+    let page = Int(sysconf(Int32(_SC_PAGESIZE)))
+    let first = Int(bitPattern: start) / page * page
+    madvise(UnsafeMutableRawPointer(bitPattern: first), Int(bitPattern: start) + bytes.count - first, MADV_DONTNEED)
+  }
+
   /// The elements as binary32, rounded to nearest where the dtype is wider.
   package func toFloat() -> [Float] {
     let (count, bytes) = (self.count, self.bytes)

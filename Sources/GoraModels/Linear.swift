@@ -42,7 +42,7 @@ package final class Linear {
 
   package init(name: String, outputSize: Int, inputSize: Int, hasBias: Bool, from source: any ParameterSource) throws(GoraError) {
     self.name = name
-    weight = try source.parameter("\(name).weight", shape: [outputSize, inputSize])
+    weight = try source.linearWeight("\(name).weight", shape: [outputSize, inputSize])
     bias = hasBias ? try source.parameter("\(name).bias", shape: [outputSize]) : nil
   }
 

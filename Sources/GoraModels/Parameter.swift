@@ -9,7 +9,13 @@ package enum Precision: String, Sendable, CaseIterable {
   case bf16
 }
 
-/// One weight of a model: mapped and frozen, or owned in f32 and trained.
+/// How the frozen weights of a model's linears are held.
+package enum Quantization: String, Sendable, CaseIterable {
+  /// 4-bit NormalFloat with doubly quantised scales.
+  case nf4
+}
+
+/// One weight of a model: mapped and frozen, quantised and frozen, or owned in f32 and trained.
 package final class Parameter {
   package let name: String
   package let shape: [Int]
@@ -78,6 +84,19 @@ package final class Parameter {
     }
   }
 
+  /// A checkpoint's matrix as NF4; its pages of the mapped file are given back, so that a model is never there twice.
+  /// - Throws: `.data` where an element is not finite or not a float.
+  package init(quantizing tensor: TensorView, precision: Precision) throws(GoraError) {
+    let source = try Parameter(tensor, precision: .f32)
+    let elements = WeightMatrix(source.matrix.storage, rows: source.count, columns: 1)
+    let weight = try NF4Weight(count: source.count, at: tensor.location) { elements.widen($0, into: $1) }
+    withExtendedLifetime(source) {}
+    tensor.releasePages()
+    name = tensor.name
+    shape = tensor.shape
+    matrix = Self.matrix(.nf4(weight), shape, rounds: precision == .bf16)
+  }
+
   private static func matrix(_ storage: WeightMatrix.Storage, _ shape: [Int], rounds: Bool) -> WeightMatrix {
     let columns = shape.last ?? 1
     return WeightMatrix(
@@ -126,19 +145,42 @@ package final class Parameter {
 package protocol ParameterSource {
   /// - Parameter shape: what the model expects; a mismatch is an error that shows both.
   func parameter(_ name: String, shape: [Int]) throws(GoraError) -> Parameter
+  /// The same for the weight [out, in] of a linear module, which a source may quantise.
+  func linearWeight(_ name: String, shape: [Int]) throws(GoraError) -> Parameter
+}
+
+extension ParameterSource {
+  package func linearWeight(_ name: String, shape: [Int]) throws(GoraError) -> Parameter {
+    try parameter(name, shape: shape)
+  }
 }
 
 /// A checkpoint's tensors, mapped.
 package struct CheckpointSource: ParameterSource {
   package let folder: ModelFolder
   package let precision: Precision
+  /// nil: weights as they are.
+  package let quantization: Quantization?
 
-  package init(folder: ModelFolder, precision: Precision) {
+  package init(folder: ModelFolder, precision: Precision, quantization: Quantization? = nil) {
     self.folder = folder
     self.precision = precision
+    self.quantization = quantization
   }
 
   package func parameter(_ name: String, shape: [Int]) throws(GoraError) -> Parameter {
+    try Parameter(tensor(name, shape: shape), precision: precision)
+  }
+
+  package func linearWeight(_ name: String, shape: [Int]) throws(GoraError) -> Parameter {
+    let tensor = try tensor(name, shape: shape)
+    return switch quantization {
+    case .nf4: try Parameter(quantizing: tensor, precision: precision)
+    case nil: try Parameter(tensor, precision: precision)
+    }
+  }
+
+  private func tensor(_ name: String, shape: [Int]) throws(GoraError) -> TensorView {
     guard let tensor = folder.tensor(name) else {
       throw GoraError(.data, at: .file(folder.path), "the checkpoint lacks tensor \"\(name)\"")
     }
@@ -147,7 +189,7 @@ package struct CheckpointSource: ParameterSource {
         .data, at: .object(folder.path, name: " tensor \"\(name)\""),
         "shape \(tensor.shape) in the weights, \(shape) from config.json")
     }
-    return try Parameter(tensor, precision: precision)
+    return tensor
   }
 }
 

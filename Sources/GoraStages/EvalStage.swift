@@ -30,6 +30,7 @@ package struct EvalStage {
     /// Texts that end an answer.
     package var stops: [String]
     package var precision: PrecisionChoice
+    package var quantization: Quantization?
     package var dryRun: Bool
     package var context: RunContext
 
@@ -110,13 +111,14 @@ package struct EvalStage {
   package func run(events: EventHandler) throws(GoraError) -> Summary {
     let c = configuration
     if let samples = c.samples { try refuseOverwrite(of: c.data.paths, output: samples) }
-    let loaded = try LoadedModel(path: c.model, precision: c.precision)
+    let loaded = try LoadedModel(path: c.model, precision: c.precision, quantization: c.quantization)
     events(.note(loaded.opening(threads: c.context.threads)))
     var earlier: Provenance?
     if let folder = c.adapter {
       let adapter = try Adapter(readingFolder: folder)
       try adapter.requireBase(loaded.folder?.identity, folder: folder)
       try loaded.model.attach(adapter, from: folder)
+      adapter.noteBase(of: loaded.quantization?.rawValue, events)
       earlier = adapter.provenance
     }
     let text = try LoadedText(folder: c.model, config: loaded.config, options: c.data)
@@ -126,7 +128,7 @@ package struct EvalStage {
     if c.dryRun { return summary }
     // result.json says which run made it, not which files: their hashes are in the adapter's and the gradients' records.
     summary.provenance = try c.context.provenance(
-      after: earlier, inputs: [c.model] + c.data.paths, dtype: loaded.precision.rawValue)
+      after: earlier, inputs: [c.model] + c.data.paths, dtype: loaded.dtype)
     let clock = Stopwatch()
     switch c.task {
     case .loss: try measureLoss(loaded, text, data, &summary, events)

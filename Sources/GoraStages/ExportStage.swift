@@ -38,6 +38,7 @@ package struct ExportStage {
     let adapter = try Adapter(readingFolder: c.adapter)
     let model = try ModelFolder(path: c.model)
     try adapter.requireBase(model.identity, folder: c.adapter)
+    adapter.noteBase(of: nil, events)
     for module in adapter.modules {
       guard let weight = model.tensor("\(module.name).weight") else {
         throw GoraError(.data, at: .file(c.adapter), "module \"\(module.name)\" is not in \(c.model)")

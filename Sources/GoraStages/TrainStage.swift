@@ -34,6 +34,8 @@ package struct TrainStage {
     package var lrFloor: Double
     package var maxGradientNorm: Double
     package var precision: PrecisionChoice
+    /// How the frozen base is held beside an adapter.
+    package var quantization: Quantization?
     /// Steps between checkpoints; nil: about once a minute.
     package var saveEvery: Int?
     package var resumes: Bool
@@ -195,9 +197,14 @@ package struct TrainStage {
   // MARK: The methods' differences
 
   private func load() throws(GoraError) -> LoadedModel {
-    switch configuration.method {
-    case .adapter, .full: try LoadedModel(path: configuration.model, precision: configuration.precision)
-    case .fromConfig(let path): try LoadedModel(config: path, seed: configuration.context.seed)
+    let c = configuration
+    switch c.method {
+    case .full where c.quantization != nil, .fromConfig where c.quantization != nil:
+      throw GoraError(
+        .usage, "--quantize holds weights that do not learn; --method full trains them",
+        hint: "train an adapter, or leave --quantize out")
+    case .adapter, .full: return try LoadedModel(path: c.model, precision: c.precision, quantization: c.quantization)
+    case .fromConfig(let path): return try LoadedModel(config: path, seed: c.context.seed)
     }
   }
 
@@ -261,7 +268,7 @@ package struct TrainStage {
       }
     return [
       ("method", method), ("model", loaded.folder?.identity ?? "\(loaded.config)"),
-      ("adapter", adapter?.fingerprint ?? "none"), ("dtype", loaded.precision.rawValue),
+      ("adapter", adapter?.fingerprint ?? "none"), ("dtype", loaded.dtype),
       ("data", fingerprint(of: rows)),
       ("batch-size", String(settings.batchSize)), ("micro-batch-tokens", String(settings.microBatchTokens)),
       ("steps", String(settings.schedule.steps)), ("schedule", settings.schedule.shape.rawValue), ("lr", String(c.lr)),
@@ -279,14 +286,14 @@ package struct TrainStage {
     // A resumed run leaves the record of the unbroken one.
     var context = c.context
     context.arguments.removeAll { $0 == "--resume" }
-    let provenance = try context.provenance(
-      after: adapter?.provenance, inputs: inputs, dtype: loaded.precision.rawValue)
+    let provenance = try context.provenance(after: adapter?.provenance, inputs: inputs, dtype: loaded.dtype)
     if var adapter {
       for i in adapter.modules.indices {
         guard let low = loaded.model.linears.first(where: { $0.name == adapter.modules[i].name })?.adapter else { continue }
         adapter.modules[i].replaceTrained(a: low.a.values?.array ?? [], b: low.b.values?.array ?? [])
       }
       adapter.model = loaded.folder?.identity
+      adapter.baseQuantization = loaded.quantization?.rawValue
       try adapter.write(folder: c.output, profile: .compact, baseModel: c.model, provenance: provenance)
     } else {
       var configPath: String?

@@ -51,6 +51,7 @@ struct Eval: GoraCommand {
   var require: [String] = []
   @Option(help: ArgumentHelp("Products in auto, f32 or bf16.", valueName: "type"))
   var dtype: PrecisionChoice = .auto
+  @OptionGroup var base: BaseArguments
   @OptionGroup var common: CommonOptions
 
   func execute(_ reporter: Reporter) throws(GoraError) {
@@ -75,6 +76,7 @@ struct Eval: GoraCommand {
     configuration.extractor = extractor
     configuration.stops = stop
     configuration.precision = dtype
+    configuration.quantization = base.quantize
     configuration.dryRun = common.dryRun
     let summary = try EvalStage(configuration).run(events: reporter.report)
     if common.dryRun {

@@ -63,6 +63,7 @@ struct Train: GoraCommand {
   var maxGradientNorm = 0.0
   @Option(help: ArgumentHelp("Precision.", valueName: "type"))
   var dtype: PrecisionChoice = .auto
+  @OptionGroup var base: BaseArguments
   @Option(
     name: .customLong("save-every"), help: ArgumentHelp("Steps between checkpoints (default: about a minute).", valueName: "n"))
   var saveEvery: Int?
@@ -112,6 +113,7 @@ struct Train: GoraCommand {
     configuration.lrFloor = lrFloor
     configuration.maxGradientNorm = maxGradientNorm
     configuration.precision = dtype
+    configuration.quantization = base.quantize
     configuration.saveEvery = saveEvery
     configuration.resumes = resume
     configuration.maxMinutes = maxTime

@@ -31,7 +31,9 @@ import Testing
 
   /// Killed without warning again and again, and resumed: adapter, checkpoint and log end in the bytes of an unbroken run.
   @Test(
-    arguments: ["init", "init", "--method full", "--method full --from-config model/config.json"].enumerated().map { ($0, $1) })
+    arguments: ["init", "init", "--method full", "--method full --from-config model/config.json", "init --quantize nf4"]
+      .enumerated()
+      .map { ($0, $1) })
   func killedAndResumed(seed: Int, method: String) throws {
     let training = "gora-train \(method)" + Self.training
     let bench = try Workbench()

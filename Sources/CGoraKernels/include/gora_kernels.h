@@ -92,6 +92,24 @@ double gora_factored_square_sum(const float *g, const float *row, const float *c
 void gora_factored_update(float *p, const float *g, const float *row, const float *column, float step, size_t rows,
                           size_t columns);  // p -= step row g column
 
+// MARK: nf4.c — frozen weights in 4 bits: blocks of 64 elements, blocks of 256 scales
+
+typedef struct {
+  const uint8_t *codes;   // two elements a byte, the even one in the high half; the table's index
+  const uint8_t *scales;  // one a block of elements; the scale map's index
+  const float *second;    // one a block of scales; scale = map * second + offset
+  float offset;
+} gora_nf4;
+
+extern const float gora_nf4_table[16];
+const float *gora_nf4_scale_map(void);  // 256
+// Codes of n elements from the start of a block on, and the largest magnitude of each block: NaN or infinity where it has some.
+void gora_nf4_encode(const float *x, size_t n, uint8_t *codes, float *absmax);
+// Codes of n largest magnitudes from the start of a block of scales on.
+void gora_nf4_encode_scales(const float *absmax, size_t n, float offset, uint8_t *scales, float *second);
+// Elements [from, from + count).
+void gora_nf4_decode(const gora_nf4 *weight, size_t from, size_t count, float *y);
+
 // MARK: attention.c — causal attention of one sequence, tiled over keys with a running maximum
 
 typedef struct {

@@ -12,6 +12,15 @@ extension Adapter {
       hint: "give the --model it was made with")
   }
 
+  /// Says where the base's weights are not held as they were when the adapter was made: results are then slightly off.
+  func noteBase(of quantization: String?, _ events: EventHandler) {
+    guard model != nil, baseQuantization != quantization else { return }
+    events(
+      .note(
+        "the adapter was made beside weights \(baseQuantization.map { "in \($0)" } ?? "as they are"), here they are "
+          + "\(quantization.map { "in \($0)" } ?? "as in the checkpoint"): results are slightly off"))
+  }
+
   /// Hash of all factors and scalings, for telling runs apart.
   var fingerprint: String {
     let digest = SHA256()

@@ -14,16 +14,22 @@ package struct LoadedModel {
   package let config: ModelConfig
   package let model: Llama
   package let precision: Precision
+  /// How the linears' weights are held; nil: as they are.
+  package let quantization: Quantization?
   /// Why that precision, for the start-up line.
   package let reason: String
 
-  package init(path: String, precision choice: PrecisionChoice) throws(GoraError) {
+  package init(
+    path: String, precision choice: PrecisionChoice, quantization: Quantization? = nil
+  ) throws(GoraError) {
     try Matmul.open()
     let folder = try ModelFolder(path: path)
     config = try ModelConfig(reading: folder.config)
     self.folder = folder
     (precision, reason) = Self.choose(choice, stored: folder.tensor("model.embed_tokens.weight")?.dtype ?? .f32)
-    model = try Llama(config: config, from: CheckpointSource(folder: folder, precision: precision))
+    self.quantization = quantization
+    model = try Llama(
+      config: config, from: CheckpointSource(folder: folder, precision: precision, quantization: quantization))
   }
 
   /// A new model with random weights, in f32.
@@ -31,6 +37,7 @@ package struct LoadedModel {
     try Matmul.open()
     config = try ModelConfig(reading: JSONDocument(path: path, text: readWholeFile(path)))
     folder = nil
+    quantization = nil
     (precision, reason) = (.f32, "new weights are f32")
     model = try Llama(config: config, from: RandomSource(seed: seed, deviation: config.initializerRange))
   }
@@ -50,8 +57,12 @@ package struct LoadedModel {
   /// The line that opens a run: model, precision and its reason, library, threads.
   func opening(threads: Int) -> String {
     "\(config.modelType), \(NumberText.count(config.parameterCount)) parameters, \(precision.rawValue) (\(reason)), "
+      + (quantization.map { "linears in \($0.rawValue), " } ?? "")
       + "\(threads) thread\(threads == 1 ? "" : "s"), \(Matmul.backendDescription)"
   }
+
+  /// In what numbers a run computed, for its record: `bf16`, `bf16+nf4`.
+  var dtype: String { ([precision.rawValue] + (quantization.map { [$0.rawValue] } ?? [])).joined(separator: "+") }
 
   /// The decoder linears of these module paths, first layer first.
   func linears(_ names: [String]) -> [Linear] {
