@@ -8,18 +8,30 @@
 package final class FloatBuffer {
   package private(set) var pointer: UnsafeMutablePointer<Float>
   package private(set) var count: Int
+  /// Bytes of the mapping it shows; 0 where its memory is the heap's.
+  private let mappedBytes: Int
 
   /// Zero-filled.
   package init(zeros count: Int) {
     self.count = count
+    mappedBytes = 0
     pointer = Self.allocate(count)
-    pointer.update(repeating: 0, count: count)
+    zero()
   }
 
   /// Uninitialised: for buffers that are written before they are read.
   package init(capacity count: Int = 0) {
     self.count = count
+    mappedBytes = 0
     pointer = Self.allocate(count)
+  }
+
+  /// Shows a shared mapping of a file, and unmaps it when it goes.
+  /// - Parameter byteCount: of the whole mapping, at least 4·count.
+  package init(mapping start: UnsafeMutableRawPointer, byteCount: Int, count: Int) {
+    self.count = count
+    mappedBytes = byteCount
+    pointer = start.bindMemory(to: Float.self, capacity: count)
   }
 
   package convenience init(_ values: [Float]) {
@@ -27,7 +39,9 @@ package final class FloatBuffer {
     for (i, value) in values.enumerated() { pointer[i] = value }
   }
 
-  deinit { free(pointer) }
+  deinit {
+    if mappedBytes > 0 { munmap(pointer, mappedBytes) } else { free(pointer) }
+  }
 
   private static func allocate(_ count: Int) -> UnsafeMutablePointer<Float> {
     var raw: UnsafeMutableRawPointer?
@@ -40,6 +54,7 @@ package final class FloatBuffer {
   @discardableResult
   package func reserve(_ count: Int) -> UnsafeMutablePointer<Float> {
     if count > self.count {
+      precondition(mappedBytes == 0, "a mapping does not grow")
       free(pointer)
       pointer = Self.allocate(count)
       self.count = count
@@ -47,7 +62,13 @@ package final class FloatBuffer {
     return pointer
   }
 
-  package func zero() { pointer.update(repeating: 0, count: count) }
+  package func zero() { memset(pointer, 0, count * MemoryLayout<Float>.stride) }
+
+  /// Takes a mapping's pages out of this process: the file keeps their contents, and the kernel may write them back and reuse the
+  /// memory. The next access brings them in again. The heap's memory stays where it is.
+  package func letGo() {
+    if mappedBytes > 0 { madvise(pointer, mappedBytes, MADV_DONTNEED) }
+  }
 
   package var array: [Float] { Array(UnsafeBufferPointer(start: pointer, count: count)) }
 }

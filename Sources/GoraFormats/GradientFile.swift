@@ -10,19 +10,42 @@ package struct GradientSteps: Sendable, Equatable {
   package var rows: [Int]
   /// Running importance of each weight, by parameter name; in a file, in natural order of the names.
   package var importance: [(name: String, values: [Double])]
+  /// Largest and mean relative change of the importances since the step before; empty in files that do not have them.
+  package var changeMax: [Double]
+  package var changeMean: [Double]
 
   package init(
-    loss: [Double] = [], tokens: [Int] = [], rows: [Int] = [], importance: [(name: String, values: [Double])] = []
+    loss: [Double] = [], tokens: [Int] = [], rows: [Int] = [], importance: [(name: String, values: [Double])] = [],
+    changeMax: [Double] = [], changeMean: [Double] = []
   ) {
     self.loss = loss
     self.tokens = tokens
     self.rows = rows
     self.importance = importance
+    self.changeMax = changeMax
+    self.changeMean = changeMean
   }
 
   package static func == (a: GradientSteps, b: GradientSteps) -> Bool {
-    a.loss == b.loss && a.tokens == b.tokens && a.rows == b.rows
+    a.loss == b.loss && a.tokens == b.tokens && a.rows == b.rows && a.changeMax == b.changeMax && a.changeMean == b.changeMean
       && a.importance.elementsEqual(b.importance) { $0.name == $1.name && $0.values == $1.values }
+  }
+}
+
+/// Importances of windows of steps, as they change while weights move (`gora-grad --track`), one element a window.
+package struct GradientTrack: Sendable, Equatable {
+  /// The last step of each window, counted from 1.
+  package var steps: [Int]
+  /// avg|W⊙g| of each weight, g the window's mean gradient, by parameter name; in a file, in natural order of the names.
+  package var importance: [(name: String, values: [Double])]
+
+  package init(steps: [Int] = [], importance: [(name: String, values: [Double])] = []) {
+    self.steps = steps
+    self.importance = importance
+  }
+
+  package static func == (a: GradientTrack, b: GradientTrack) -> Bool {
+    a.steps == b.steps && a.importance.elementsEqual(b.importance) { $0.name == $1.name && $0.values == $1.values }
   }
 }
 
@@ -35,7 +58,12 @@ enum GradientLayout {
   static let loss = "/steps/loss"
   static let tokens = "/steps/tokens"
   static let rows = "/steps/rows"
+  static let changeMax = "/steps/change_max"
+  static let changeMean = "/steps/change_mean"
   static let importance = "/steps/importance"
+  static let track = "/track"
+  static let trackSteps = "/track/steps"
+  static let trackImportance = "/track/importance"
 
   /// The path of a parameter's dataset; its name comes from a checkpoint, and HDF5 would take a slash for a group.
   static func object(_ name: String, in group: String, path: String) throws(GoraError) -> String {

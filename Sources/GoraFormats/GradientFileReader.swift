@@ -95,20 +95,48 @@ package final class GradientFileReader: @unchecked Sendable {
   package func steps() throws(GoraError) -> GradientSteps {
     try HDF5.exclusively { () throws(GoraError) in
       // Refuses links out of the file.
-      _ = try file.names(in: GradientLayout.steps)
+      let names = try file.names(in: GradientLayout.steps)
       let loss = try values(GradientLayout.loss, .float64, zero: 0.0)
       let tokens = try values(GradientLayout.tokens, .int64, zero: Int64(0)).map { Int($0) }
       let rows = try values(GradientLayout.rows, .int64, zero: Int64(0)).map { Int($0) }
-      var importance: [(name: String, values: [Double])] = []
-      for name in try file.names(in: GradientLayout.importance).sorted(by: naturallyPrecedes) {
-        importance.append((name, try values("\(GradientLayout.importance)/\(name)", .float64, zero: 0.0)))
+      let importance = try importances(in: GradientLayout.importance)
+      var counts = [loss.count, tokens.count, rows.count] + importance.map(\.values.count)
+      var steps = GradientSteps(loss: loss, tokens: tokens, rows: rows, importance: importance)
+      // Files of other programs, and of gora's first versions, do not have these.
+      if names.contains("change_max") {
+        steps.changeMax = try values(GradientLayout.changeMax, .float64, zero: 0.0)
+        steps.changeMean = try values(GradientLayout.changeMean, .float64, zero: 0.0)
+        counts += [steps.changeMax.count, steps.changeMean.count]
       }
-      let counts = [loss.count, tokens.count, rows.count] + importance.map(\.values.count)
       guard counts.allSatisfy({ $0 == loss.count }) else {
         throw file.place.at(GradientLayout.steps).error("arrays of different lengths: \(counts)")
       }
-      return GradientSteps(loss: loss, tokens: tokens, rows: rows, importance: importance)
+      return steps
     }
+  }
+
+  /// Importances of windows of steps; nil where the run did not track them.
+  /// - Throws: `.data` where they are damaged, or the arrays differ in length.
+  package func track() throws(GoraError) -> GradientTrack? {
+    try HDF5.exclusively { () throws(GoraError) in
+      guard try file.names(in: "/").contains("track") else { return nil }
+      _ = try file.names(in: GradientLayout.track)
+      let steps = try values(GradientLayout.trackSteps, .int64, zero: Int64(0)).map { Int($0) }
+      let importance = try importances(in: GradientLayout.trackImportance)
+      guard importance.allSatisfy({ $0.values.count == steps.count }) else {
+        throw file.place.at(GradientLayout.track).error(
+          "arrays of different lengths: \([steps.count] + importance.map(\.values.count))")
+      }
+      return GradientTrack(steps: steps, importance: importance)
+    }
+  }
+
+  private func importances(in group: String) throws(GoraError) -> [(name: String, values: [Double])] {
+    var importance: [(name: String, values: [Double])] = []
+    for name in try file.names(in: group).sorted(by: naturallyPrecedes) {
+      importance.append((name, try values("\(group)/\(name)", .float64, zero: 0.0)))
+    }
+    return importance
   }
 
   /// A root attribute: text, or an integer as text; nil where there is none.

@@ -1,3 +1,4 @@
+import CGoraKernels
 import CHDF5
 import GoraCore
 
@@ -50,61 +51,58 @@ package final class GradientFileWriter {
 
   deinit { abandon() }
 
-  /// Writes the mean gradient of one weight.
+  /// Writes the mean gradient of one weight, a chunk at a time: nothing of its size is taken beside it.
   /// - Parameters:
   ///   - name: the parameter's name in the checkpoint, such as `model.layers.0.self_attn.q_proj.weight`.
   ///   - values: [rows, columns], row-major; rows are outputs.
+  ///   - scale: factor of the values, such as one over the number of those summed in them.
   ///   - samples: rows that the mean is over.
   ///   - tokens: tokens in them, prompts included.
   /// - Throws: `.negative` where a value is not finite (in bf16, where that is stored); `.io` where the disk is full.
   package func write(
-    name: String, rows: Int, columns: Int, values: UnsafePointer<Float>, samples: Int, tokens: Int
+    name: String, rows: Int, columns: Int, values: UnsafePointer<Float>, scale: Float = 1, samples: Int, tokens: Int
   ) throws(GoraError) {
     try attempt { () throws(GoraError) in
       let object = try GradientLayout.object(name, in: GradientLayout.gradients, path: path)
-      let all = UnsafeBufferPointer(start: values, count: rows * columns)
-      if let index = firstNonFinite(all) {
-        throw GoraError(
-          .negative, at: .object(path, name: object),
-          "the gradient is \(all[index]) in row \(index / columns), column \(index % columns)",
-          hint: "look for bad rows in the data, or try --dtype f32")
-      }
       let element: HDF5Dataset.Element = storesBFloat16 ? .uint16 : .float32
       let dataset = try HDF5Dataset(
         creating: object, in: try opened(), element: element, shape: [rows, columns], compression: compression)
       try dataset.write(attribute: "reduction", "mean")
       try dataset.write(attribute: "samples", samples)
       try dataset.write(attribute: "tokens", tokens)
-      if storesBFloat16 {
-        try dataset.write(attribute: "dtype", "bf16")
-        try writeBFloat16(all, columns: columns, to: dataset)
-      } else {
-        try dataset.write(rows: 0..<rows, from: values)
+      if storesBFloat16 { try dataset.write(attribute: "dtype", "bf16") }
+      let step = HDF5Dataset.chunkRows(shape: dataset.shape, element: element)
+      var block = [Float](repeating: 0, count: min(step, rows) * columns)
+      var narrow = [UInt16](repeating: 0, count: storesBFloat16 ? block.count : 0)
+      for first in stride(from: 0, to: rows, by: step) {
+        let last = min(first + step, rows)
+        let count = (last - first) * columns
+        let index = block.withUnsafeMutableBufferPointer { block -> Int? in
+          guard let start = block.baseAddress else { return nil }
+          start.update(from: values + first * columns, count: count)
+          if scale != 1 { gora_scale(start, scale, count) }
+          return firstNonFinite(UnsafeBufferPointer(start: start, count: count))
+        }
+        if let index {
+          throw GoraError(
+            .negative, at: .object(path, name: object),
+            "the gradient is \(block[index]) in row \(first + index / columns), column \(index % columns)",
+            hint: "look for bad rows in the data, or try --dtype f32")
+        }
+        if storesBFloat16 {
+          gora_f32_to_bf16(block, &narrow, count)
+          // The largest f32 values round up to infinity.
+          if let index = narrow[..<count].firstIndex(where: { $0 & 0x7FFF == 0x7F80 }) {
+            throw GoraError(
+              .negative, at: dataset.place.location,
+              "\(block[index]) in row \(first + index / columns) is too large for bf16", hint: "use --store f32")
+          }
+          try dataset.write(rows: first..<last, from: narrow)
+        } else {
+          try dataset.write(rows: first..<last, from: block)
+        }
       }
       try dataset.close()
-    }
-  }
-
-  private func writeBFloat16(
-    _ values: UnsafeBufferPointer<Float>, columns: Int, to dataset: borrowing HDF5Dataset
-  ) throws(GoraError) {
-    let rows = dataset.shape[0]
-    let step = HDF5Dataset.chunkRows(shape: dataset.shape, element: .uint16)
-    var block = [UInt16](repeating: 0, count: step * columns)
-    for first in stride(from: 0, to: rows, by: step) {
-      let last = min(first + step, rows)
-      for i in 0..<(last - first) * columns {
-        let rounded = BFloat16(values[first * columns + i])
-        // The largest f32 values round up to infinity.
-        if rounded.bitPattern & 0x7FFF == 0x7F80 {
-          throw GoraError(
-            .negative, at: dataset.place.location,
-            "\(values[first * columns + i]) in row \(first + i / columns) is too large for bf16",
-            hint: "use --store f32")
-        }
-        block[i] = rounded.bitPattern
-      }
-      try dataset.write(rows: first..<last, from: block)
     }
   }
 
@@ -112,7 +110,8 @@ package final class GradientFileWriter {
   /// - Throws: `.internal` where the arrays differ in length or are empty; `.io` where the disk is full.
   package func write(steps: GradientSteps) throws(GoraError) {
     try attempt { () throws(GoraError) in
-      let counts = [steps.loss.count, steps.tokens.count, steps.rows.count] + steps.importance.map(\.values.count)
+      let changes = steps.changeMax.isEmpty ? [] : [steps.changeMax.count, steps.changeMean.count]
+      let counts = [steps.loss.count, steps.tokens.count, steps.rows.count] + steps.importance.map(\.values.count) + changes
       let count = counts[0]
       guard count > 0, counts.allSatisfy({ $0 == count }) else {
         throw GoraError(.internal, at: .object(path, name: GradientLayout.steps), "arrays of \(counts) steps")
@@ -121,10 +120,32 @@ package final class GradientFileWriter {
       try write(steps.loss, .float64, to: GradientLayout.loss)
       try write(steps.tokens.map { Int64($0) }, .int64, to: GradientLayout.tokens)
       try write(steps.rows.map { Int64($0) }, .int64, to: GradientLayout.rows)
-      try opened().createGroup(GradientLayout.importance)
-      for (name, values) in steps.importance {
-        try write(values, .float64, to: try GradientLayout.object(name, in: GradientLayout.importance, path: path))
+      if !changes.isEmpty {
+        try write(steps.changeMax, .float64, to: GradientLayout.changeMax)
+        try write(steps.changeMean, .float64, to: GradientLayout.changeMean)
       }
+      try write(steps.importance, to: GradientLayout.importance)
+    }
+  }
+
+  /// Writes importances of windows of steps.
+  /// - Throws: `.internal` where the arrays differ in length or are empty; `.io` where the disk is full.
+  package func write(track: GradientTrack) throws(GoraError) {
+    try attempt { () throws(GoraError) in
+      let count = track.steps.count
+      guard count > 0, track.importance.allSatisfy({ $0.values.count == count }) else {
+        throw GoraError(.internal, at: .object(path, name: GradientLayout.track), "\(count) windows, or arrays that differ")
+      }
+      try opened().createGroup(GradientLayout.track)
+      try write(track.steps.map { Int64($0) }, .int64, to: GradientLayout.trackSteps)
+      try write(track.importance, to: GradientLayout.trackImportance)
+    }
+  }
+
+  private func write(_ importance: [(name: String, values: [Double])], to group: String) throws(GoraError) {
+    try opened().createGroup(group)
+    for (name, values) in importance {
+      try write(values, .float64, to: try GradientLayout.object(name, in: group, path: path))
     }
   }
 

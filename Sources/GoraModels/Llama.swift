@@ -40,6 +40,8 @@ package final class Llama {
     [embedding] + layers.flatMap(\.parameters) + [finalNorm] + (projection === embedding ? [] : [projection])
   }
 
+  var vocabularyProjection: WeightMatrix { projection.matrix }
+
   /// All decoder linears, first layer first.
   package var linears: [Linear] { layers.flatMap(\.linears) }
 
@@ -103,7 +105,8 @@ package final class Llama {
   }
 
   /// Adds the gradient of scale·Σ loss over the batch's targets to every parameter that learns; returns Σ loss.
-  package func accumulateGradient(_ batch: PackedBatch, scale: Float) -> Double {
+  /// - Parameter finished: called with a layer's index when its gradients are complete and its weights are not needed any more.
+  package func accumulateGradient(_ batch: PackedBatch, scale: Float, finished: ((Int) -> Void)? = nil) -> Double {
     let lowest = lowestLearner
     let size = batch.tokens * config.hiddenSize
     let x = hidden(batch, keepFrom: lowest)
@@ -122,6 +125,7 @@ package final class Llama {
       layers[index].backward(
         own, batch: batch, rotary: rotary, scratch: scratch, workspace: workspace, gradient: dx,
         needsInputGradient: index > lowest || embedding.gradient != nil)
+      finished?(index)
     }
     if let sum = embedding.gradient {
       let h = config.hiddenSize

@@ -22,7 +22,17 @@ package final class Parameter {
   /// Where the gradient is summed, when someone asked for it.
   package var gradient: FloatBuffer?
 
+  /// What a working copy stands for, while there is one.
+  private var original: (matrix: WeightMatrix, values: FloatBuffer?)?
+
   package var count: Int { shape.reduce(1, *) }
+
+  /// Bytes of the checkpoint's mapping that products with this weight read; 0 where it is held in memory of our own.
+  package var mappedBytes: Int {
+    guard owner is SafetensorsFile, values == nil else { return 0 }
+    if case .f32 = matrix.storage { return 4 * count }
+    return 2 * count
+  }
 
   /// Owned values.
   package init(name: String, shape: [Int], values: FloatBuffer) {
@@ -84,6 +94,25 @@ package final class Parameter {
       matrix = Self.matrix(.f32(UnsafePointer(owned.pointer)), shape, rounds: false)
     }
     if gradient == nil { gradient = FloatBuffer(zeros: count) }
+  }
+
+  /// Computes with an f32 copy of the weight, which may then be changed, until `dropWorkingCopy`.
+  /// - Parameter buffer: room for `count` floats.
+  package func makeWorkingCopy(in buffer: FloatBuffer) {
+    precondition(original == nil && buffer.count >= count)
+    parallelRanges(matrix.rows, grain: 16) { range in
+      matrix.widen(range, into: buffer.pointer + range.lowerBound * matrix.columns)
+    }
+    original = (matrix, values)
+    values = buffer
+    matrix = Self.matrix(.f32(UnsafePointer(buffer.pointer)), shape, rounds: false)
+  }
+
+  /// Computes with the weight itself again, which no one has written to.
+  package func dropWorkingCopy() {
+    guard let original else { return }
+    (matrix, values) = original
+    self.original = nil
   }
 
   /// A vector's floats.

@@ -5,14 +5,18 @@ import GoraModels
 import GoraText
 import GoraTraining
 
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
-
-/// model + data → grad.h5: the mean gradient of the frozen target weights over N micro-batches.
+/// model + data → grad.h5: the mean gradient of the target weights over N micro-batches, at the weights of the checkpoint or, with an
+/// exploration, along N steps away from them.
 package struct GradStage {
+  /// Where gradient sums lie.
+  package enum Spill: Sendable, Equatable {
+    /// In memory where they fit, else in a scratch file beside the output.
+    case auto
+    case never
+    /// In a scratch file in this folder.
+    case folder(String)
+  }
+
   package struct Configuration: Sendable {
     package var model: String
     package var data: DataOptions
@@ -25,35 +29,39 @@ package struct GradStage {
     package var compression: Compression
     package var shuffles: Bool
     package var microBatchTokens: Int?
-    package var recomputes: Bool
+    package var recompute: RecomputeChoice
+    package var spill: Spill
+    /// Stops when importances have settled; nil takes all steps.
+    package var stability: Convergence.Rule?
+    package var exploration: Exploration?
+    /// Records importances of windows of so many steps.
+    package var trackEvery: Int?
     package var dryRun: Bool
     package var context: RunContext
 
-    package init(
-      model: String, data: DataOptions, output: String, steps: Int, batchSize: Int, targets: TargetSelection,
-      precision: PrecisionChoice, storesBFloat16: Bool, compression: Compression, shuffles: Bool, microBatchTokens: Int?,
-      recomputes: Bool, dryRun: Bool, context: RunContext
-    ) {
+    package init(model: String, data: DataOptions, output: String, targets: TargetSelection, context: RunContext) {
       self.model = model
       self.data = data
       self.output = output
-      self.steps = steps
-      self.batchSize = batchSize
       self.targets = targets
-      self.precision = precision
-      self.storesBFloat16 = storesBFloat16
-      self.compression = compression
-      self.shuffles = shuffles
-      self.microBatchTokens = microBatchTokens
-      self.recomputes = recomputes
-      self.dryRun = dryRun
       self.context = context
+      steps = 64
+      batchSize = 1
+      precision = .auto
+      storesBFloat16 = false
+      compression = .zstd(3)
+      shuffles = true
+      recompute = .auto
+      spill = .auto
+      dryRun = false
     }
   }
 
   package struct Summary: Sendable {
     package var modules: Int
     package var steps: Int
+    /// Whether the run ended before its last step because importances had settled.
+    package var isStable: Bool
     package var rows: Int
     package var tokens: Int
     package var loss: Double
@@ -88,63 +96,165 @@ package struct GradStage {
     }
     let limit = c.microBatchTokens ?? loaded.defaultMicroBatchTokens
     let sequence = order.epoch(0)
-    let batchTokens = (0..<steps).map { step in
-      sequence[step * c.batchSize..<(step + 1) * c.batchSize].reduce(0) { $0 + rows[$1].ids.count }
-    }
-    let longestRow = rows.map(\.ids.count).max() ?? 0
-    let estimate = RunEstimate(
-      loaded, tokens: min(batchTokens.max() ?? 0, max(limit, longestRow)), allTokens: batchTokens.reduce(0, +),
-      gradients: targets.reduce(0) { $0 + $1.weight.count }, trained: 0, recomputes: c.recomputes)
+    func batch(_ step: Int) -> [EncodedRow] { sequence[step * c.batchSize..<(step + 1) * c.batchSize].map { rows[$0] } }
+
+    var settings = GradientEstimator.Settings(
+      microBatchTokens: limit, exploration: c.exploration, trackEvery: c.trackEvery.map { min($0, steps) })
+    let demand = demand(
+      of: (0..<steps).map(batch), targets: targets, in: loaded, settings: &settings)
+    var estimate = RunEstimate(loaded, demand)
+    let choice: Bool? =
+      switch c.spill {
+      case .auto: nil
+      case .never: false
+      case .folder: true
+      }
+    estimate.settle(spills: choice, recompute: c.recompute)
     events(.note(estimate.description))
     var summary = Summary(
-      modules: targets.count, steps: steps, rows: steps * c.batchSize, tokens: 0, loss: 0, tokensPerSecond: 0,
+      modules: targets.count, steps: steps, isStable: false, rows: steps * c.batchSize, tokens: 0, loss: 0, tokensPerSecond: 0,
       estimate: estimate)
     if c.dryRun { return summary }
 
-    var attributes = [
-      ("creator", c.context.tool), ("creator_version", c.context.version), ("model", loaded.folder?.identity ?? ""),
-      ("data", fingerprint(of: rows)),
-      ("tokenizer", text.tokenizer?.fingerprint ?? "none"),
-      ("batch_size", String(c.batchSize)), ("dtype", loaded.precision.rawValue),
-    ]
-    if let provenance = try c.context.provenance(
-      after: nil, inputs: [c.model] + c.data.paths, dtype: loaded.precision.rawValue)
-    {
-      attributes.append(("provenance", provenance.text))
-    }
-    // Opened before the work: a folder that cannot be written shows now.
+    // Opened before the work: a folder that cannot be written shows now, and so does a disk that is full.
     let writer = try GradientFileWriter(
-      path: c.output, compression: c.compression, storesBFloat16: c.storesBFloat16, attributes: attributes)
-
-    loaded.model.recomputesActivations = c.recomputes
-    let estimator = GradientEstimator(model: loaded.model, targets: targets, steps: steps, microBatchTokens: limit)
-    var record = GradientSteps(
-      loss: [], tokens: [], rows: [], importance: targets.map { ($0.weight.name, []) })
+      path: c.output, compression: c.compression, storesBFloat16: c.storesBFloat16,
+      attributes: try attributes(loaded, text: text, rows: rows))
+    let scratch = estimate.spills ? try ScratchFile(folder: scratchFolder) : nil
+    loaded.model.recomputesActivations = estimate.recomputes
+    let estimator = try GradientEstimator(model: loaded.model, targets: targets, settings: settings, scratch: scratch)
+    var record = GradientSteps(importance: targets.map { ($0.weight.name, []) })
+    var track = GradientTrack(importance: targets.map { ($0.weight.name, []) })
+    var convergence = Convergence(c.stability)
     let clock = Stopwatch()
     events(.progress(stage: "gradients", done: 0, total: steps, unit: "batches"))
     for step in 0..<steps {
-      let batch = sequence[step * c.batchSize..<(step + 1) * c.batchSize].map { rows[$0] }
-      let result = try estimator.add(batch)
-      record.loss.append(result.loss)
-      record.tokens.append(result.tokens)
-      record.rows.append(result.rows)
-      for (i, value) in result.importance.enumerated() { record.importance[i].values.append(value) }
+      let result = try estimator.add(batch(step))
+      let change = convergence.add(result.importance)
+      record.append(result, change)
+      if let tracked = result.tracked { track.append(tracked, step: step + 1) }
       summary.tokens += result.tokens
       summary.tokensPerSecond = Double(summary.tokens) / max(clock.seconds, 1e-9)
       events(
         .progress(
           stage: "gradients", done: step + 1, total: steps, unit: "batches",
           rate: StageRate(summary.tokensPerSecond, "tokens/s"), loss: result.loss))
+      events(
+        .note(
+          "step \(step + 1): loss \(NumberText.fixed(result.loss, 4)), importances changed by "
+            + "\(NumberText.significant(100 * change.mean)) % on average, \(NumberText.significant(100 * change.maximum)) % at most"
+        ))
+      if convergence.isReached {
+        summary.isStable = step + 1 < steps
+        break
+      }
     }
-    summary.loss = record.loss.reduce(0, +) / Double(steps)
-    for linear in targets {
-      guard let sum = linear.weight.gradient else { continue }
+    summary.steps = estimator.done
+    summary.rows = record.rows.reduce(0, +)
+    summary.loss = record.loss.reduce(0, +) / Double(summary.steps)
+    for (linear, sum) in zip(targets, estimator.sums) {
       try writer.write(
         name: linear.weight.name, rows: linear.outputSize, columns: linear.inputSize, values: sum.pointer,
-        samples: summary.rows, tokens: summary.tokens)
+        scale: 1 / Float(summary.steps), samples: summary.rows, tokens: summary.tokens)
+      sum.letGo()
     }
     try writer.write(steps: record)
+    if !track.steps.isEmpty { try writer.write(track: track) }
     try writer.finish()
+    events(.note("memory at most \(RunEstimate.mebibytes(ProcessMemory.peak)) resident"))
     return summary
+  }
+
+  /// What the run will hold, and with it how the estimator may run.
+  private func demand(
+    of batches: [[EncodedRow]], targets: [Linear], in loaded: LoadedModel, settings: inout GradientEstimator.Settings
+  ) -> RunEstimate.Demand {
+    var demand = RunEstimate.Demand(
+      tokens: 0, labelled: 0, allTokens: 0, distinctTokens: 0,
+      lowestLayer: loaded.model.layers.firstIndex { layer in
+        layer.linears.contains { linear in targets.contains { $0 === linear } }
+      }
+        ?? 0,
+      learnt: targets.reduce(0) { $0 + $1.weight.count }, gradients: 0)
+    var ids = Set<Int32>()
+    settings.runsWhole = true
+    for batch in batches {
+      let pieces = microBatches(batch, maxTokens: settings.microBatchTokens)
+      if pieces.count > 1 { settings.runsWhole = false }
+      for piece in pieces {
+        demand.tokens = max(demand.tokens, piece.tokens)
+        demand.labelled = max(demand.labelled, piece.targets.count)
+        demand.allTokens += piece.tokens
+        ids.formUnion(piece.ids)
+      }
+    }
+    demand.distinctTokens = ids.count
+    // Sums; windows; each micro-batch's own gradients, of one layer or of all; copies of the weights.
+    let largestLayer =
+      loaded.model.layers.map { layer in
+        layer.linears.reduce(0) { sum, linear in sum + (targets.contains { $0 === linear } ? linear.weight.count : 0) }
+      }.max() ?? 0
+    var copies = 1 + (settings.needsWindows ? 1 : 0) + (settings.exploration == nil ? 0 : 1)
+    demand.gradientsAtOnce = copies * largestLayer
+    if settings.needsStepGradients {
+      if settings.runsWhole { demand.stepGradients = largestLayer } else { copies += 1 }
+    }
+    demand.gradients = copies * demand.learnt
+    // A chunk as it is, scaled, shuffled and compressed, with the tables of the compressor.
+    demand.output = 8 * min(1 << 20, 4 * (targets.map(\.weight.count).max() ?? 0))
+    return demand
+  }
+
+  /// The folder of `--spill`, or the output's.
+  private var scratchFolder: String {
+    if case .folder(let folder) = configuration.spill { return folder }
+    let path = configuration.output
+    guard let slash = path.utf8.lastIndex(of: UInt8(ascii: "/")) else { return "." }
+    return slash == path.startIndex ? "/" : String(path[..<slash])
+  }
+
+  private func attributes(
+    _ loaded: LoadedModel, text: LoadedText, rows: [EncodedRow]
+  ) throws(GoraError) -> [(String, String)] {
+    let c = configuration
+    var attributes = [
+      ("creator", c.context.tool), ("creator_version", c.context.version), ("model", loaded.folder?.identity ?? ""),
+      ("data", fingerprint(of: rows)),
+      ("tokenizer", text.tokenizer?.fingerprint ?? "none"),
+      ("batch_size", String(c.batchSize)), ("dtype", loaded.precision.rawValue),
+    ]
+    if let rule = c.stability {
+      attributes.append(
+        ("until_stable", "tolerance \(rule.tolerance), patience \(rule.patience), min_steps \(rule.minimumSteps)"))
+    }
+    if let exploration = c.exploration {
+      attributes.append(("explore", exploration.rule.rawValue))
+      attributes.append(("explore_lr", String(exploration.rate)))
+    }
+    if let every = c.trackEvery { attributes.append(("track", String(every))) }
+    if let provenance = try c.context.provenance(
+      after: nil, inputs: [c.model] + c.data.paths, dtype: loaded.precision.rawValue)
+    {
+      attributes.append(("provenance", provenance.text))
+    }
+    return attributes
+  }
+}
+
+extension GradientSteps {
+  fileprivate mutating func append(_ step: GradientEstimator.Step, _ change: Convergence.Change) {
+    loss.append(step.loss)
+    tokens.append(step.tokens)
+    rows.append(step.rows)
+    changeMax.append(change.maximum)
+    changeMean.append(change.mean)
+    for (i, value) in step.importance.enumerated() { importance[i].values.append(value) }
+  }
+}
+
+extension GradientTrack {
+  fileprivate mutating func append(_ values: [Double], step: Int) {
+    steps.append(step)
+    for (i, value) in values.enumerated() { importance[i].values.append(value) }
   }
 }

@@ -42,7 +42,7 @@ package struct TrainStage {
     package var validateEvery: Int?
     package var log: String?
     package var shuffles: Bool
-    package var recomputes: Bool
+    package var recompute: RecomputeChoice
     package var dryRun: Bool
     package var context: RunContext
 
@@ -64,7 +64,7 @@ package struct TrainStage {
       precision = .auto
       resumes = false
       shuffles = true
-      recomputes = false
+      recompute = .auto
       dryRun = false
     }
   }
@@ -119,12 +119,9 @@ package struct TrainStage {
     let settings = Trainer.Settings(
       batchSize: c.batchSize, microBatchTokens: c.microBatchTokens ?? loaded.defaultMicroBatchTokens, schedule: schedule,
       weightDecay: c.weightDecay, maxGradientNorm: c.maxGradientNorm, shuffles: c.shuffles, seed: c.context.seed)
-    loaded.model.recomputesActivations = c.recomputes
-    let longest = rows.map(\.ids.count).max() ?? 0
-    let batchTokens = rows.reduce(0) { $0 + $1.ids.count } * c.batchSize / rows.count
-    let estimate = RunEstimate(
-      loaded, tokens: max(longest, min(batchTokens, settings.microBatchTokens)), allTokens: steps * batchTokens,
-      gradients: parameters, trained: parameters, recomputes: c.recomputes)
+    var estimate = RunEstimate(loaded, demand(of: rows, steps: steps, settings: settings, trained: trained, in: loaded))
+    estimate.settle(spills: false, recompute: c.recompute)
+    loaded.model.recomputesActivations = estimate.recomputes
     events(.note("\(NumberText.count(parameters)) trained parameters, \(rows.count) rows, \(steps) steps of \(c.batchSize) rows"))
     events(.note(estimate.description))
     var summary = Summary(
@@ -219,6 +216,29 @@ package struct TrainStage {
     case .adapter: loaded.model.adapterParameters(ratio: configuration.lrRatio)
     case .full, .fromConfig: loaded.model.parameters.filter { $0.gradient != nil }.map { ($0, 1) }
     }
+  }
+
+  /// What the run will hold, from the average batch and the longest row.
+  private func demand(
+    of rows: [EncodedRow], steps: Int, settings: Trainer.Settings, trained: [(parameter: Parameter, rateFactor: Float)],
+    in loaded: LoadedModel
+  ) -> RunEstimate.Demand {
+    let longest = rows.map(\.ids.count).max() ?? 0
+    let all = rows.reduce(0) { $0 + $1.ids.count }
+    let labelled = rows.reduce(0) { $0 + $1.labels.count { $0 != -100 } }
+    let batch = all * settings.batchSize / rows.count
+    let tokens = max(longest, min(batch, settings.microBatchTokens))
+    var ids = Set<Int32>()
+    for row in rows { ids.formUnion(row.ids) }
+    let parameters = trained.reduce(0) { $0 + $1.parameter.count }
+    let learns = loaded.model.layers.firstIndex { layer in
+      layer.linears.contains { $0.weight.gradient != nil || ($0.adapter?.rank ?? 0) > 0 }
+    }
+    return RunEstimate.Demand(
+      tokens: tokens, labelled: min(tokens, tokens * labelled / max(1, all) + 1), allTokens: steps * batch,
+      distinctTokens: ids.count, lowestLayer: learns ?? 0, learnt: parameters,
+      // Weights that were made trainable have their sums already.
+      gradients: trained.reduce(0) { $0 + ($1.parameter.gradient == nil ? $1.parameter.count : 0) }, optimiser: 2 * parameters)
   }
 
   /// All that decides a run's bytes: a checkpoint of another run is refused by the first line that differs.

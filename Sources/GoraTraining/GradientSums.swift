@@ -4,8 +4,8 @@ import GoraModels
 
 /// The sums into which backward adds the gradients of chosen parameters.
 ///
-/// Every gradient passes here before it is used, for gora-grad and gora-train alike: where several workers share a batch, this is
-/// the place to add theirs.
+/// In training every gradient passes here before it is used (in gora-grad, through GradientEstimator's `sums`): where several
+/// workers share a batch, this is the place to add theirs.
 package struct GradientSums {
   package let parameters: [Parameter]
 

@@ -76,8 +76,8 @@ struct Train: GoraCommand {
   var validateEvery: Int?
   @Option(help: ArgumentHelp("Metrics as JSON Lines.", valueName: "file"))
   var log: String?
-  @Flag(name: .customLong("recompute"), help: "Keep less in memory, compute each layer twice.")
-  var recomputes = false
+  @Option(help: ArgumentHelp("Compute layers twice, keep less: auto, always, never.", valueName: "when"))
+  var recompute: RecomputeChoice = .auto
   @Flag(name: .customLong("no-shuffle"), help: "Take rows in file order.")
   var keepsOrder = false
   @OptionGroup var common: CommonOptions
@@ -119,7 +119,7 @@ struct Train: GoraCommand {
     configuration.validateEvery = validateEvery
     configuration.log = log
     configuration.shuffles = !keepsOrder
-    configuration.recomputes = recomputes
+    configuration.recompute = recompute
     configuration.dryRun = common.dryRun
     let summary = try TrainStage(configuration).run(events: reporter.report)
     try report(summary, reporter)
@@ -171,3 +171,4 @@ struct Train: GoraCommand {
 }
 
 extension Schedule.Shape: ExpressibleByArgument {}
+extension RecomputeChoice: ExpressibleByArgument {}

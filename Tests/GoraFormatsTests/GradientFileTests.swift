@@ -68,6 +68,31 @@ import Testing
     }
   }
 
+  /// Changes of importances and windows of them, and a factor of the values.
+  @Test(arguments: [false, true]) func trajectoriesAndScale(storesBFloat16: Bool) throws {
+    let folder = HDF5Folder()
+    let path = "\(folder.path)/grad.h5"
+    var steps = sampleSteps
+    steps.changeMax = [1, 0.5, 1e-300]
+    steps.changeMean = [1, 0.25, 0]
+    let track = GradientTrack(steps: [2, 4], importance: [("model.layers.2.w", [1, 2]), ("model.layers.10.w", [1e-300, 3])])
+    let writer = try GradientFileWriter(path: path, compression: .zstd(3), storesBFloat16: storesBFloat16, attributes: [])
+    let values = sampleGradient(rows: 600, columns: 700, name: "w")
+    try writer.write(name: "w", rows: 600, columns: 700, values: values, scale: 0.25, samples: 4, tokens: 9)
+    try writer.write(steps: steps)
+    try writer.write(track: track)
+    try writer.finish()
+    let reader = try GradientFileReader(path: path)
+    #expect(try reader.steps() == steps)
+    #expect(try reader.track() == track)
+    // A power of two: exact, and rounding to bf16 commutes with it.
+    #expect(try reader.read("w") == values.map { 0.25 * (storesBFloat16 ? Float(BFloat16($0)) : $0) })
+    // A file without them.
+    try writeSample(path, .zstd(3))
+    #expect(try GradientFileReader(path: path).track() == nil)
+    #expect(try GradientFileReader(path: path).steps().changeMax.isEmpty)
+  }
+
   @Test(arguments: [Float.nan, .infinity, -.infinity], [0, 4095, 4096, 8190])
   func onlyFiniteGradientsAreStored(_ value: Float, index: Int) throws {
     let folder = HDF5Folder()

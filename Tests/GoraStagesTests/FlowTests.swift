@@ -18,13 +18,11 @@ import Testing
   static func data(_ bench: Workbench) -> DataOptions { DataOptions(paths: [bench.file("rows.jsonl")], maxLength: 512) }
 
   static func grad(_ bench: Workbench, model: String = "model") throws -> GradStage.Summary {
-    try GradStage(
-      GradStage.Configuration(
-        model: bench.file(model), data: data(bench), output: bench.file("out/grad.h5"), steps: 6, batchSize: 1,
-        targets: TargetSelection("q_proj,k_proj,v_proj,o_proj"), precision: .auto, storesBFloat16: false,
-        compression: Compression(parsing: "zstd:3"), shuffles: true, microBatchTokens: nil, recomputes: false, dryRun: false,
-        context: context("gora-grad"))
-    ).run { _ in }
+    var configuration = GradStage.Configuration(
+      model: bench.file(model), data: data(bench), output: bench.file("out/grad.h5"),
+      targets: try TargetSelection("q_proj,k_proj,v_proj,o_proj"), context: context("gora-grad"))
+    configuration.steps = 6
+    return try GradStage(configuration).run { _ in }
   }
 
   static func score(_ bench: Workbench, model: String = "model") throws -> StageSummary {

@@ -10,6 +10,8 @@ enum Fixtures {
   static let folder = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
     .appending(path: "Fixtures").path()
 
+  static let temporaryFolder = FileManager.default.temporaryDirectory.path()
+
   static func model(_ name: String) throws -> Llama {
     try Matmul.open()
     let folder = try ModelFolder(path: "\(folder)/\(name)/model")

@@ -73,6 +73,14 @@ size_t gora_argmax(const float *x, size_t n);  // the first of equals
 void gora_adamw(float *p, const float *g, float *m, float *v, size_t n, float gradient_scale, float lr, float beta1, float beta2,
                 float epsilon, float weight_decay, float correction1, float correction2);
 
+// MARK: adalomo.c — a matrix g [rows, columns], factors of its rows and of its columns
+
+// row[i] = sum over j of g^2; column[j] += sum over i of g^2.
+void gora_square_sums(const float *g, double *row, double *column, size_t rows, size_t columns);
+double gora_factored_square_sum(const float *g, const float *row, const float *column, size_t rows, size_t columns);  // sum (row g column)^2
+void gora_factored_update(float *p, const float *g, const float *row, const float *column, float step, size_t rows,
+                          size_t columns);  // p -= step row g column
+
 // MARK: attention.c — causal attention of one sequence, tiled over keys with a running maximum
 
 typedef struct {

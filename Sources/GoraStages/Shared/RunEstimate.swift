@@ -1,53 +1,129 @@
 import GoraCore
 import GoraModels
 
-/// What a run will hold in memory besides the mapped weights, and how long it will take.
-package struct RunEstimate: Sendable, CustomStringConvertible {
-  /// Weights in the files: mapped, shared with the page cache, given back under pressure.
-  package var mapped: Int
-  package var activations: Int
-  package var gradients: Int
-  /// Trained values and both moments.
-  package var optimiser: Int
-  /// Multiplications and additions of the whole run.
-  package var operations: Double
-  /// f32 products on this machine now, in operations a second.
-  package var rate: Double
+/// `--recompute`: whether each layer's forward pass runs again in backward, so that less is kept.
+package enum RecomputeChoice: String, Sendable, CaseIterable {
+  /// Where the run would not fit otherwise.
+  case auto
+  case always, never
+}
 
-  /// - Parameters:
-  ///   - tokens: that run through the model together.
-  ///   - allTokens: of the whole run.
-  ///   - gradients: floats of gradient sums.
-  ///   - trained: floats that are trained.
-  init(_ loaded: LoadedModel, tokens: Int, allTokens: Int, gradients: Int, trained: Int, recomputes: Bool) {
-    let config = loaded.config
-    mapped =
-      loaded.folder.map { folder in folder.names.reduce(0) { $0 + (folder.tensor($1)?.bytes.count ?? 0) } } ?? 0
-    let kept =
-      recomputes
-      ? config.activationBytesPerToken / config.layers + 4 * config.layers * config.hiddenSize : config.activationBytesPerToken
-    activations =
-      tokens * (kept + config.scratchBytesPerToken)
-      + 4 * min(4_194_304, tokens * config.vocabularySize)
-    self.gradients = 4 * gradients
-    optimiser = 12 * trained
+/// What a run will hold in memory at its peak, and how long it will take.
+///
+/// Memory is counted: what the process holds already is read from the kernel, and the buffers that the run adds are added up one by
+/// one. Anonymous memory is what nobody can take back; mapped memory (weights, libraries, spilled gradients) is the page cache's.
+package struct RunEstimate: Sendable, CustomStringConvertible {
+  /// What the run adds.
+  package struct Demand: Sendable {
+    /// Tokens of the largest piece that runs through the model at once.
+    package var tokens: Int
+    /// Most labelled tokens of a piece.
+    package var labelled: Int
+    /// Of the whole run.
+    package var allTokens: Int
+    /// Token ids that occur.
+    package var distinctTokens: Int
+    /// The lowest layer that learns.
+    package var lowestLayer: Int
+    /// Floats of weights' gradients that each token adds to.
+    package var learnt: Int
+    /// Floats of gradient sums, copies and the like that are yet to be made; those that `spills` moves to a file.
+    package var gradients: Int
+    /// Floats of them that are in use at a time, and so resident even where they are in a file.
+    package var gradientsAtOnce = 0
+    /// Floats of gradients that stay in memory in any case.
+    package var stepGradients = 0
+    /// Floats of optimiser state that are yet to be made.
+    package var optimiser = 0
+    /// Bytes that writing the output takes.
+    package var output = 0
+  }
+
+  /// Bytes resident before the run begins.
+  package let heldAnonymous: Int
+  package let heldMapped: Int
+  /// Bytes of mapped weights that the run reads.
+  package let weights: Int
+  /// Bytes of anonymous memory that may still be taken.
+  package let available: Int
+  package let optimiser: Int
+  /// Multiplications and additions of the whole run, without recomputation.
+  private let operations: Double
+  private let again: Double
+  /// f32 products on this machine now, in operations a second.
+  package let rate: Double
+  private let kept: Int
+  private let recomputed: Int
+  private let demand: Demand
+
+  /// Whether layers run forward again in backward.
+  package var recomputes = false
+  /// Whether gradient sums lie in a file.
+  package var spills = false
+
+  init(_ loaded: LoadedModel, _ demand: Demand) {
+    // The first products make the library's own buffers, so that what is held counts them.
+    rate = Matmul.measuredRate()
+    heldAnonymous = ProcessMemory.anonymous
+    heldMapped = ProcessMemory.mapped
+    available = ProcessMemory.available
+    weights = loaded.model.mappedBytes(distinctTokens: demand.distinctTokens)
+    let (model, config) = (loaded.model, loaded.config)
+    func activations(_ recomputes: Bool) -> Int {
+      model.activationBytes(
+        tokens: demand.tokens, labelled: demand.labelled, lowest: demand.lowestLayer, recomputes: recomputes)
+    }
+    kept = activations(false)
+    recomputed = activations(true)
+    optimiser = 4 * demand.optimiser
     // Two operations a weight and token forward, two for the input's gradient, two where the weight's own is summed.
     let linear = config.linearModules.reduce(0) { $0 + $1.shape[0] * $1.shape[1] }
     let projection = config.vocabularySize * config.hiddenSize
-    operations = 2 * Double(allTokens) * Double((recomputes ? 3 : 2) * linear + 2 * projection + gradients)
-    rate = Matmul.measuredRate()
+    operations = 2 * Double(demand.allTokens) * Double(2 * linear + 2 * projection + demand.learnt)
+    again = 2 * Double(demand.allTokens) * Double(linear)
+    self.demand = demand
   }
 
-  package var total: Int { activations + gradients + optimiser }
+  /// Takes what `auto` leaves open: gradients to a file first, which costs little, then recomputation.
+  /// - Parameter spills: nil for auto.
+  mutating func settle(spills choice: Bool?, recompute: RecomputeChoice) {
+    recomputes = recompute == .always
+    spills = false
+    spills = choice ?? !fits
+    if recompute == .auto { recomputes = !fits }
+  }
+
+  /// Bytes of activations, scratch and the writer's buffers.
+  package var activations: Int { (recomputes ? recomputed : kept) + demand.output }
+  /// Bytes of gradients in memory, in a file left out.
+  package var gradients: Int { 4 * (demand.stepGradients + (spills ? 0 : demand.gradients)) }
+  /// Bytes of gradients in a file.
+  package var spilled: Int { spills ? 4 * demand.gradients : 0 }
+
+  /// What the run adds to anonymous memory.
+  private var added: Int { activations + gradients + optimiser }
+  /// At the peak.
+  package var anonymous: Int { heldAnonymous + added }
+  /// Resident at the peak where memory is plenty; the kernel may take any of it.
+  package var mapped: Int { heldMapped + weights + (spills ? 4 * demand.gradientsAtOnce : 0) }
+  package var total: Int { anonymous + mapped }
+
+  /// Whether the run leaves a fifth of the available memory to others.
+  package var fits: Bool { Double(added) <= 0.8 * Double(available) }
 
   /// Seconds, at the half of the products' rate that a training step reaches with norms, attention and the rest.
-  package var seconds: Double { operations / (0.5 * rate) }
+  package var seconds: Double { (operations + (recomputes ? again : 0)) / (0.5 * rate) }
 
   package var description: String {
-    func mib(_ bytes: Int) -> String { "\((bytes + (1 << 19)) >> 20) MiB" }
-    var parts = ["activations \(mib(activations))", "gradients \(mib(gradients))"]
-    if optimiser > 0 { parts.append("optimiser \(mib(optimiser))") }
-    return "memory about \(mib(total)) (\(parts.joined(separator: ", "))) beside \(mib(mapped)) of mapped weights; "
+    var parts = ["activations \(Self.mebibytes(activations))\(recomputes ? ", recomputed" : "")"]
+    if gradients > 0 { parts.append("gradients \(Self.mebibytes(gradients))") }
+    if optimiser > 0 { parts.append("optimiser \(Self.mebibytes(optimiser))") }
+    parts.append("before \(Self.mebibytes(heldAnonymous))")
+    let file = spilled > 0 ? "; gradients of \(Self.mebibytes(spilled)) in a scratch file" : ""
+    return "memory about \(Self.mebibytes(total)): \(Self.mebibytes(anonymous)) anonymous (\(parts.joined(separator: ", "))), "
+      + "\(Self.mebibytes(mapped)) mapped (weights \(Self.mebibytes(weights)))\(file); "
       + "time about \(NumberText.duration(seconds)) at \(NumberText.significant(rate / 1e9)) GFLOP/s"
   }
+
+  static func mebibytes(_ bytes: Int) -> String { "\((bytes + (1 << 19)) >> 20) MiB" }
 }
