@@ -61,7 +61,7 @@ package enum Palette {
     // After Okabe and Ito; yellow, which paper swallows, is a brown.
     let series: [UInt32] =
       switch scheme {
-      case .light: [0x0072B2, 0xD55E00, 0x008F68, 0xB9508F, 0xC88A00, 0x3E9BD0, 0x7A4B1E, 0x6B7580]
+      case .light: [0x0072B2, 0xD55E00, 0x008F68, 0xB9508F, 0xB87E00, 0x3E9BD0, 0x7A4B1E, 0x6B7580]
       case .dark: [0x4FA6E0, 0xF0843C, 0x2DBB92, 0xE08CBF, 0xEDB33A, 0x93CFF5, 0xC49A6C, 0xA4AEB8]
       }
     var all = plain.map { ($0.0, Colour($0.1)) }
@@ -69,7 +69,7 @@ package enum Palette {
     for level in 0..<levels {
       let heat = heat(level, scheme)
       all.append(("h\(level)", heat))
-      let dark = Colour(0x11161B)
+      let dark = Colour(0x000000)
       let light = Colour(0xFFFFFF)
       all.append(("n\(level)", contrast(heat, dark) >= contrast(heat, light) ? dark : light))
     }

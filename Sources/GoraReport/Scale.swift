@@ -21,7 +21,7 @@ package struct Scale: Sendable, Equatable {
   package init(covering values: [Double], logarithmicFrom ratio: Double = .infinity, includesZero: Bool = false) {
     let finite = values.filter { $0.isFinite && abs($0) < 1e300 }
     var (low, high) = (finite.min() ?? 0, finite.max() ?? 1)
-    let isLogarithmic = low > 0 && high / low >= ratio
+    let isLogarithmic = ratio < .infinity && low > 0 && high / low >= ratio
     kind = isLogarithmic ? .logarithmic : .linear
     if !isLogarithmic, includesZero {
       low = min(0, low)
@@ -50,7 +50,7 @@ package struct Scale: Sendable, Equatable {
       let margin = (upper - lower) * share
       return Scale(kind: kind, lower: lower == 0 ? 0 : lower - margin, upper: upper + margin)
     case .logarithmic:
-      let factor = pow(upper / lower, share)
+      let factor = exp((log(upper) - log(lower)) * share)
       return Scale(kind: kind, lower: lower / factor, upper: upper * factor)
     }
   }
@@ -59,7 +59,7 @@ package struct Scale: Sendable, Equatable {
   package func fraction(_ value: Double) -> Double {
     switch kind {
     case .linear: (value - lower) / (upper - lower)
-    case .logarithmic: value > 0 ? log(value / lower) / log(upper / lower) : -.infinity
+    case .logarithmic: value > 0 ? (log(value) - log(lower)) / (log(upper) - log(lower)) : -.infinity
     }
   }
 
@@ -88,6 +88,7 @@ package struct Scale: Sendable, Equatable {
     let largest = max(abs(lower), abs(upper))
     return (0...Int(last - first)).map { i in
       let value = (first + Double(i)) * step
+      if largest >= 1e12 { return Tick(value: value, label: value == 0 ? "0" : NumberText.significant(value, 3)) }
       if largest >= 1e6 { return Tick(value: value, label: value == 0 ? "0" : NumberText.scaled(value)) }
       if decimals > 4 { return Tick(value: value, label: value == 0 ? "0" : NumberText.significant(value, 3)) }
       if decimals == 0 { return Tick(value: value, label: NumberText.grouped(Int(value.rounded()))) }
@@ -97,7 +98,7 @@ package struct Scale: Sendable, Equatable {
 
   private func logarithmicTicks(_ count: Int) -> [Tick] {
     let (first, last) = (Int(floor(log10(lower))), Int(ceil(log10(upper))))
-    let decades = log10(upper / lower)
+    let decades = log10(upper) - log10(lower)
     let steps: [Double] = decades > 2.5 ? [1] : decades > 1.2 ? [1, 2, 5] : [1, 1.5, 2, 3, 4, 5, 7]
     let stride = max(1, Int((decades / Double(max(1, count))).rounded(.up)))
     var ticks: [Tick] = []

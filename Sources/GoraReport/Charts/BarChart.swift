@@ -126,12 +126,17 @@ struct BarChart: Chart {
     }
     out = out.map(\.trimmingEnd)
     if parts.count > 1 {
-      let legend = parts.indices.map { style.color ? parts[$0] : "\(letters[$0]) \(parts[$0])" }
-      if style.color {
-        out.append(parts.indices.map { style.series("\(full) \(style.clean(parts[$0], 20))", $0) }.joined(separator: "  "))
-      } else {
-        out += style.wrapped(legend.joined(separator: "  "))
+      var (line, length) = ("", 0)
+      for part in parts.indices {
+        let item = "\(style.color ? full : String(letters[part])) \(style.clean(parts[part], 20))"
+        if length > 0, length + 2 + item.count > style.width {
+          out.append(line)
+          (line, length) = ("", 0)
+        }
+        line += (length > 0 ? "  " : "") + style.series(item, part)
+        length += (length > 0 ? 2 : 0) + item.count
       }
+      out.append(line)
     }
     return out + style.wrapped(axisTitle + (referenceTitle.map { "; \(style.unicode ? "│" : "|") \($0)" } ?? ""))
   }

@@ -29,7 +29,10 @@ struct HeatMap: Chart {
     self.quantity = quantity
     self.label = label
     self.meanLabel = meanLabel
-    scale = Scale(covering: range + values.joined().compactMap { $0 }, logarithmicFrom: logarithmicFrom)
+    let all = (range + values.joined().compactMap { $0 }).filter(\.isFinite)
+    // One value alone is strong, unless it is 0.
+    let isFlat = all.min() == all.max()
+    scale = Scale(covering: isFlat ? [0, all.first == 0 ? 1 : all.first ?? 1] : all, logarithmicFrom: logarithmicFrom)
   }
 
   private func level(_ value: Double) -> Int { Palette.level(scale.fraction(value)) }
