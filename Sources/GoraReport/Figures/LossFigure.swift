@@ -1,6 +1,9 @@
 import GoraCore
 
 extension Figure {
+  /// An odd number of about a twentieth of the steps; more would smooth away how a long run begins.
+  private static func smoothingWindow(_ steps: Int) -> Int { min(101, steps / 20 | 1) }
+
   /// Training losses of all runs in one chart, runs of one group in one colour; validation as dots.
   static func lossFigure(_ data: ReportData) -> Figure? {
     let groups = grouped(data.losses.filter { !$0.training.isEmpty || !$0.validation.isEmpty }) { $0.run.group }
@@ -10,7 +13,7 @@ extension Figure {
     var lines: [LineChart.Line] = []
     for (color, group) in groups.enumerated() {
       for (i, run) in group.elements.enumerated() {
-        let width = max(1, run.training.count / 20 | 1)
+        let width = smoothingWindow(run.training.count)
         window = max(window, width)
         var line = LineChart.Line(label: nil, color: color, points: smoothed(run.training, window: width))
         if i == 0 { line.label = group.elements.count > 1 ? "\(group.key) (\(group.elements.count))" : group.key }
@@ -22,7 +25,7 @@ extension Figure {
     }
     let hasValidation = lines.contains { !$0.marks.isEmpty }
     let ends = groups.map { group in
-      let last = Spread(group.elements.compactMap { smoothed($0.training, window: $0.training.count / 20 | 1).last?.y })
+      let last = Spread(group.elements.compactMap { smoothed($0.training, window: smoothingWindow($0.training.count)).last?.y })
       return "\(group.key) \(last.map { NumberText.fixed($0.mean, 3) } ?? "none")"
     }
     return Figure(
