@@ -53,10 +53,15 @@ struct ReportCollector {
     case .scores(let table):
       data.scores.append(
         ScoreRecord(run: run, metric: table.metric, modules: table.modules.map { ($0.name, $0.importance) }))
-    case .gradients(let steps):
+    case .gradients(let steps, let track):
       data.trajectories.append(
         TrajectoryRecord(
           run: run, quantity: .runningImportance, steps: steps.loss.indices.map { Double($0 + 1) }, modules: steps.importance))
+      if let track {
+        data.trajectories.append(
+          TrajectoryRecord(
+            run: run, quantity: .trackedImportance, steps: track.steps.map(Double.init), modules: track.importance))
+      }
     case .metrics(let lines):
       data.losses.append(
         LossRecord(

@@ -6,7 +6,7 @@ struct ReportInput {
   enum Content {
     case plan(RankPlan)
     case scores(ScoreTable)
-    case gradients(GradientSteps)
+    case gradients(GradientSteps, GradientTrack?)
     case metrics([MetricsLine])
     case adapter(AdapterHeader)
     case result(JSONField)
@@ -125,7 +125,7 @@ struct ReportScanner {
     if head.starts(with: [0x89, 0x48, 0x44, 0x46, 0x0D, 0x0A, 0x1A, 0x0A]) {
       let reader = try GradientFileReader(path: path)
       let records = try reader.attribute("provenance").map { text throws(GoraError) in try Provenance(text: text, path: path) }
-      return ReportInput(path: path, content: .gradients(try reader.steps()), tools: Self.tools(records))
+      return ReportInput(path: path, content: .gradients(try reader.steps(), try reader.track()), tools: Self.tools(records))
     }
     if let number = Self.number(head), size < 64 {
       if path.hasSuffix(".seconds") { return ReportInput(path: path, content: .seconds(number)) }
