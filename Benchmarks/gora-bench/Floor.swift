@@ -118,8 +118,7 @@ struct FloorCommand: ParsableCommand {
           guard from < out else { return }
           done[part] = gora_bf16_gemm(
             true, Int64(tokens), Int64(min(step, out - from)), Int64(columns), a, Int64(columns), b + from * columns,
-            Int64(columns),
-            0, c + from, Int64(out))
+            Int64(columns), false, c + from, Int64(out))
         }
       }
       return done.allSatisfy { $0 }

@@ -1,3 +1,4 @@
+import GoraCore
 import GoraFormats
 import GoraStages
 

@@ -1,6 +1,7 @@
 import CGoraKernels
 import GoraCore
 import GoraFormats
+import GoraMethods
 import GoraModels
 import GoraText
 
@@ -154,7 +155,7 @@ package final class GradientEstimator {
         let window = windows.isEmpty ? gradient : windows[index]
         if !windows.isEmpty { add(gradient, to: window, count: count) }
         if done % length == 0 {
-          tracked[index] = meanAbsoluteProduct(weight.matrix, window) / Double(length)
+          tracked[index] = WeightGradient(weight: weight.matrix, gradient: window.pointer).meanAbsoluteProduct / Double(length)
           if !windows.isEmpty { window.zero() }
         }
         window.letGo()
@@ -163,37 +164,11 @@ package final class GradientEstimator {
       gradient.zero()
       gradient.letGo()
     }
-    importance[index] = meanAbsoluteProduct(originals[index], sum) / Double(done)
+    importance[index] = WeightGradient(weight: originals[index], gradient: sum.pointer).meanAbsoluteProduct / Double(done)
   }
 
   private func add(_ x: FloatBuffer, to y: FloatBuffer, count: Int) {
     let (x, y) = (x.pointer, y.pointer)
     parallelRanges(count, grain: 65_536, alignment: 16) { gora_add(y + $0.lowerBound, x + $0.lowerBound, $0.count) }
-  }
-
-  /// avg|W⊙G|
-  private func meanAbsoluteProduct(_ matrix: WeightMatrix, _ gradient: FloatBuffer) -> Double {
-    let gradient = gradient.pointer
-    // Blocks of whole rows, summed in order: the same bits for any thread count.
-    let block = max(1, 65_536 / matrix.columns)
-    let blocks = (matrix.rows + block - 1) / block
-    var partial = [Double](repeating: 0, count: blocks)
-    partial.withUnsafeMutableBufferPointer { partial in
-      nonisolated(unsafe) let partial = partial
-      parallelParts(blocks) { index in
-        let range = index * block..<min(matrix.rows, (index + 1) * block)
-        let count = range.count * matrix.columns
-        let offset = range.lowerBound * matrix.columns
-        if case .f32(let values) = matrix.storage {
-          partial[index] = gora_abs_product_sum(values + offset, gradient + offset, count)
-        } else {
-          withUnsafeTemporaryAllocation(of: Float.self, capacity: count) { wide in
-            matrix.widen(range, into: wide.baseAddress!)
-            partial[index] = gora_abs_product_sum(wide.baseAddress!, gradient + offset, count)
-          }
-        }
-      }
-    }
-    return partial.reduce(0, +) / Double(matrix.rows * matrix.columns)
   }
 }

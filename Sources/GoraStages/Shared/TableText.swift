@@ -1,3 +1,5 @@
+import GoraCore
+
 /// Pieces of the tables for people.
 enum TableText {
   static func pad(_ text: String, _ width: Int) -> String { text + String(repeating: " ", count: max(0, width - text.count)) }
