@@ -127,14 +127,17 @@ struct MeasureCommand: ParsableCommand {
       let later = try Floor.measured(place.children, program: place.program, shapes: shapes, threads: counts)
       (report.floor, report.floorChange) = report.floor.averaged(with: later)
       show(report.rowTables)
+      try save(&report)
     }
     if selection.wants("scaling") {
       report.scaling = try Scaling(workplace: place, repeats: pairs).run()
       report.scaling.forEach { show($0.text) }
+      try save(&report)
     }
     if selection.wants("startup") {
       report.startup = try Startup(workplace: place).run()
       if let startup = report.startup { show(startup.text) }
+      try save(&report)
     }
     if selection.wants("8b") {
       guard let scratch else {
@@ -143,10 +146,15 @@ struct MeasureCommand: ParsableCommand {
       report.large = try LargeModel(workplace: place, scratch: scratch).run()
       if let large = report.large { show(large.text) }
     }
-    report.loadAfter = try Machine.loadAverage()
+    try save(&report)
     show(report.closing)
-    try AtomicFile.write(path: output, text: report.json.pretty())
     place.say("written to \(output)")
+  }
+
+  /// Written after each table: what fails later takes nothing with it.
+  private func save(_ report: inout Report) throws(GoraError) {
+    report.loadAfter = try Machine.loadAverage()
+    try AtomicFile.write(path: output, text: report.json.pretty())
   }
 }
 

@@ -78,6 +78,8 @@ struct RandomModel {
     _ entry: SafetensorsWriter.Entry, _ append: (UnsafeRawBufferPointer) throws(GoraError) -> Void
   ) throws(GoraError) {
     let isNorm = entry.shape.count == 1
+    // An empty buffer has an address too: it is not what tells.
+    let isHalf = dtype == .bf16
     let count = entry.shape.reduce(1, *)
     // Its stream: the name's hash, so that a layer has the same weights in models of any depth.
     var stream: UInt64 = seed &* 0x9E37_79B9_7F4A_7C15 ^ 0xCBF2_9CE4_8422_2325
@@ -85,17 +87,19 @@ struct RandomModel {
     let base = stream
     let piece = 4 << 20
     let values = FloatBuffer(capacity: min(piece, count))
-    let halves = UnsafeMutableBufferPointer<UInt16>.allocate(capacity: dtype == .bf16 ? min(piece, count) : 0)
+    let halves = UnsafeMutableBufferPointer<UInt16>.allocate(capacity: isHalf ? min(piece, count) : 0)
     defer { halves.deallocate() }
     for from in stride(from: 0, to: count, by: piece) {
       let size = min(piece, count - from)
       nonisolated(unsafe) let (floats, halves) = (values.pointer, halves)
       parallelRanges(size, grain: 65_536) { range in
         for i in range { floats[i] = isNorm ? 1 : roughNormal(base, UInt64(from + i)) * 0.02 }
-        if let start = halves.baseAddress { gora_f32_to_bf16(floats + range.lowerBound, start + range.lowerBound, range.count) }
+        if isHalf, let start = halves.baseAddress {
+          gora_f32_to_bf16(floats + range.lowerBound, start + range.lowerBound, range.count)
+        }
       }
       try append(
-        dtype == .bf16
+        isHalf
           ? UnsafeRawBufferPointer(UnsafeMutableBufferPointer(rebasing: halves[..<size]))
           : UnsafeRawBufferPointer(start: floats, count: size * 4))
     }
