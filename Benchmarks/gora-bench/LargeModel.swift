@@ -69,7 +69,7 @@ struct LargeModel {
       let waiting = max(0, 1 - child.processorSeconds / child.seconds / Double(workplace.threads))
       let summary = child.output.isEmpty ? nil : try child.json(stage.name)
       let reading = try summary?.optional("read_seconds")?.double ?? .nan
-      let estimate = try summary?.optional("estimate")?.required("memory_bytes").double ?? .nan
+      let estimate = try summary?.optional("estimate")?.required("anonymous_bytes").double ?? .nan
       table.append([
         stage.name, fixed(child.seconds, 1), fixed(child.processorSeconds, 1), percent(waiting),
         mebibytes(Double(child.peakBytes)), mebibytes(Double(child.peakAnonymousBytes)),

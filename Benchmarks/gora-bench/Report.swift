@@ -52,7 +52,7 @@ struct Report {
   /// Speed, memory, and what stands between them and the machine.
   var rowTables: String {
     var speed = TextTable(["tokens/s", "gora", "+-", "peer", "+-", "ratio", "+-", "least", "aim", "GFLOP/s", "of floor"])
-    var memory = TextTable(["peak memory, MiB", "gora", "peer", "ratio", "anonymous", "peer's", "estimate", "own estimate"])
+    var memory = TextTable(["peak memory, MiB", "gora", "peer", "ratio", "anonymous", "peer's", "estimate", "anonymous"])
     for result in rows {
       speed.append([
         result.row.name, fixed(result.speed.median, 0), percent(result.speed.spread), fixed(result.peerSpeed.median, 0),
@@ -64,12 +64,12 @@ struct Report {
         result.row.name, mebibytes(result.peak.median), mebibytes(result.peerPeak.median),
         fixed(result.peak.median / result.peerPeak.median, 2), mebibytes(result.anonymousPeak.median),
         mebibytes(Sample(result.peer.map { Double($0.peakAnonymousBytes) }).median), fixed(result.estimateOverPeak, 2),
-        fixed(result.ownEstimateOverPeak, 2),
+        fixed(result.anonymousEstimateOverPeak, 2),
       ])
     }
     var text = "Speed: steady state, medians of \(rows.map(\.gora.count).max() ?? 0) runs, each a process of its own\n\n"
     text += speed.text + "\n" + memory.text
-    text += "estimate: announced memory with mapped weights over the peak; own: without them, over the anonymous peak\n"
+    text += "estimate: the announced peak over the measured one, of all resident memory and of anonymous memory\n"
     return text
   }
 

@@ -7,7 +7,7 @@ struct RowRun {
   var peakBytes: Int
   var peakAnonymousBytes: Int
   /// What gora said it would hold: its own memory, and mapped weights; nil where it does not say.
-  var estimate: (own: Int, mapped: Int)?
+  var estimate: (total: Int, anonymous: Int)?
 }
 
 /// A row with all its runs.
@@ -25,13 +25,13 @@ struct RowResult {
   var peak: Sample { Sample(gora.map { Double($0.peakBytes) }) }
   var peerPeak: Sample { Sample(peer.map { Double($0.peakBytes) }) }
   var anonymousPeak: Sample { Sample(gora.map { Double($0.peakAnonymousBytes) }) }
-  /// Estimated over measured peak, mapped weights included.
+  /// Estimated over measured peak.
   var estimateOverPeak: Double {
-    Sample(gora.compactMap { run in run.estimate.map { Double($0.own + $0.mapped) / Double(run.peakBytes) } }).median
+    Sample(gora.compactMap { run in run.estimate.map { Double($0.total) / Double(run.peakBytes) } }).median
   }
   /// The same for anonymous memory alone.
-  var ownEstimateOverPeak: Double {
-    Sample(gora.compactMap { run in run.estimate.map { Double($0.own) / Double(max(1, run.peakAnonymousBytes)) } }).median
+  var anonymousEstimateOverPeak: Double {
+    Sample(gora.compactMap { run in run.estimate.map { Double($0.anonymous) / Double(max(1, run.peakAnonymousBytes)) } }).median
   }
   /// Operations a second.
   var operationRate: Double { speed.median * operationsPerToken }
@@ -57,7 +57,7 @@ struct RowResult {
       "peer_tokens_per_second": peer.isEmpty ? nil : peerSpeed.json, "ratio": peer.isEmpty ? nil : ratio.json,
       "peak_bytes": peak.json, "peer_peak_bytes": peer.isEmpty ? nil : peerPeak.json,
       "peak_anonymous_bytes": anonymousPeak.json, "estimate_over_peak": finite(estimateOverPeak),
-      "estimate_over_anonymous_peak": finite(ownEstimateOverPeak), "gflops": finite(operationRate / 1e9),
+      "estimate_over_anonymous_peak": finite(anonymousEstimateOverPeak), "gflops": finite(operationRate / 1e9),
     ])
   }
 }
@@ -143,7 +143,7 @@ struct RowRunner {
       tokensPerSecond: try summary.required("steady_tokens_per_second").double, peakBytes: child.peakBytes,
       peakAnonymousBytes: child.peakAnonymousBytes)
     if let estimate = try summary.optional("estimate") {
-      run.estimate = (try estimate.required("memory_bytes").int, try estimate.required("mapped_bytes").int)
+      run.estimate = (try estimate.required("memory_bytes").int, try estimate.required("anonymous_bytes").int)
     }
     return run
   }

@@ -18,7 +18,7 @@ package struct DataArguments: ParsableArguments {
 
 /// How rows become tokens, wherever they come from.
 package struct RowArguments: ParsableArguments {
-  @Option(help: ArgumentHelp("Prompt: plain, alpaca, metamath, chatml, llama3, tokenizer, or a file.", valueName: "name"))
+  @Option(help: ArgumentHelp("plain, alpaca, metamath, chatml, llama3, tokenizer, file.", valueName: "name"))
   package var template: String?
 
   @Option(name: .customLong("max-length"), help: ArgumentHelp("Tokens kept of a row.", valueName: "n"))

@@ -62,7 +62,15 @@ package struct WeightMatrix: @unchecked Sendable {
   private static let block = 262_144
 
   /// Small weights are widened whole, once, where there are more tokens to share out than rows or columns.
-  private func isWidenedWhole(tokens: Int, side: Int) -> Bool { tokens > 2 * side && rows * columns <= 4 * Self.block }
+  private func isWidenedWhole(tokens: Int, side: Int) -> Bool { tokens > 2 * side && isSmall }
+  private var isSmall: Bool { rows * columns <= 4 * Self.block }
+
+  /// Floats of scratch that products take at most: none for f32.
+  package func scratchCount(threads: Int) -> Int {
+    if case .f32 = storage { return 0 }
+    let blocks = threads * min(rows * columns, max(Self.block, 16 * columns))
+    return isSmall ? max(blocks, rows * columns) : blocks
+  }
 
   private func widenedWhole(_ scratch: MatmulScratch) -> UnsafePointer<Float> {
     let wide = scratch.weights.reserve(rows * columns)

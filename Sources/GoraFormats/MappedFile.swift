@@ -38,6 +38,15 @@ package final class MappedFile: @unchecked Sendable {
     bytes = UnsafeRawBufferPointer(start: start, count: count)
   }
 
+  /// Takes the pages of some bytes of a mapped file out of this process: the page cache keeps them while memory lasts, and the next
+  /// access brings them back.
+  package static func releasePages(of bytes: UnsafeRawBufferPointer) {
+    guard let start = bytes.baseAddress else { return }
+    let page = Int(sysconf(Int32(_SC_PAGESIZE)))
+    let first = Int(bitPattern: start) / page * page
+    madvise(UnsafeMutableRawPointer(bitPattern: first), Int(bitPattern: start) + bytes.count - first, MADV_DONTNEED)
+  }
+
   deinit {
     if let start = bytes.baseAddress { munmap(UnsafeMutableRawPointer(mutating: start), bytes.count) }
   }

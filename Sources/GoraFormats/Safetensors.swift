@@ -34,13 +34,8 @@ package struct TensorView: @unchecked Sendable {
   /// Where messages say the tensor is.
   package var location: Location { .object(file.path, name: " tensor \"\(name)\"") }
 
-  /// Gives the tensor's pages back to the system (madvise); they are read again from the file where they are used again.
-  package func releasePages() {
-    guard let start = bytes.baseAddress else { return }
-    let page = Int(sysconf(Int32(_SC_PAGESIZE)))
-    let first = Int(bitPattern: start) / page * page
-    madvise(UnsafeMutableRawPointer(bitPattern: first), Int(bitPattern: start) + bytes.count - first, MADV_DONTNEED)
-  }
+  /// Takes the tensor's pages out of this process; see `MappedFile.releasePages`.
+  package func releasePages() { MappedFile.releasePages(of: bytes) }
 
   /// The elements as binary32, rounded to nearest where the dtype is wider.
   package func toFloat() -> [Float] {

@@ -15,8 +15,11 @@ extension Llama {
     // LayerActivations: a full set, and what recomputation keeps of one.
     let set = 2 * h + 2 * q + 2 * kv + 2 * f + config.heads + 2
     let slots = config.layers - lowest
-    // One set is shared by the layers whose activations are not kept.
-    let sets = recomputes ? slots * h + set : slots * set + (lowest > 0 ? set : 0)
+    // One set is shared by the layers whose activations are not kept as they are.
+    let sets =
+      if recomputes { slots * h + set } else if keeping == .packed {
+        slots * PackedActivations.floatsPerToken(config) + set
+      } else { slots * set + (lowest > 0 ? set : 0) }
     let scratch = 2 * h + max(f, h) + 3 * f + 2 * q + 2 * kv
     let adapters = linears.compactMap { $0.adapter?.rank }
     var floats = tokens * (sets + scratch + 2 * h + adapters.reduce(0, +) + (adapters.max() ?? 0))
@@ -25,24 +28,18 @@ extension Llama {
     floats += rows * (v + 4 * h + 1)
     // Attention: two tiles a thread.
     floats += threads * (2 * 128 * 256 + 2 * 128)
-    // Blocks of 16-bit weights are widened: 1 MiB of floats a thread, or 4 MiB together.
     let matrices = linears.map(\.weight.matrix) + [vocabularyProjection]
-    let narrow = matrices.filter { if case .f32 = $0.storage { false } else { true } }
-    floats +=
-      narrow.map { matrix in
-        max(
-          threads * min(matrix.rows * matrix.columns, max(262_144, 16 * matrix.columns)),
-          min(matrix.rows * matrix.columns, max(1_048_576, 16 * matrix.columns)))
-      }.max() ?? 0
-    if narrow.contains(where: \.roundsInputs) { floats += max(tokens * max(f, h, q), rows * max(v, h)) }
+    floats += matrices.map { $0.scratchCount(threads: threads) }.max() ?? 0
+    if matrices.contains(where: \.roundsInputs) { floats += max(tokens * max(f, h, q), rows * max(v, h)) }
     return 4 * floats
   }
 
-  /// Bytes of mapped weights that a run reads.
+  /// Bytes of mapped weights that are resident at a time: a layer's, the projection's, and all that are too small to let go.
   /// - Parameter distinctTokens: token ids that the run embeds: of an embedding of its own only their rows are read, and the kernel
   ///   maps about 64 KiB around each.
   package func mappedBytes(distinctTokens: Int) -> Int {
-    let all = parameters.reduce(0) { $0 + $1.mappedBytes }
+    let ofLayers = layers.map { layer in layer.linears.reduce(0) { $0 + $1.weight.releasableBytes } }
+    let all = parameters.reduce(0) { $0 + $1.mappedBytes } - ofLayers.reduce(0, +) + (ofLayers.max() ?? 0)
     return config.tiesEmbeddings ? all : all - embedding.mappedBytes + min(embedding.mappedBytes, distinctTokens << 16)
   }
 }

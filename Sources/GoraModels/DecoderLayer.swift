@@ -39,7 +39,7 @@ package final class DecoderLayer {
   let middleNorm: Parameter
   package let linears: [Linear]
   private let attention: Attention
-  private let config: ModelConfig
+  let config: ModelConfig
 
   init(index: Int, config: ModelConfig, from source: any ParameterSource) throws(GoraError) {
     self.config = config
@@ -63,6 +63,9 @@ package final class DecoderLayer {
     [inputNorm] + linears.flatMap { [$0.weight] + ($0.bias.map { [$0] } ?? []) } + [middleNorm]
   }
   var learns: Bool { linears.contains(where: \.learns) || inputNorm.gradient != nil || middleNorm.gradient != nil }
+
+  /// Takes the mapped weights out of the process; the next pass brings them back.
+  func releaseWeights() { for linear in linears { linear.weight.releasePages() } }
 
   private func norm(
     _ x: UnsafePointer<Float>, _ weight: Parameter, into y: UnsafeMutablePointer<Float>, _ deviation: FloatBuffer, _ tokens: Int
@@ -94,6 +97,11 @@ package final class DecoderLayer {
     }
     rotary.rotate(activations.q.pointer, positions: positions, heads: config.heads)
     rotary.rotate(activations.k.pointer, positions: positions, heads: config.keyValueHeads)
+    if linear(.q).weight.matrix.roundsInputs {
+      // Scores are then the same where queries and keys come back from 16 bits.
+      round(activations.q.pointer, count: tokens * config.querySize)
+      round(activations.k.pointer, count: tokens * config.keyValueSize)
+    }
     activations.attention.reserve(tokens * config.querySize)
     attend(activations)
     let middle = activations.middle.reserve(tokens * h)
@@ -228,6 +236,11 @@ package final class DecoderLayer {
 
 private func add(_ x: UnsafePointer<Float>, to y: UnsafeMutablePointer<Float>, count: Int) {
   parallelRanges(count, grain: 65_536, alignment: 16) { gora_add(y + $0.lowerBound, x + $0.lowerBound, $0.count) }
+}
+
+/// To the values that bf16 holds.
+private func round(_ x: UnsafeMutablePointer<Float>, count: Int) {
+  parallelRanges(count, grain: 65_536, alignment: 16) { gora_round_bf16(x + $0.lowerBound, x + $0.lowerBound, $0.count) }
 }
 
 private func swiglu(

@@ -15,11 +15,27 @@ package final class Llama {
   private let rotary: RotaryTable
   private let workspace = Workspace()
   private let scratch = LayerScratch()
+  /// The activations of the layer at work, and of all layers that keep theirs for backward.
+  private let shared = LayerActivations()
   private var kept: [LayerActivations] = []
+  private var packed: [PackedActivations] = []
   private let output = FloatBuffer()
   private let gradient = FloatBuffer()
   /// Layers keep only their input and run forward again in backward.
   package var recomputesActivations = false
+
+  /// What layers keep from forward to backward.
+  enum Keeping {
+    case whole
+    /// In bf16 runs: the large buffers in 16 bits.
+    case packed
+    /// The input alone.
+    case input
+  }
+  var keeping: Keeping {
+    if recomputesActivations { return .input }
+    return layers.first?.linear(.q).weight.matrix.roundsInputs == true ? .packed : .whole
+  }
 
   package init(config: ModelConfig, from source: any ParameterSource) throws(GoraError) {
     self.config = config
@@ -59,25 +75,26 @@ package final class Llama {
     let size = batch.tokens * config.hiddenSize
     rotary.prepare(positions: Int(batch.positions.max() ?? 0) + 1)
     let slots = config.layers - min(keepFrom, config.layers)
-    while kept.count < max(2, slots + 1) { kept.append(LayerActivations()) }
-    let shared = kept[kept.count - 1]
-    // Below keepFrom nothing is needed again: layers work in one shared set, reading `output`.
+    let keeping = keeping
+    while keeping != .packed && kept.count < slots { kept.append(LayerActivations()) }
+    while keeping == .packed && packed.count < slots { packed.append(PackedActivations()) }
     let out = output.reserve(size)
     var x = out
     embed(batch.ids, into: x)
     for (index, layer) in layers.enumerated() {
-      let keeps = index >= keepFrom
-      let own = keeps ? kept[index - keepFrom] : shared
-      let input = own.input.reserve(size)
-      input.update(from: x, count: size)
-      if keeps && recomputesActivations {
-        // The big buffers are the shared set's; only `input` stays.
-        let work = shared
-        work.input.reserve(size).update(from: input, count: size)
-        layer.forward(work, batch: batch, rotary: rotary, scratch: scratch, workspace: workspace, output: out)
-      } else {
-        layer.forward(own, batch: batch, rotary: rotary, scratch: scratch, workspace: workspace, output: out)
+      let slot = index - keepFrom
+      let work = slot >= 0 && keeping == .whole ? kept[slot] : shared
+      work.input.reserve(size).update(from: x, count: size)
+      layer.forward(work, batch: batch, rotary: rotary, scratch: scratch, workspace: workspace, output: out)
+      if slot >= 0 {
+        switch keeping {
+        case .whole: break
+        case .packed: packed[slot].store(shared, of: layer, tokens: batch.tokens)
+        case .input: kept[slot].input.reserve(size).update(from: shared.input.pointer, count: size)
+        }
       }
+      // The last layer's weights are the first that backward needs.
+      if index < layers.count - 1 { layer.releaseWeights() }
       x = out
     }
     return x
@@ -113,19 +130,22 @@ package final class Llama {
     let dx = gradient.reserve(size)
     dx.update(repeating: 0, count: size)
     let loss = head.loss(x, targets: batch.targets, scale: scale, hiddenGradient: dx, workspace: workspace)
+    projection.releasePages()
     for index in stride(from: config.layers - 1, through: lowest, by: -1) {
-      var own = kept[index - lowest]
-      if recomputesActivations {
-        let shared = kept[kept.count - 1]
-        shared.input.reserve(size).update(from: own.input.pointer, count: size)
+      var own = shared
+      switch keeping {
+      case .whole: own = kept[index - lowest]
+      case .packed: packed[index - lowest].load(into: shared, of: layers[index], tokens: batch.tokens)
+      case .input:
+        shared.input.reserve(size).update(from: kept[index - lowest].input.pointer, count: size)
         layers[index].forward(
           shared, batch: batch, rotary: rotary, scratch: scratch, workspace: workspace, output: output.pointer)
-        own = shared
       }
       layers[index].backward(
         own, batch: batch, rotary: rotary, scratch: scratch, workspace: workspace, gradient: dx,
         needsInputGradient: index > lowest || embedding.gradient != nil)
       finished?(index)
+      layers[index].releaseWeights()
     }
     if let sum = embedding.gradient {
       let h = config.hiddenSize
@@ -136,8 +156,6 @@ package final class Llama {
 
   // MARK: Generation
 
-  private let stepActivations = LayerActivations()
-
   /// Runs new tokens of cached rows; returns the logits [rows, vocabulary] after each row's last token.
   package func next(_ step: CachedStep) -> UnsafeMutablePointer<Float> {
     let size = step.ids.count * config.hiddenSize
@@ -145,9 +163,9 @@ package final class Llama {
     let out = output.reserve(size)
     embed(step.ids, into: out)
     for (index, layer) in layers.enumerated() {
-      stepActivations.input.reserve(size).update(from: out, count: size)
+      shared.input.reserve(size).update(from: out, count: size)
       layer.forward(
-        stepActivations, step: step, layer: index, rotary: rotary, scratch: scratch, workspace: workspace, output: out)
+        shared, step: step, layer: index, rotary: rotary, scratch: scratch, workspace: workspace, output: out)
     }
     return head.logits(out, tokens: step.starts.dropFirst().map { $0 - 1 }, workspace: workspace)
   }

@@ -40,6 +40,24 @@ package final class Parameter {
     return 2 * count
   }
 
+  /// Mapped weights below this size are not worth a system call.
+  private static let smallestReleased = 1 << 20
+
+  /// Bytes that `releasePages` takes out of the process.
+  var releasableBytes: Int { mappedBytes < Self.smallestReleased ? 0 : mappedBytes }
+
+  /// Takes a large mapped weight out of this process, until it is used again.
+  func releasePages() {
+    guard releasableBytes > 0 else { return }
+    let start: UnsafeRawPointer
+    switch matrix.storage {
+    case .f32(let p): start = UnsafeRawPointer(p)
+    case .bf16(let p), .f16(let p): start = UnsafeRawPointer(p)
+    case .nf4: return
+    }
+    MappedFile.releasePages(of: UnsafeRawBufferPointer(start: start, count: releasableBytes))
+  }
+
   /// Owned values.
   package init(name: String, shape: [Int], values: FloatBuffer) {
     self.name = name

@@ -105,7 +105,7 @@ import Testing
   @Test func budgetComparesWithPlainLoRA() throws {
     var data = ReportData()
     // 12 modules of 96 parameters a rank; three of rank 12 among eights: 12·8 + 3·4 = 108 against 96, an eighth more.
-    let modules = Self.modules(layers: 4) { $0 == 0 ? 12 : 8 }
+    let modules = Self.modules(layers: 4) { layer, _ in layer == 0 ? 12 : 8 }
     data.plans = [PlanRecord(run: RunLabel("gora"), referenceRank: 8, modules: modules)]
     let text = try #require(Figure.make(.budget, data)).text(TextStyle(unicode: false, color: false))
     #expect(text.contains("10,368, +12.50 %"))

@@ -76,7 +76,7 @@ import Testing
     _ = try initialise(bench)
     _ = try train(bench)
     let result = try eval(bench, adapter: "out/tuned")
-    try bench.write(result.json.pretty(), to: "out/result.json")
+    try bench.write(result.json(timed: false).pretty(), to: "out/result.json")
   }
 
   static func refusal<T>(_ body: () throws -> T) -> GoraError? {

@@ -43,6 +43,8 @@ package struct RunEstimate: Sendable, CustomStringConvertible {
   /// Bytes resident before the run begins.
   package let heldAnonymous: Int
   package let heldMapped: Int
+  /// Bytes of 4-bit weights, which are part of what is held.
+  package let quantized: Int
   /// Bytes of mapped weights that the run reads.
   package let weights: Int
   /// Bytes of anonymous memory that may still be taken.
@@ -68,6 +70,9 @@ package struct RunEstimate: Sendable, CustomStringConvertible {
     heldAnonymous = ProcessMemory.anonymous
     heldMapped = ProcessMemory.mapped
     available = ProcessMemory.available
+    quantized = loaded.model.linears.reduce(0) { sum, linear in
+      if case .nf4(let codes) = linear.weight.matrix.storage { sum + codes.byteCount } else { sum }
+    }
     weights = loaded.model.mappedBytes(distinctTokens: demand.distinctTokens)
     let (model, config) = (loaded.model, loaded.config)
     func activations(_ recomputes: Bool) -> Int {
@@ -115,14 +120,19 @@ package struct RunEstimate: Sendable, CustomStringConvertible {
   /// Seconds, at the half of the products' rate that a training step reaches with norms, attention and the rest.
   package var seconds: Double { (operations + (recomputes ? again : 0)) / (0.5 * rate) }
 
-  /// For `--json`: bytes that the run will hold, and those of the mapped weights.
-  package var json: JSON { .object(["memory_bytes": JSON(total), "mapped_bytes": JSON(mapped), "seconds": JSON(seconds)]) }
+  /// For `--json`: bytes at the peak, all of them and by kind.
+  package var json: JSON {
+    .object([
+      "memory_bytes": JSON(total), "anonymous_bytes": JSON(anonymous), "mapped_bytes": JSON(mapped), "seconds": JSON(seconds),
+    ])
+  }
 
   package var description: String {
     var parts = ["activations \(Self.mebibytes(activations))\(recomputes ? ", recomputed" : "")"]
     if gradients > 0 { parts.append("gradients \(Self.mebibytes(gradients))") }
     if optimiser > 0 { parts.append("optimiser \(Self.mebibytes(optimiser))") }
-    parts.append("before \(Self.mebibytes(heldAnonymous))")
+    if quantized > 0 { parts.append("4-bit weights \(Self.mebibytes(quantized))") }
+    parts.append("before \(Self.mebibytes(heldAnonymous - quantized))")
     let file = spilled > 0 ? "; gradients of \(Self.mebibytes(spilled)) in a scratch file" : ""
     return "memory about \(Self.mebibytes(total)): \(Self.mebibytes(anonymous)) anonymous (\(parts.joined(separator: ", "))), "
       + "\(Self.mebibytes(mapped)) mapped (weights \(Self.mebibytes(weights)))\(file); "
