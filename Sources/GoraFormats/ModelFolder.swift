@@ -109,6 +109,8 @@ package final class ModelFolder: Sendable {
             let start = (bytes.count - 64) * piece / 63
             digest.update(UnsafeRawBufferPointer(rebasing: bytes[start..<start + 64]))
           }
+          // The system maps 64 KiB around each piece: gigabytes of a large model that may never be used.
+          tensor.releasePages()
         }
       }
       let identity = digest.finish()
