@@ -1,12 +1,6 @@
 // The passes of AdaLomo's factored update over a matrix; Swift's AdaLomo.swift has the formulas.
+#include "clones.h"
 #include "gora_kernels.h"
-
-#if defined(__x86_64__) && defined(__linux__)
-#define CLONES __attribute__((target_clones("avx512f", "arch=haswell", "default")))
-#else
-#define CLONES
-#endif
-#define REASSOCIATE _Pragma("clang fp reassociate(on)")
 
 CLONES void gora_square_sums(const float *g, double *row, double *column, size_t rows, size_t columns) {
   REASSOCIATE

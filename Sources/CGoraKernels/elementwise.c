@@ -1,16 +1,9 @@
-// Element-wise loops. Each is compiled for AVX-512, AVX2 and the baseline and chosen at load time.
+// Element-wise loops, and sums along rows and columns.
+#include "clones.h"
 #include "gora_kernels.h"
 
 #include <math.h>
 #include <string.h>
-
-#if defined(__x86_64__) && defined(__linux__)
-#define CLONES __attribute__((target_clones("avx512f", "arch=haswell", "default")))
-#else
-#define CLONES
-#endif
-// Sums may be reordered into lanes; NaN and infinity keep their meaning.
-#define REASSOCIATE _Pragma("clang fp reassociate(on)")
 
 static inline float from_bits(uint32_t bits) {
   float value;

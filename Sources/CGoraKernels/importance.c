@@ -1,14 +1,9 @@
 // Sums over a weight and its gradient, as the importance metrics need them. Each keeps sixteen interleaved double sums that are
 // added up in order; a product of two floats is exact in double.
+#include "clones.h"
 #include "gora_kernels.h"
 
 #include <math.h>
-
-#if defined(__x86_64__) && defined(__linux__)
-#define CLONES __attribute__((target_clones("avx512f", "arch=haswell", "default")))
-#else
-#define CLONES
-#endif
 
 enum { lanes = 16 };
 

@@ -1,14 +1,12 @@
 // 4-bit NormalFloat with doubly quantised scales (Dettmers et al. 2023), laid out as bitsandbytes lays it out.
+#include "clones.h"
 #include "gora_kernels.h"
 
 #include <math.h>
 #include <string.h>
 
-#if defined(__x86_64__) && defined(__linux__)
+#if defined(__x86_64__)
 #include <immintrin.h>
-#define CLONES __attribute__((target_clones("avx512f", "arch=haswell", "default")))
-#else
-#define CLONES
 #endif
 
 enum { BLOCK = 64, SCALE_BLOCK = 256 };

@@ -172,7 +172,7 @@ package enum InitialisationMethod: Sendable, Equatable {
       parallelParts((rows + 1) / 2) { pair in
         for i in [pair, rows - 1 - pair] {
           for j in 0...i {
-            let product = BlockedSum.products(lines[i], lines[j])
+            let product = FixedSum.products(lines[i], lines[j])
             values[i * rows + j] = product
             values[j * rows + i] = product
           }

@@ -4,6 +4,7 @@ import GoraCore
 /// Sums in double precision over fixed blocks, added up in order: the same bits for any number of threads.
 package enum FixedSum {
   private static let block = 1 << 18
+  private static let productBlock = 8192
 
   /// Σx²
   package static func squares(_ x: [Float]) -> Double {
@@ -21,6 +22,37 @@ package enum FixedSum {
         guard let start = wide.baseAddress else { return 0 }
         matrix.widen(range, into: start)
         return gora_sum_squares(start, range.count * matrix.columns)
+      }
+    }
+  }
+
+  /// Σx·y on the calling thread; a product of two floats is exact in double.
+  static func products(_ x: [Float], _ y: [Float]) -> Double {
+    x.withUnsafeBufferPointer { x in
+      y.withUnsafeBufferPointer { y in
+        var total = 0.0
+        var from = 0
+        while from < x.count {
+          let to = min(from + productBlock, x.count)
+          var lanes = SIMD8<Double>()
+          var i = from
+          while i + 8 <= to {
+            let a = UnsafeRawPointer(x.baseAddress! + i).loadUnaligned(as: SIMD8<Float>.self)
+            let b = UnsafeRawPointer(y.baseAddress! + i).loadUnaligned(as: SIMD8<Float>.self)
+            lanes += SIMD8<Double>(a) * SIMD8<Double>(b)
+            i += 8
+          }
+          var rest = SIMD8<Float>()
+          var other = SIMD8<Float>()
+          for lane in 0..<(to - i) {
+            rest[lane] = x[i + lane]
+            other[lane] = y[i + lane]
+          }
+          lanes += SIMD8<Double>(rest) * SIMD8<Double>(other)
+          total += lanes.sum()
+          from = to
+        }
+        return total
       }
     }
   }

@@ -33,6 +33,22 @@ enum Fixtures {
   }
 }
 
+extension Llama {
+  /// Gives every linear an adapter of rank 3 that learns, with fixed numbers in A and B.
+  func attachAdapters() {
+    for linear in linears {
+      var random = Random(seed: 5, stream: linear.name)
+      let a = FloatBuffer((0..<3 * linear.inputSize).map { _ in Float(random.normal() * 0.2) })
+      let b = FloatBuffer((0..<3 * linear.outputSize).map { _ in Float(random.normal() * 0.2) })
+      let adapter = LowRankAdapter(
+        module: linear.name, rank: 3, scaling: 0.5, a: a, b: b, inputSize: linear.inputSize, outputSize: linear.outputSize)
+      adapter.a.makeTrainable()
+      adapter.b.makeTrainable()
+      linear.adapter = adapter
+    }
+  }
+}
+
 /// ‖x − y‖ / ‖y‖
 func relativeError(_ x: [Float], _ y: [Float]) -> Double {
   precondition(x.count == y.count, "\(x.count) values against \(y.count)")

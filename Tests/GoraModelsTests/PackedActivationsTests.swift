@@ -19,17 +19,8 @@ import Testing
     let model = try model(name, precision)
     model.recomputesActivations = recompute
     #expect(model.keeping == (recompute ? .input : precision == .bf16 ? .packed : .whole))
-    for linear in model.linears {
-      linear.weight.gradient = FloatBuffer(zeros: linear.weight.count)
-      var random = Random(seed: 5, stream: linear.name)
-      let a = FloatBuffer((0..<3 * linear.inputSize).map { _ in Float(random.normal() * 0.2) })
-      let b = FloatBuffer((0..<3 * linear.outputSize).map { _ in Float(random.normal() * 0.2) })
-      let adapter = LowRankAdapter(
-        module: linear.name, rank: 3, scaling: 0.5, a: a, b: b, inputSize: linear.inputSize, outputSize: linear.outputSize)
-      adapter.a.makeTrainable()
-      adapter.b.makeTrainable()
-      linear.adapter = adapter
-    }
+    model.attachAdapters()
+    for linear in model.linears { linear.weight.gradient = FloatBuffer(zeros: linear.weight.count) }
     let rows = try Fixtures.rows(name)
     // Another batch first, so that what an earlier one leaves behind would show.
     _ = model.accumulateGradient(PackedBatch(rows: Array(rows.prefix(1))), scale: 0)

@@ -51,16 +51,7 @@ import Testing
     let rows = try Fixtures.rows(name)
     func run(dense: Bool) throws -> (loss: Double, gradients: [Float]) {
       let model = try Self.model(name, dense: dense)
-      for linear in model.linears {
-        var random = Random(seed: 5, stream: linear.name)
-        let a = FloatBuffer((0..<3 * linear.inputSize).map { _ in Float(random.normal() * 0.2) })
-        let b = FloatBuffer((0..<3 * linear.outputSize).map { _ in Float(random.normal() * 0.2) })
-        let adapter = LowRankAdapter(
-          module: linear.name, rank: 3, scaling: 0.5, a: a, b: b, inputSize: linear.inputSize, outputSize: linear.outputSize)
-        adapter.a.makeTrainable()
-        adapter.b.makeTrainable()
-        linear.adapter = adapter
-      }
+      model.attachAdapters()
       let loss = model.accumulateGradient(PackedBatch(rows: rows), scale: 0.1)
       return (loss, model.linears.flatMap { [$0.adapter?.a, $0.adapter?.b].flatMap { $0?.gradient?.array ?? [] } })
     }
