@@ -27,7 +27,7 @@ MAX_NEW ?= 160
 
 # Training: rows a step, steps, the seeds. The first seed chooses the rates.
 BATCH ?= 8
-TRAIN_STEPS ?= 80
+TRAIN_STEPS ?= 60
 SEEDS ?= 0 1 2
 # Rates of A. That of B is RATIO times as large, as in the paper; the row lora-equal has equal rates and hence a grid of its own.
 RATES ?= 1e-4 2e-4 4e-4 8e-4 1.6e-3
@@ -162,7 +162,7 @@ $(OUT)/seed-%/$(1)/plan.json: $(OUT)/seed-%/$(3)-of-$(2).json
 
 $(OUT)/seed-%/$(1)/init/adapter_config.json: $(OUT)/seed-%/$(1)/plan.json $(OUT)/seed-%/gradient-$(2).h5
 	$(TIMED) $$@ $(BIN)gora-init $$< --model $(MODEL) --gradients $(OUT)/seed-$$*/gradient-$(2).h5 --a $(7) \
-	  --gamma $(6)$(if $(filter auto,$(6)), --data $(OUT)/train.jsonl --batch-size $(BATCH) --gamma-batches 2) \
+	  --gamma $(6)$(if $(filter auto,$(6)), --data $(OUT)/train.jsonl --batch-size $(BATCH)) \
 	  --seed $$* -t $(THREADS) $(FLAGS) -o $$(@D)
 endef
 
