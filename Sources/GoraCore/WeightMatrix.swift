@@ -58,6 +58,9 @@ package struct WeightMatrix: @unchecked Sendable {
     }
   }
 
+  /// Up to here, as in generation, a bf16 weight is multiplied as it is read and not widened first.
+  private static let fewTokens = 16
+
   /// Floats that one thread widens at a time, about 1 MiB: they stay in its cache until they are multiplied.
   private static let block = 262_144
 
@@ -101,6 +104,13 @@ package struct WeightMatrix: @unchecked Sendable {
       if done { return }
     }
     let x = roundsInputs ? round(x, count: tokens * columns, scratch: scratch) : x
+    if case .bf16(let w) = storage, tokens <= Self.fewTokens {
+      parallelRanges(rows, grain: max(1, 65_536 / columns)) { range in
+        gora_bf16_rows(
+          w + range.lowerBound * columns, x, y + range.lowerBound, range.count, columns, tokens, rows, accumulates)
+      }
+      return
+    }
     if isWidenedWhole(tokens: tokens, side: rows) {
       Matmul.sgemm(
         transposeB: true, m: tokens, n: rows, k: columns, a: x, lda: columns, b: widenedWhole(scratch), ldb: columns,

@@ -45,6 +45,9 @@ int gora_sgeqrf_q(int m, int n, float *a, int lda, float *r_diagonal);          
 // MARK: elementwise.c — one loop each, references in the tests
 
 void gora_bf16_to_f32(const uint16_t *x, float *y, size_t n);
+// y[t * stride + i] = sum over j of W[i, j] x[t, j], or that added, for rows of a bf16 W and few tokens.
+void gora_bf16_rows(const uint16_t *w, const float *x, float *y, size_t rows, size_t columns, size_t tokens, size_t stride,
+                    bool accumulates);
 void gora_f16_to_f32(const uint16_t *x, float *y, size_t n);
 void gora_f32_to_bf16(const float *x, uint16_t *y, size_t n);  // nearest, ties to even
 void gora_round_bf16(const float *x, float *y, size_t n);      // the value bf16 would hold
