@@ -36,7 +36,7 @@ struct Train: GoraCommand {
     name: .customLong("from-config"),
     help: ArgumentHelp("With --method full: a new model of this config.json.", valueName: "file"))
   var fromConfig: String?
-  @Option(help: ArgumentHelp("With --method full: weights to train.", valueName: "list"))
+  @Option(help: ArgumentHelp("With full.", valueName: "list"))
   var targets = "q_proj,k_proj,v_proj,o_proj"
   @Option(help: ArgumentHelp("Passes over the data.", valueName: "n"))
   var epochs = 1
