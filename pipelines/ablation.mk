@@ -95,7 +95,8 @@ FIRST_SEED := $(firstword $(SEEDS))
 grid = $(if $(filter 1,$(call setting,$(1),ratio)),$(RATES_EQUAL),$(RATES))
 best = $(if $(wildcard $(OUT)/rates/$(1)),$(file < $(OUT)/rates/$(1)),BEST)
 
-.PHONY: table sweep chosen
+# always: choices and table are made anew, as they depend on ROWS, RATES and SEEDS too; that takes a moment.
+.PHONY: table sweep chosen always
 CHOICES := $(foreach row,$(RUN),$(OUT)/rates/$(row))
 sweep: $(CHOICES)
 
@@ -106,12 +107,14 @@ table: sweep
 chosen: $(OUT)/table.txt
 	@cat $<
 
+always:
+
 MEASURED := test.json $(if $(filter gsm8k,$(EVAL)),answers.json)
 RESULTS := $(foreach row,$(RUN),$(foreach rate,$(sort $(COMMON_RATE) $(call best,$(row))),$(foreach seed,$(SEEDS),\
   $(MEASURED:%=$(OUT)/seed-$(seed)/$(row)/$(rate)/%))))
 
 # A line for each row: name, folder, common rate, own rate and where it stands in its grid, gradient.
-$(OUT)/table.txt: $(RESULTS) $(OUT)/base.json $(CHOICES)
+$(OUT)/table.txt: $(RESULTS) $(OUT)/base.json $(CHOICES) always
 	{ $(foreach row,$(ROWS),$(foreach run,$(call first,$(row)),\
 	  echo $(row) $(run) $(COMMON_RATE) $(call best,$(run)) $(firstword $(call grid,$(run))) $(lastword $(call grid,$(run))) \
 	  $(call setting,$(run),gradient) $(call setting,$(run),ranks);)) } \
@@ -196,7 +199,7 @@ endef
 
 # The rate with the least validation loss.
 define choose
-$(OUT)/rates/$(1): $(foreach rate,$(call grid,$(1)),$(OUT)/seed-$(FIRST_SEED)/$(1)/$(rate)/validation.json)
+$(OUT)/rates/$(1): $(foreach rate,$(call grid,$(1)),$(OUT)/seed-$(FIRST_SEED)/$(1)/$(rate)/validation.json) always
 	mkdir -p $$(@D)
 	for rate in $(call grid,$(1)); do \
 	  echo $$$$(sed -n 's/^ *"loss": *\([-+.e0-9]*\).*/\1/p' $(OUT)/seed-$(FIRST_SEED)/$(1)/$$$$rate/validation.json) $$$$rate; \
