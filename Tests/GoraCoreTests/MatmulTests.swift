@@ -114,7 +114,11 @@ import Testing
 
   /// Few tokens; many tokens beside a small weight, which is widened whole; ranges over the pool with blocks of 2¹⁸ widened floats,
   /// a last one of 22 rows, and rows that are no multiple of 16; ranges of three sizes.
-  @Test(arguments: Kind.allCases, [[1, 1, 1], [37, 24, 5], [37, 25, 19], [40, 24, 200], [150, 4096, 2], [150, 4096, 18], [150, 8192, 1], [200, 500, 90]])
+  static let weightShapes = [
+    [1, 1, 1], [37, 24, 5], [37, 25, 19], [40, 24, 200], [150, 4096, 2], [150, 4096, 18], [150, 8192, 1], [200, 500, 90],
+  ]
+
+  @Test(arguments: Kind.allCases, weightShapes)
   func weightMatrix(_ kind: Kind, shape: [Int]) throws {
     try Matmul.open()
     let (rows, columns, tokens) = (shape[0], shape[1], shape[2])
