@@ -30,15 +30,7 @@ package struct WeightMatrix: @unchecked Sendable {
 
   /// Floats of rows `from..<to`, widened.
   package func widen(_ range: Range<Int>, into out: UnsafeMutablePointer<Float>) {
-    let count = range.count * columns
-    switch storage {
-    case .f32(let p): out.update(from: p + range.lowerBound * columns, count: count)
-    case .bf16(let p): gora_bf16_to_f32(p + range.lowerBound * columns, out, count)
-    case .f16(let p): gora_f16_to_f32(p + range.lowerBound * columns, out, count)
-    case .nf4(let weight):
-      weight.decode(range.lowerBound * columns..<range.upperBound * columns, into: out)
-      if roundsInputs { gora_round_bf16(out, out, count) }
-    }
+    widen(elements: range.lowerBound * columns..<range.upperBound * columns, into: out)
   }
 
   /// A slice of columns of some rows, widened: [rows.count, columns.count].
@@ -46,15 +38,20 @@ package struct WeightMatrix: @unchecked Sendable {
     if part.count == columns { return widen(rows, into: out) }
     for (i, row) in rows.enumerated() {
       let from = row * columns + part.lowerBound
-      let target = out + i * part.count
-      switch storage {
-      case .f32(let p): target.update(from: p + from, count: part.count)
-      case .bf16(let p): gora_bf16_to_f32(p + from, target, part.count)
-      case .f16(let p): gora_f16_to_f32(p + from, target, part.count)
-      case .nf4(let weight):
-        weight.decode(from..<from + part.count, into: target)
-        if roundsInputs { gora_round_bf16(target, target, part.count) }
-      }
+      widen(elements: from..<from + part.count, into: out + i * part.count)
+    }
+  }
+
+  /// Elements of the flattened weight.
+  private func widen(elements range: Range<Int>, into out: UnsafeMutablePointer<Float>) {
+    let (from, count) = (range.lowerBound, range.count)
+    switch storage {
+    case .f32(let p): out.update(from: p + from, count: count)
+    case .bf16(let p): gora_bf16_to_f32(p + from, out, count)
+    case .f16(let p): gora_f16_to_f32(p + from, out, count)
+    case .nf4(let weight):
+      weight.decode(range, into: out)
+      if roundsInputs { gora_round_bf16(out, out, count) }
     }
   }
 

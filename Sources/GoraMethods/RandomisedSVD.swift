@@ -32,13 +32,13 @@ package struct RandomisedSVD: Sendable, Equatable {
     var random = Random(seed: seed, stream: stream)
     // q directions as rows: in the input's space [q, columns], in the output's [q, rows].
     var basis = (0..<q * columns).map { _ in Float(random.normal()) }
-    var image = try Self.orthonormal(outputs(of: basis, q, matrix, rows, columns), q, rows)
+    var image = try orthonormalRows(outputs(of: basis, q, matrix, rows, columns), rows: q, columns: rows)
     for _ in 0..<powerIterations {
-      basis = try Self.orthonormal(inputs(of: image, q, matrix, rows, columns), q, columns)
-      image = try Self.orthonormal(outputs(of: basis, q, matrix, rows, columns), q, rows)
+      basis = try orthonormalRows(inputs(of: image, q, matrix, rows, columns), rows: q, columns: columns)
+      image = try orthonormalRows(outputs(of: basis, q, matrix, rows, columns), rows: q, columns: rows)
     }
     basis = inputs(of: image, q, matrix, rows, columns)
-    guard let values = LAPACK.singularValues(basis, rows: q, columns: columns) else { throw Self.noConvergence }
+    guard let values = LAPACK.singularValues(basis, rows: q, columns: columns) else { throw noConvergence }
     return values
   }
 
@@ -74,11 +74,4 @@ package struct RandomisedSVD: Sendable, Equatable {
       }
     }
   }
-
-  private static func orthonormal(_ x: [Float], _ rows: Int, _ columns: Int) throws(GoraError) -> [Float] {
-    guard let q = LAPACK.orthonormalRows(x, rows: rows, columns: columns) else { throw noConvergence }
-    return q
-  }
-
-  private static var noConvergence: GoraError { GoraError(.data, "the matrix decomposition did not converge") }
 }

@@ -66,4 +66,4 @@ func orthonormalRows(_ matrix: [Float], rows: Int, columns: Int) throws(GoraErro
   return result
 }
 
-private var noConvergence: GoraError { GoraError(.data, "the matrix decomposition did not converge") }
+var noConvergence: GoraError { GoraError(.data, "the matrix decomposition did not converge") }

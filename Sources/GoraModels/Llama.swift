@@ -79,12 +79,11 @@ package final class Llama {
     while keeping != .packed && kept.count < slots { kept.append(LayerActivations()) }
     while keeping == .packed && packed.count < slots { packed.append(PackedActivations()) }
     let out = output.reserve(size)
-    var x = out
-    embed(batch.ids, into: x)
+    embed(batch.ids, into: out)
     for (index, layer) in layers.enumerated() {
       let slot = index - keepFrom
       let work = slot >= 0 && keeping == .whole ? kept[slot] : shared
-      work.input.reserve(size).update(from: x, count: size)
+      work.input.reserve(size).update(from: out, count: size)
       layer.forward(work, batch: batch, rotary: rotary, scratch: scratch, workspace: workspace, output: out)
       if slot >= 0 {
         switch keeping {
@@ -95,9 +94,8 @@ package final class Llama {
       }
       // The last layer's weights are the first that backward needs.
       if index < layers.count - 1 { layer.releaseWeights() }
-      x = out
     }
-    return x
+    return out
   }
 
   /// Logits [T, vocabulary] of every token, for tests and small inputs.
