@@ -51,44 +51,6 @@ CLONES void gora_bf16_to_f32(const uint16_t *x, float *y, size_t n) {
   for (size_t i = 0; i < n; i++) y[i] = from_bits((uint32_t)x[i] << 16);
 }
 
-static inline float widened(uint16_t x) {
-  uint32_t bits = (uint32_t)x << 16;
-  float value;
-  memcpy(&value, &bits, sizeof value);
-  return value;
-}
-
-// Each row of W is widened in registers and meets four tokens at a time: for few tokens, reading W is what takes the time.
-CLONES void gora_bf16_rows(const uint16_t *w, const float *x, float *y, size_t rows, size_t columns, size_t tokens, size_t stride,
-                           bool accumulates) {
-  REASSOCIATE
-  for (size_t i = 0; i < rows; i++, w += columns) {
-    size_t t = 0;
-    for (; t + 4 <= tokens; t += 4) {
-      const float *a = x + t * columns, *b = a + columns, *c = b + columns, *d = c + columns;
-      float sa = 0, sb = 0, sc = 0, sd = 0;
-      for (size_t j = 0; j < columns; j++) {
-        float v = widened(w[j]);
-        sa += v * a[j];
-        sb += v * b[j];
-        sc += v * c[j];
-        sd += v * d[j];
-      }
-      float *out = y + t * stride + i;
-      out[0] = accumulates ? out[0] + sa : sa;
-      out[stride] = accumulates ? out[stride] + sb : sb;
-      out[2 * stride] = accumulates ? out[2 * stride] + sc : sc;
-      out[3 * stride] = accumulates ? out[3 * stride] + sd : sd;
-    }
-    for (; t < tokens; t++) {
-      const float *a = x + t * columns;
-      float sum = 0;
-      for (size_t j = 0; j < columns; j++) sum += widened(w[j]) * a[j];
-      y[t * stride + i] = accumulates ? y[t * stride + i] + sum : sum;
-    }
-  }
-}
-
 CLONES void gora_f16_to_f32(const uint16_t *x, float *y, size_t n) {
   for (size_t i = 0; i < n; i++) {
     uint32_t sign = (uint32_t)(x[i] & 0x8000) << 16, magnitude = x[i] & 0x7FFF;

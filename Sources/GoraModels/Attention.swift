@@ -16,9 +16,9 @@ struct Attention {
   private var group: Int { heads / keyValueHeads }
   private var scale: Float { 1 / Float(headSize).squareRoot() }
 
-  private func shape(queries: Int, keys: Int) -> gora_attention_shape {
+  private func shape(tokens: Int) -> gora_attention_shape {
     gora_attention_shape(
-      queries: Int64(queries), keys: Int64(keys), group: Int64(group), d: Int64(headSize),
+      tokens: Int64(tokens), group: Int64(group), d: Int64(headSize),
       q_stride: Int64(heads * headSize), kv_stride: Int64(keyValueHeads * headSize), lse_stride: Int64(heads), scale: scale)
   }
 
@@ -34,7 +34,7 @@ struct Attention {
     parallelParts((starts.count - 1) * keyValueHeads) { part in
       let (row, head) = (part / keyValueHeads, part % keyValueHeads)
       let start = starts[row]
-      var shape = shape(queries: starts[row + 1] - start, keys: starts[row + 1] - start)
+      var shape = shape(tokens: starts[row + 1] - start)
       let qOffset = start * qWidth + head * group * headSize
       let kvOffset = start * kvWidth + head * headSize
       gora_attention(
@@ -54,7 +54,7 @@ struct Attention {
     parallelParts((starts.count - 1) * keyValueHeads) { part in
       let (row, head) = (part / keyValueHeads, part % keyValueHeads)
       let start = starts[row]
-      var shape = shape(queries: starts[row + 1] - start, keys: starts[row + 1] - start)
+      var shape = shape(tokens: starts[row + 1] - start)
       let qOffset = start * qWidth + head * group * headSize
       let kvOffset = start * kvWidth + head * headSize
       gora_attention_backward(
@@ -63,22 +63,29 @@ struct Attention {
     }
   }
 
-  /// Attention of new tokens to all that a cache holds of their row, themselves included.
+  /// Attention of new tokens to all that a cache holds of their row, themselves included. A whole prompt's keys and values are
+  /// read where they have just been made.
   /// - Parameters:
-  ///   - q: [T, heads·d] of the new tokens; `starts` says where each row's begin
-  ///   - keys: one pointer a row to its cached keys [length, kvHeads·d]; `values` likewise
-  ///   - lengths: cached tokens of each row, the new ones included
-  func forward(
-    q: FloatBuffer, keys: [UnsafePointer<Float>], values: [UnsafePointer<Float>], lengths: [Int], starts: [Int], o: FloatBuffer
-  ) {
-    let (q, o) = (q.pointer, o.pointer)
-    let qWidth = heads * headSize
-    parallelParts((starts.count - 1) * keyValueHeads) { part in
+  ///   - q: [T, heads·d] of the new tokens; k, v: [T, kvHeads·d]
+  ///   - step: whose cache has k and v already
+  func forward(q: FloatBuffer, k: FloatBuffer, v: FloatBuffer, step: CachedStep, layer: Int, o: FloatBuffer) {
+    let (q, k, v, o) = (q.pointer, k.pointer, v.pointer, o.pointer)
+    let (qWidth, kvWidth) = (heads * headSize, keyValueHeads * headSize)
+    parallelParts((step.starts.count - 1) * keyValueHeads) { part in
       let (row, head) = (part / keyValueHeads, part % keyValueHeads)
-      var shape = shape(queries: starts[row + 1] - starts[row], keys: lengths[row])
-      let qOffset = starts[row] * qWidth + head * group * headSize
-      gora_attention(
-        &shape, q + qOffset, keys[row] + head * headSize, values[row] + head * headSize, o + qOffset, nil)
+      let start = step.starts[row]
+      let count = step.starts[row + 1] - start
+      let qOffset = start * qWidth + head * group * headSize
+      if count == step.lengths[row] {
+        var shape = shape(tokens: count)
+        let kvOffset = start * kvWidth + head * headSize
+        gora_attention(&shape, q + qOffset, k + kvOffset, v + kvOffset, o + qOffset, nil)
+      } else {
+        var shape = gora_cached_attention_shape(
+          keys: Int64(step.lengths[row]), group: Int64(group), d: Int64(headSize), scale: scale, bf16: step.isBFloat16)
+        gora_attention_cached(
+          &shape, q + qOffset, step.keys(layer, row: row, head: head), step.values(layer, row: row, head: head), o + qOffset)
+      }
     }
   }
 }

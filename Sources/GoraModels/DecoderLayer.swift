@@ -143,10 +143,8 @@ package final class DecoderLayer {
       activations, tokens: step.ids.count, positions: step.positions, rotary: rotary, scratch: scratch, workspace: workspace,
       output: output
     ) { kept in
-      step.store(k: kept.k, v: kept.v, layer: layer)
-      attention.forward(
-        q: kept.q, keys: step.keys(layer), values: step.values(layer), lengths: step.lengths, starts: step.starts,
-        o: kept.attention)
+      step.store(k: kept.k, v: kept.v, layer: layer, width: config.keyValueSize)
+      attention.forward(q: kept.q, k: kept.k, v: kept.v, step: step, layer: layer, o: kept.attention)
     }
   }
 

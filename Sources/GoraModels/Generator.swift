@@ -63,7 +63,8 @@ package struct Generator {
   ) {
     guard let longest = prompts.map(\.count).max() else { return }
     let slots = min(batchSize, prompts.count)
-    let cache = KeyValueCache(config: model.config, slots: slots, capacity: longest + maxNewTokens)
+    let cache = KeyValueCache(
+      config: model.config, slots: slots, capacity: longest + maxNewTokens, isBFloat16: model.roundsToBFloat16)
     var waiting = prompts.indices.makeIterator()
     var active: [(prompt: Int, slot: Int, new: [Int32], random: Random)] = []
     var free = Array((0..<slots).reversed())

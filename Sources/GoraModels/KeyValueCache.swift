@@ -1,22 +1,29 @@
+import CGoraKernels
 import GoraCore
 
-/// Keys and values of the rows being generated, one slot a row: per layer [slots, capacity, kvHeads·d].
+/// Keys and values of the rows being generated, one slot a row: per layer [slots, kvHeads, capacity, d], so that a head's keys lie
+/// side by side. In bf16 where the model's products round to it.
 package final class KeyValueCache {
   private let keys: [FloatBuffer]
   private let values: [FloatBuffer]
-  private let width: Int
+  private let heads: Int
+  private let headSize: Int
   package let slots: Int
   package let capacity: Int
+  package let isBFloat16: Bool
   fileprivate var lengths: [Int]
 
   /// - Parameter capacity: tokens a slot can hold
-  package init(config: ModelConfig, slots: Int, capacity: Int) {
+  package init(config: ModelConfig, slots: Int, capacity: Int, isBFloat16: Bool) {
     self.slots = slots
     self.capacity = capacity
-    let width = config.keyValueSize
-    self.width = width
-    keys = (0..<config.layers).map { _ in FloatBuffer(capacity: slots * capacity * width) }
-    values = (0..<config.layers).map { _ in FloatBuffer(capacity: slots * capacity * width) }
+    self.isBFloat16 = isBFloat16
+    heads = config.keyValueHeads
+    headSize = config.headSize
+    let elements = slots * capacity * config.keyValueSize
+    let floats = isBFloat16 ? (elements + 1) / 2 : elements
+    keys = (0..<config.layers).map { _ in FloatBuffer(capacity: floats) }
+    values = (0..<config.layers).map { _ in FloatBuffer(capacity: floats) }
     lengths = Array(repeating: 0, count: slots)
   }
 
@@ -24,15 +31,32 @@ package final class KeyValueCache {
   package func clear(_ slot: Int) { lengths[slot] = 0 }
   package func length(_ slot: Int) -> Int { lengths[slot] }
 
-  fileprivate func key(_ layer: Int, _ slot: Int) -> UnsafeMutablePointer<Float> { keys[layer].pointer + slot * capacity * width }
-  fileprivate func value(_ layer: Int, _ slot: Int) -> UnsafeMutablePointer<Float> {
-    values[layer].pointer + slot * capacity * width
+  private func address(_ buffer: FloatBuffer, slot: Int, head: Int, position: Int) -> UnsafeMutableRawPointer {
+    let element = ((slot * heads + head) * capacity + position) * headSize
+    return UnsafeMutableRawPointer(buffer.pointer) + element * (isBFloat16 ? 2 : 4)
   }
 
-  fileprivate func copy(
-    _ source: FloatBuffer, from token: Int, count: Int, to target: UnsafeMutablePointer<Float>, at position: Int
-  ) {
-    (target + position * width).update(from: source.pointer + token * width, count: count * width)
+  fileprivate func key(_ layer: Int, slot: Int, head: Int) -> UnsafeRawPointer {
+    UnsafeRawPointer(address(keys[layer], slot: slot, head: head, position: 0))
+  }
+
+  fileprivate func value(_ layer: Int, slot: Int, head: Int) -> UnsafeRawPointer {
+    UnsafeRawPointer(address(values[layer], slot: slot, head: head, position: 0))
+  }
+
+  /// Keeps k and v [kvHeads·d] of a row's token.
+  fileprivate func store(k: UnsafePointer<Float>, v: UnsafePointer<Float>, layer: Int, slot: Int, position: Int) {
+    for (source, buffer) in [(k, keys[layer]), (v, values[layer])] {
+      for head in 0..<heads {
+        let from = source + head * headSize
+        let to = address(buffer, slot: slot, head: head, position: position)
+        if isBFloat16 {
+          gora_f32_to_bf16(from, to.assumingMemoryBound(to: UInt16.self), headSize)
+        } else {
+          to.assumingMemoryBound(to: Float.self).update(from: from, count: headSize)
+        }
+      }
+    }
   }
 }
 
@@ -40,12 +64,16 @@ package final class KeyValueCache {
 package final class CachedStep {
   let ids: [Int32]
   let positions: [Int32]
+  /// Where each row's new tokens begin, and their end.
   let starts: [Int]
+  /// Tokens of each row, the new ones included.
   let lengths: [Int]
   private let slots: [Int]
   private let cache: KeyValueCache
 
-  /// - Parameter rows: a slot and its new tokens; a slot appears once.
+  var isBFloat16: Bool { cache.isBFloat16 }
+
+  /// - Parameter rows: a slot and its new tokens, all of an empty slot's row or one more of another; a slot appears once.
   package init(cache: KeyValueCache, rows: [(slot: Int, ids: [Int32])]) {
     self.cache = cache
     slots = rows.map(\.slot)
@@ -55,6 +83,7 @@ package final class CachedStep {
     for row in rows {
       let past = cache.lengths[row.slot]
       precondition(past + row.ids.count <= cache.capacity, "the cache slot is full")
+      precondition(past == 0 || row.ids.count == 1, "a started row goes on one token at a time")
       positions += (0..<row.ids.count).map { Int32(past + $0) }
       starts.append(starts.last! + row.ids.count)
       cache.lengths[row.slot] += row.ids.count
@@ -64,15 +93,17 @@ package final class CachedStep {
     lengths = slots.map { cache.lengths[$0] }
   }
 
-  func store(k: FloatBuffer, v: FloatBuffer, layer: Int) {
+  /// Keeps the new tokens' k and v [T, kvHeads·d].
+  func store(k: FloatBuffer, v: FloatBuffer, layer: Int, width: Int) {
     for (row, slot) in slots.enumerated() {
-      let count = starts[row + 1] - starts[row]
-      let position = lengths[row] - count
-      cache.copy(k, from: starts[row], count: count, to: cache.key(layer, slot), at: position)
-      cache.copy(v, from: starts[row], count: count, to: cache.value(layer, slot), at: position)
+      for token in starts[row]..<starts[row + 1] {
+        cache.store(
+          k: k.pointer + token * width, v: v.pointer + token * width, layer: layer, slot: slot,
+          position: lengths[row] - (starts[row + 1] - token))
+      }
     }
   }
 
-  func keys(_ layer: Int) -> [UnsafePointer<Float>] { slots.map { UnsafePointer(cache.key(layer, $0)) } }
-  func values(_ layer: Int) -> [UnsafePointer<Float>] { slots.map { UnsafePointer(cache.value(layer, $0)) } }
+  func keys(_ layer: Int, row: Int, head: Int) -> UnsafeRawPointer { cache.key(layer, slot: slots[row], head: head) }
+  func values(_ layer: Int, row: Int, head: Int) -> UnsafeRawPointer { cache.value(layer, slot: slots[row], head: head) }
 }

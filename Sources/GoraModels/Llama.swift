@@ -34,8 +34,10 @@ package final class Llama {
   }
   var keeping: Keeping {
     if recomputesActivations { return .input }
-    return layers.first?.linear(.q).weight.matrix.roundsInputs == true ? .packed : .whole
+    return roundsToBFloat16 ? .packed : .whole
   }
+  /// Whether the products round to bf16, as in PyTorch with a bf16 model.
+  var roundsToBFloat16: Bool { layers.first?.linear(.q).weight.matrix.roundsInputs == true }
 
   package init(config: ModelConfig, from source: any ParameterSource) throws(GoraError) {
     self.config = config

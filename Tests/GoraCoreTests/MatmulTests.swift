@@ -113,9 +113,11 @@ import Testing
   }
 
   /// Few tokens; many tokens beside a small weight, which is widened whole; ranges over the pool with blocks of 2¹⁸ widened floats,
-  /// a last one of 22 rows, and rows that are no multiple of 16; ranges of three sizes.
+  /// a last one of 22 rows, and rows that are no multiple of 16; ranges of three sizes; chunks of 8, 4, 2 and 1 token and blocks of
+  /// 768 columns with a rest.
   static let weightShapes = [
     [1, 1, 1], [37, 24, 5], [37, 25, 19], [40, 24, 200], [150, 4096, 2], [150, 4096, 18], [150, 8192, 1], [200, 500, 90],
+    [35, 1541, 15], [36, 768, 8],
   ]
 
   @Test(arguments: Kind.allCases, weightShapes)

@@ -126,6 +126,26 @@ import Testing
     }
   }
 
+  /// A bf16 model's cache is in bf16. Keys were rounded before, values lose 2⁻⁹, and other roundings downstream fall out
+  /// differently: as much as bf16 itself loses (`bf16Precision`), 2e-2 over all positions.
+  @Test func cacheInBFloat16() throws {
+    let model = try Fixtures.model("llama-bf16", precision: .bf16)
+    let row = Array(try Fixtures.rows("llama-bf16")[0].ids.prefix(12))
+    let vocabulary = model.config.vocabularySize
+    let expected = model.logits(PackedBatch(rows: [(row, [Int32](repeating: -100, count: row.count))]))
+    for isBFloat16 in [false, true] {
+      let cache = KeyValueCache(config: model.config, slots: 2, capacity: row.count, isBFloat16: isBFloat16)
+      var logits: [Float] = []
+      for count in 5...row.count {
+        let new = Array(count == 5 ? row[..<5] : row[(count - 1)..<count])
+        let last = model.next(CachedStep(cache: cache, rows: [(1, new)]))
+        logits += UnsafeBufferPointer(start: last, count: vocabulary)
+      }
+      let error = relativeError(logits, Array(expected[(4 * vocabulary)...]))
+      if isBFloat16 { #expect(error < 2e-2 && error > 1e-4) } else { #expect(error < 1e-5) }
+    }
+  }
+
   /// An end token ends the row and is not part of it; a stop ends it after the token that asked for it.
   @Test func ends() throws {
     let model = try Fixtures.model("llama")

@@ -42,12 +42,18 @@ int gora_dpotrs(int n, int columns, const double *a, int lda, double *b, int ldb
 int gora_sgesdd(int m, int n, float *a, int lda, float *s, float *u, int ldu, float *vt, int ldvt, bool vectors);
 int gora_sgeqrf_q(int m, int n, float *a, int lda, float *r_diagonal);          // a becomes Q (m x n, m >= n)
 
-// MARK: elementwise.c — one loop each, references in the tests
+// MARK: few_tokens.c — products of a weight that is read once
 
-void gora_bf16_to_f32(const uint16_t *x, float *y, size_t n);
 // y[t * stride + i] = sum over j of W[i, j] x[t, j], or that added, for rows of a bf16 W and few tokens.
 void gora_bf16_rows(const uint16_t *w, const float *x, float *y, size_t rows, size_t columns, size_t tokens, size_t stride,
                     bool accumulates);
+// s[j] = q k[j], and o += sum over j of p[j] v[j], for k and v [n, d] in f32 or bf16.
+void gora_query_scores(const float *q, const void *k, bool bf16, size_t n, size_t d, float *s);
+void gora_add_values(const float *p, const void *v, bool bf16, size_t n, size_t d, float *o);
+
+// MARK: elementwise.c — one loop each, references in the tests
+
+void gora_bf16_to_f32(const uint16_t *x, float *y, size_t n);
 void gora_f16_to_f32(const uint16_t *x, float *y, size_t n);
 void gora_f32_to_bf16(const float *x, uint16_t *y, size_t n);  // nearest, ties to even
 void gora_round_bf16(const float *x, float *y, size_t n);      // the value bf16 would hold
@@ -116,8 +122,7 @@ void gora_nf4_decode(const gora_nf4 *weight, size_t from, size_t count, float *y
 // MARK: attention.c — causal attention of one sequence, tiled over keys with a running maximum
 
 typedef struct {
-  int64_t queries;         // rows of q
-  int64_t keys;            // rows of k and v; query i sees keys 0 … keys-queries+i
+  int64_t tokens;          // rows of q, k and v; query i sees keys 0 … i
   int64_t group;           // query heads that share this key/value head
   int64_t d;               // head dimension
   int64_t q_stride, kv_stride;  // floats from one token to the next
@@ -130,3 +135,12 @@ void gora_attention(const gora_attention_shape *shape, const float *q, const flo
 // dq, dk, dv (layouts of q, k, v) are overwritten.
 void gora_attention_backward(const gora_attention_shape *shape, const float *q, const float *k, const float *v, const float *o,
                              const float *lse, const float *d_o, float *dq, float *dk, float *dv);
+
+typedef struct {
+  int64_t keys, group, d;  // as above
+  float scale;
+  bool bf16;               // the elements of k and v, [keys, d]; float otherwise
+} gora_cached_attention_shape;
+
+// One query, the last token, for one key/value head: q and o are [group, d].
+void gora_attention_cached(const gora_cached_attention_shape *shape, const float *q, const void *k, const void *v, float *o);

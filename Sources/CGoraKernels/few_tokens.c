@@ -1,0 +1,120 @@
+// Products of much memory with few tokens, as in generation: reading is what takes the time.
+#include "clones.h"
+#include "gora_kernels.h"
+
+#include <string.h>
+
+enum { width = 16, block = 768 };
+typedef float lanes __attribute__((vector_size(4 * width), aligned(4)));
+typedef uint32_t words __attribute__((vector_size(4 * width)));
+typedef uint16_t halves __attribute__((vector_size(2 * width), aligned(2)));
+
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE float widened(uint16_t x) {
+  uint32_t bits = (uint32_t)x << 16;
+  float value;
+  memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+// MARK: A weight: each element is read and widened once for up to eight tokens, and two rows share every read of x.
+
+// The sums of eight vectors' lanes: vectors are added to each other half by half, so that one is left of eight.
+INLINE void sums_of_eight(const lanes s[8], float *sums) {
+  lanes four[4], two[2], one;
+  for (int i = 0; i < 4; i++)
+    four[i] = __builtin_shufflevector(s[i], s[i + 4], 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
+              __builtin_shufflevector(s[i], s[i + 4], 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
+  for (int i = 0; i < 2; i++)
+    two[i] = __builtin_shufflevector(four[i], four[i + 2], 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27) +
+             __builtin_shufflevector(four[i], four[i + 2], 4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31);
+  one = __builtin_shufflevector(two[0], two[1], 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29) +
+        __builtin_shufflevector(two[0], two[1], 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
+  // Vector 4a + 2b + c has lanes 8a + 4b + 2c and the next.
+  for (int i = 0; i < 8; i++) sums[i] = one[2 * i] + one[2 * i + 1];
+}
+
+// x's columns from..<from+count of `tokens` rows, in the order in which `rows_times_tokens` reads them: [count / width][tokens][width].
+INLINE void pack(const float *x, size_t columns, size_t from, size_t count, size_t tokens, float *packed) {
+  for (size_t j = 0; j + width <= count; j += width)
+    for (size_t t = 0; t < tokens; t++, packed += width) memcpy(packed, x + t * columns + from + j, width * sizeof(float));
+}
+
+// y (+)= W x for a chunk of `tokens`, a constant of at most eight where this is inlined. Columns go by blocks, whose x is packed:
+// it stays in the first cache, whatever the distance between tokens.
+INLINE void rows_times_tokens(const uint16_t *w, const float *x, float *y, size_t rows, size_t columns, size_t tokens, size_t stride,
+                              bool accumulates) {
+  _Alignas(64) float packed[8 * block];
+  for (size_t from = 0; from < columns; from += block, accumulates = true) {
+    size_t count = columns - from < block ? columns - from : block, whole = count / width * width;
+    pack(x, columns, from, count, tokens, packed);
+    for (size_t i = 0; i < rows; i += 2) {
+      const uint16_t *w0 = w + i * columns + from, *w1 = i + 1 < rows ? w0 + columns : w0;
+      lanes s0[8] = {}, s1[8] = {};
+      const lanes *v = (const lanes *)packed;
+      for (size_t j = 0; j < whole; j += width, v += tokens) {
+        // The processor's own prefetching does not cross to the next rows' blocks.
+        __builtin_prefetch(w0 + j + 2 * columns);
+        __builtin_prefetch(w1 + j + 2 * columns);
+        lanes a = (lanes)(__builtin_convertvector(*(const halves *)(w0 + j), words) << 16);
+        lanes b = (lanes)(__builtin_convertvector(*(const halves *)(w1 + j), words) << 16);
+        for (size_t t = 0; t < tokens; t++) {
+          s0[t] += a * v[t];
+          s1[t] += b * v[t];
+        }
+      }
+      float sums[2][8];
+      sums_of_eight(s0, sums[0]);
+      sums_of_eight(s1, sums[1]);
+      for (size_t t = 0; t < tokens; t++)
+        for (size_t k = 0; k < 2 && i + k < rows; k++) {
+          const uint16_t *row = k == 0 ? w0 : w1;
+          for (size_t j = whole; j < count; j++) sums[k][t] += widened(row[j]) * x[t * columns + from + j];
+          float *out = y + t * stride + i + k;
+          *out = accumulates ? *out + sums[k][t] : sums[k][t];
+        }
+    }
+  }
+}
+
+CLONES void gora_bf16_rows(const uint16_t *w, const float *x, float *y, size_t rows, size_t columns, size_t tokens, size_t stride,
+                           bool accumulates) {
+  for (; tokens >= 8; tokens -= 8, x += 8 * columns, y += 8 * stride)
+    rows_times_tokens(w, x, y, rows, columns, 8, stride, accumulates);
+  if (tokens & 4) {
+    rows_times_tokens(w, x, y, rows, columns, 4, stride, accumulates);
+    x += 4 * columns, y += 4 * stride;
+  }
+  if (tokens & 2) {
+    rows_times_tokens(w, x, y, rows, columns, 2, stride, accumulates);
+    x += 2 * columns, y += 2 * stride;
+  }
+  if (tokens & 1) rows_times_tokens(w, x, y, rows, columns, 1, stride, accumulates);
+}
+
+// MARK: Cached keys and values [n, d] of one head, and one query: a library's call would cost more than so few operations.
+
+INLINE void query_scores(const float *q, const float *wide, const uint16_t *half, size_t n, size_t d, float *s) {
+  REASSOCIATE
+  for (size_t j = 0; j < n; j++) {
+    float sum = 0;
+    for (size_t i = 0; i < d; i++) sum += q[i] * (half ? widened(half[j * d + i]) : wide[j * d + i]);
+    s[j] = sum;
+  }
+}
+
+INLINE void add_values(const float *p, const float *wide, const uint16_t *half, size_t n, size_t d, float *o) {
+  for (size_t j = 0; j < n; j++)
+    for (size_t i = 0; i < d; i++) o[i] += p[j] * (half ? widened(half[j * d + i]) : wide[j * d + i]);
+}
+
+CLONES void gora_query_scores(const float *q, const void *k, bool bf16, size_t n, size_t d, float *s) {
+  if (bf16) query_scores(q, NULL, k, n, d, s);
+  else query_scores(q, k, NULL, n, d, s);
+}
+
+CLONES void gora_add_values(const float *p, const void *v, bool bf16, size_t n, size_t d, float *o) {
+  if (bf16) add_values(p, NULL, v, n, d, o);
+  else add_values(p, v, NULL, n, d, o);
+}
