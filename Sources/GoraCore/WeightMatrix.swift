@@ -55,7 +55,8 @@ package struct WeightMatrix: @unchecked Sendable {
     }
   }
 
-  /// Up to here, as in generation, a bf16 weight is multiplied as it is read and not widened first.
+  /// Up to here, as in generation, a bf16 weight is multiplied as it is read and not widened first; up to half of it where the CPU
+  /// multiplies bf16 itself.
   private static let fewTokens = 16
 
   /// Floats that one thread widens at a time, about 1 MiB: they stay in its cache until they are multiplied.
@@ -88,27 +89,26 @@ package struct WeightMatrix: @unchecked Sendable {
         ldc: rows)
       return
     }
-    let ranges = Matmul.ranges(rows, multiplications: tokens * rows * columns)
-    if let w = hardwareBFloat16 {
-      let half = narrow(x, count: tokens * columns, scratch: scratch)
-      let done = allParts(ranges.count) { part in
-        let range = ranges[part]
-        return gora_bf16_gemm(
-          true, Int64(tokens), Int64(range.count), Int64(columns), half, Int64(columns), w + range.lowerBound * columns,
-          Int64(columns), accumulates, y + range.lowerBound, Int64(rows))
-      }
-      // oneDNN refuses a kind of product before it writes anything; then the widened product does the work.
-      if done { return }
-    }
-    let x = roundsInputs ? round(x, count: tokens * columns, scratch: scratch) : x
-    if case .bf16(let w) = storage, tokens <= Self.fewTokens {
+    if case .bf16(let w) = storage, tokens <= (hardwareBFloat16 == nil ? Self.fewTokens : Self.fewTokens / 2) {
+      let x = roundsInputs ? round(x, count: tokens * columns, scratch: scratch) : x
       parallelRanges(rows, grain: max(1, 65_536 / columns)) { range in
         gora_bf16_rows(
           w + range.lowerBound * columns, x, y + range.lowerBound, range.count, columns, tokens, rows, accumulates)
       }
       return
     }
-    if isWidenedWhole(tokens: tokens, side: rows) {
+    var ranges = Matmul.ranges(rows, multiplications: tokens * rows * columns)
+    if let w = hardwareBFloat16 {
+      let half = narrow(x, count: tokens * columns, scratch: scratch)
+      ranges = refused(of: ranges) { range in
+        gora_bf16_gemm(
+          true, Int64(tokens), Int64(range.count), Int64(columns), half, Int64(columns), w + range.lowerBound * columns,
+          Int64(columns), accumulates, y + range.lowerBound, Int64(rows))
+      }
+      if ranges.isEmpty { return }
+    }
+    let x = roundsInputs ? round(x, count: tokens * columns, scratch: scratch) : x
+    if isWidenedWhole(tokens: tokens, side: rows), hardwareBFloat16 == nil {
       Matmul.sgemm(
         transposeB: true, m: tokens, n: rows, k: columns, a: x, lda: columns, b: widenedWhole(scratch), ldb: columns,
         beta: accumulates ? 1 : 0, c: y, ldc: rows)
@@ -139,19 +139,18 @@ package struct WeightMatrix: @unchecked Sendable {
         m: tokens, n: columns, k: rows, a: dy, lda: rows, b: w, ldb: columns, beta: accumulates ? 1 : 0, c: dx, ldc: columns)
       return
     }
-    let ranges = Matmul.ranges(columns, multiplications: tokens * rows * columns)
+    var ranges = Matmul.ranges(columns, multiplications: tokens * rows * columns)
     if let w = hardwareBFloat16 {
       let half = narrow(dy, count: tokens * rows, scratch: scratch)
-      let done = allParts(ranges.count) { part in
-        let range = ranges[part]
-        return gora_bf16_gemm(
+      ranges = refused(of: ranges) { range in
+        gora_bf16_gemm(
           false, Int64(tokens), Int64(range.count), Int64(rows), half, Int64(rows), w + range.lowerBound, Int64(columns),
           accumulates, dx + range.lowerBound, Int64(columns))
       }
-      if done { return }
+      if ranges.isEmpty { return }
     }
     let dy = roundsInputs ? round(dy, count: tokens * rows, scratch: scratch) : dy
-    if isWidenedWhole(tokens: tokens, side: columns) {
+    if isWidenedWhole(tokens: tokens, side: columns), hardwareBFloat16 == nil {
       Matmul.sgemm(
         m: tokens, n: columns, k: rows, a: dy, lda: rows, b: widenedWhole(scratch), ldb: columns, beta: accumulates ? 1 : 0,
         c: dx, ldc: columns)
@@ -192,11 +191,12 @@ package struct WeightMatrix: @unchecked Sendable {
   }
 }
 
-/// Runs `body` for every part on the pool; whether all returned true.
-private func allParts(_ parts: Int, _ body: (Int) -> Bool) -> Bool {
-  withUnsafeTemporaryAllocation(of: Bool.self, capacity: parts) { done in
+/// Runs `body` for every range on the pool; the ranges for which it returned false, as oneDNN does of a kind of product that it does
+/// not have, before it writes anything.
+private func refused(of ranges: [Range<Int>], _ body: (Range<Int>) -> Bool) -> [Range<Int>] {
+  withUnsafeTemporaryAllocation(of: Bool.self, capacity: ranges.count) { done in
     nonisolated(unsafe) let done = done
-    parallelParts(parts) { done[$0] = body($0) }
-    return done.allSatisfy { $0 }
+    parallelParts(ranges.count) { done[$0] = body(ranges[$0]) }
+    return ranges.indices.filter { !done[$0] }.map { ranges[$0] }
   }
 }

@@ -48,3 +48,18 @@ package func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
 package func removeEmptyFolders(_ paths: [String]) {
   for path in paths { rmdir(path) }
 }
+
+/// Removes what killed processes left in a folder that is one run's own: temporary files of `AtomicFile` whose process is gone.
+package func removeLeftovers(in folder: String) {
+  guard let listing = opendir(folder) else { return }
+  defer { closedir(listing) }
+  while let entry = readdir(listing) {
+    let name = withUnsafeBytes(of: &entry.pointee.d_name) { String(cString: $0.bindMemory(to: CChar.self).baseAddress!) }
+    // `.<name>.<pid>.tmp`
+    let parts = name.split(separator: ".", omittingEmptySubsequences: false)
+    guard parts.count >= 4, parts[0].isEmpty, parts.last == "tmp", let process = pid_t(parts[parts.count - 2]), process > 0 else {
+      continue
+    }
+    if kill(process, 0) != 0, errno == ESRCH { unlink("\(folder)/\(name)") }
+  }
+}

@@ -137,6 +137,7 @@ package struct TrainStage {
     let checkpoint = TrainingCheckpoint(
       folder: "\(c.output)/checkpoint", identity: identity(loaded, settings: settings, rows: rows, adapter: adapter))
     if c.resumes, try checkpoint.restore(trainer.optimizer) { summary.resumedFrom = trainer.step }
+    if c.resumes { for folder in [c.output, "\(c.output)/checkpoint"] { removeLeftovers(in: folder) } }
     try makeFolder("\(c.output)/checkpoint")
     // A run that fails before its first checkpoint leaves no empty folders behind.
     defer { removeEmptyFolders(["\(c.output)/checkpoint", c.output]) }
