@@ -115,7 +115,7 @@ package struct LossRecord: Sendable {
 /// An adapter folder, by the header of its weights.
 package struct AdapterRecord: Sendable {
   /// What the initial step of one module is (see `InitialisationDiagnostics`).
-  package struct Start: Sendable {
+  package struct Start: Sendable, Equatable {
     package var module: String
     package var captured: Double?
     package var cosine: Double?

@@ -102,6 +102,24 @@ import Testing
     #expect(figure.panels.map(\.title) == ["lora, 3 runs alike", "seed-0/gora"])
   }
 
+  /// Of one start and what was tuned from it at two rates: one column, for each seed; another start there is its own.
+  @Test func tunedAdaptersShareTheirStart() throws {
+    var data = ReportData()
+    for (name, captured) in [
+      ("seed-0/gora", 0.125), ("seed-1/gora", 0.375), ("seed-0/gora/1e-4", 0.125), ("seed-0/gora/2e-4", 0.125),
+      ("seed-0/gora/other", 0.5), ("seed-0/lora", 0.125),
+    ] {
+      data.adapters.append(
+        AdapterRecord(
+          run: RunLabel(name), modules: [],
+          starts: [.init(module: "model.layers.0.self_attn.q_proj", captured: captured, cosine: nil, normRatio: nil)]))
+    }
+    let text = try #require(Figure.make(.initialisation, data)).text(TextStyle(unicode: false, color: false))
+    let rows = text.split(separator: "\n").map { $0.split(whereSeparator: { $0 == " " }).map(String.init) }
+    #expect(rows.contains(["gora", "gora/other", "lora"]), "\(text)")
+    #expect(rows.contains { $0.first == "q_proj" && $0.contains("0.25") && $0.contains("0.5") && $0.contains("0.125") }, "\(text)")
+  }
+
   @Test func budgetComparesWithPlainLoRA() throws {
     var data = ReportData()
     // 12 modules of 96 parameters a rank; three of rank 12 among eights: 12·8 + 3·4 = 108 against 96, an eighth more.

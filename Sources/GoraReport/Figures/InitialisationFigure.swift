@@ -3,7 +3,12 @@ import GoraCore
 extension Figure {
   /// What the initial steps are, where the adapters' metadata says it.
   static func initialisationFigure(_ data: ReportData) -> Figure? {
-    let adapters = grouped(data.adapters.filter { !$0.starts.isEmpty }) { $0.run.group }
+    let started = data.adapters.filter { !$0.starts.isEmpty }
+    // Training keeps what is said of the start: adapters tuned from one start in folders within its own are shown once.
+    let own = started.filter { adapter in
+      !started.contains { adapter.run.group.hasPrefix($0.run.group + "/") && $0.starts == adapter.starts }
+    }
+    let adapters = grouped(own) { $0.run.group }
     if adapters.isEmpty { return nil }
     let kinds = ModuleGrid(adapters.flatMap { $0.elements.flatMap { $0.starts.map(\.module) } }).kinds
     func panel(
