@@ -23,8 +23,8 @@ final class OutputHead {
   }
 
   private var vocabulary: Int { projection.shape[0] }
-  /// Rows of logits at a time: about 16 MiB of them.
-  static func chunk(vocabulary: Int) -> Int { max(8, min(1024, 4_194_304 / vocabulary)) }
+  /// Rows of logits at a time: about 16 MiB of them, more for large vocabularies, as each chunk reads the whole projection.
+  static func chunk(vocabulary: Int) -> Int { max(64, min(1024, 4_194_304 / vocabulary)) }
   private var chunk: Int { Self.chunk(vocabulary: vocabulary) }
 
   private func gather(_ hidden: UnsafePointer<Float>, _ tokens: some RandomAccessCollection<Int>) {

@@ -117,7 +117,8 @@ import Testing
     let text = try #require(Figure.make(.initialisation, data)).text(TextStyle(unicode: false, color: false))
     let rows = text.split(separator: "\n").map { $0.split(whereSeparator: { $0 == " " }).map(String.init) }
     #expect(rows.contains(["gora", "gora/other", "lora"]), "\(text)")
-    #expect(rows.contains { $0.first == "q_proj" && $0.contains("0.25") && $0.contains("0.5") && $0.contains("0.125") }, "\(text)")
+    #expect(
+      rows.contains { $0.first == "q_proj" && $0.contains("0.25") && $0.contains("0.5") && $0.contains("0.125") }, "\(text)")
   }
 
   @Test func budgetComparesWithPlainLoRA() throws {
