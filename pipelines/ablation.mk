@@ -29,7 +29,7 @@ MAX_NEW ?= 160
 BATCH ?= 8
 TRAIN_STEPS ?= 60
 SEEDS ?= 0 1 2
-# Rates of A. That of B is RATIO times as large, as in the paper; the row lora-equal has equal rates and hence a grid of its own.
+# Rates of A. That of B is RATIO times as large, as in the paper; the rows -equal have equal rates and hence a grid of their own.
 RATES ?= 1e-4 2e-4 4e-4 8e-4 1.6e-3
 RATES_EQUAL ?= 8e-4 1.6e-3 3.2e-3 6.4e-3 1.28e-2
 RATIO ?= 16
@@ -74,8 +74,16 @@ ROW_pro := gradient=adalomo
 ROW_a-gradient-svd := a=gradient-svd
 ROW_a-gradient-svd-2e-2 := a=gradient-svd gamma=2e-2
 ROW_a-weight-svd := a=weight-svd
+ROW_gora-equal := ratio=1
+ROW_ranks-8-8-equal := ranks=8-8 ratio=1
+ROW_sensitivity-nuclear-equal := metric=sensitivity-nuclear ratio=1
+ROW_gamma-0-equal := gamma=0 ratio=1
+ROW_gamma-auto-equal := gamma=auto ratio=1
+ROW_a-gradient-svd-equal := a=gradient-svd ratio=1
+ROW_a-weight-svd-equal := a=weight-svd ratio=1
 ALL := lora lora-equal gora ranks-8-8 ranks-6-15 ranks-4-32 gamma-0 gamma-3e-2 gamma-5e-2 gamma-8e-2 gamma-auto \
-  gradient-nuclear sensitivity-nuclear n-8 n-32 n-64 n-stable pro a-gradient-svd a-gradient-svd-2e-2 a-weight-svd
+  gradient-nuclear sensitivity-nuclear n-8 n-32 n-64 n-stable pro a-gradient-svd a-gradient-svd-2e-2 a-weight-svd \
+  gora-equal ranks-8-8-equal sensitivity-nuclear-equal gamma-0-equal gamma-auto-equal a-gradient-svd-equal a-weight-svd-equal
 
 # setting ROW,KEY: what ROW has for KEY. settings ROW: all of them, as one word.
 setting = $(patsubst $(2)=%,%,$(lastword $(filter $(2)=%,$(DEFAULTS) $(ROW_$(1)))))

@@ -41,24 +41,31 @@ INLINE void pack(const float *x, size_t columns, size_t from, size_t count, size
     for (size_t t = 0; t < tokens; t++, packed += width) memcpy(packed, x + t * columns + from + j, width * sizeof(float));
 }
 
+INLINE float element(const void *w, bool bf16, size_t i) { return bf16 ? widened(((const uint16_t *)w)[i]) : ((const float *)w)[i]; }
+
+INLINE lanes elements(const void *w, bool bf16, size_t i) {
+  if (!bf16) return *(const lanes *)((const float *)w + i);
+  return (lanes)(__builtin_convertvector(*(const halves *)((const uint16_t *)w + i), words) << 16);
+}
+
 // y (+)= W x for a chunk of `tokens`, a constant of at most eight where this is inlined. Columns go by blocks, whose x is packed:
 // it stays in the first cache, whatever the distance between tokens.
-INLINE void rows_times_tokens(const uint16_t *w, const float *x, float *y, size_t rows, size_t columns, size_t tokens, size_t stride,
-                              bool accumulates) {
+INLINE void chunk_of_tokens(const void *w, bool bf16, const float *x, float *y, size_t rows, size_t columns, size_t tokens,
+                            size_t stride, bool accumulates) {
+  size_t size = bf16 ? sizeof(uint16_t) : sizeof(float);
   _Alignas(64) float packed[8 * block];
   for (size_t from = 0; from < columns; from += block, accumulates = true) {
     size_t count = columns - from < block ? columns - from : block, whole = count / width * width;
     pack(x, columns, from, count, tokens, packed);
     for (size_t i = 0; i < rows; i += 2) {
-      const uint16_t *w0 = w + i * columns + from, *w1 = i + 1 < rows ? w0 + columns : w0;
+      const char *w0 = (const char *)w + (i * columns + from) * size, *w1 = i + 1 < rows ? w0 + columns * size : w0;
       lanes s0[8] = {}, s1[8] = {};
       const lanes *v = (const lanes *)packed;
       for (size_t j = 0; j < whole; j += width, v += tokens) {
         // The processor's own prefetching does not cross to the next rows' blocks.
-        __builtin_prefetch(w0 + j + 2 * columns);
-        __builtin_prefetch(w1 + j + 2 * columns);
-        lanes a = (lanes)(__builtin_convertvector(*(const halves *)(w0 + j), words) << 16);
-        lanes b = (lanes)(__builtin_convertvector(*(const halves *)(w1 + j), words) << 16);
+        __builtin_prefetch(w0 + (j + 2 * columns) * size);
+        __builtin_prefetch(w1 + (j + 2 * columns) * size);
+        lanes a = elements(w0, bf16, j), b = elements(w1, bf16, j);
         for (size_t t = 0; t < tokens; t++) {
           s0[t] += a * v[t];
           s1[t] += b * v[t];
@@ -69,8 +76,7 @@ INLINE void rows_times_tokens(const uint16_t *w, const float *x, float *y, size_
       sums_of_eight(s1, sums[1]);
       for (size_t t = 0; t < tokens; t++)
         for (size_t k = 0; k < 2 && i + k < rows; k++) {
-          const uint16_t *row = k == 0 ? w0 : w1;
-          for (size_t j = whole; j < count; j++) sums[k][t] += widened(row[j]) * x[t * columns + from + j];
+          for (size_t j = whole; j < count; j++) sums[k][t] += element(k == 0 ? w0 : w1, bf16, j) * x[t * columns + from + j];
           float *out = y + t * stride + i + k;
           *out = accumulates ? *out + sums[k][t] : sums[k][t];
         }
@@ -78,19 +84,25 @@ INLINE void rows_times_tokens(const uint16_t *w, const float *x, float *y, size_
   }
 }
 
-CLONES void gora_bf16_rows(const uint16_t *w, const float *x, float *y, size_t rows, size_t columns, size_t tokens, size_t stride,
-                           bool accumulates) {
+INLINE void all_tokens(const void *w, bool bf16, const float *x, float *y, size_t rows, size_t columns, size_t tokens, size_t stride,
+                       bool accumulates) {
   for (; tokens >= 8; tokens -= 8, x += 8 * columns, y += 8 * stride)
-    rows_times_tokens(w, x, y, rows, columns, 8, stride, accumulates);
+    chunk_of_tokens(w, bf16, x, y, rows, columns, 8, stride, accumulates);
   if (tokens & 4) {
-    rows_times_tokens(w, x, y, rows, columns, 4, stride, accumulates);
+    chunk_of_tokens(w, bf16, x, y, rows, columns, 4, stride, accumulates);
     x += 4 * columns, y += 4 * stride;
   }
   if (tokens & 2) {
-    rows_times_tokens(w, x, y, rows, columns, 2, stride, accumulates);
+    chunk_of_tokens(w, bf16, x, y, rows, columns, 2, stride, accumulates);
     x += 2 * columns, y += 2 * stride;
   }
-  if (tokens & 1) rows_times_tokens(w, x, y, rows, columns, 1, stride, accumulates);
+  if (tokens & 1) chunk_of_tokens(w, bf16, x, y, rows, columns, 1, stride, accumulates);
+}
+
+CLONES void gora_few_tokens(const void *w, bool bf16, const float *x, float *y, size_t rows, size_t columns, size_t tokens,
+                            size_t stride, bool accumulates) {
+  if (bf16) all_tokens(w, true, x, y, rows, columns, tokens, stride, accumulates);
+  else all_tokens(w, false, x, y, rows, columns, tokens, stride, accumulates);
 }
 
 // MARK: Cached keys and values [n, d] of one head, and one query: a library's call would cost more than so few operations.

@@ -55,8 +55,8 @@ package struct WeightMatrix: @unchecked Sendable {
     }
   }
 
-  /// Up to here, as in generation, a bf16 weight is multiplied as it is read and not widened first; up to half of it where the CPU
-  /// multiplies bf16 itself.
+  /// Up to here, as in generation, reading a 16-bit or 4-bit weight is what takes the time, and gora's own loops multiply it; up to
+  /// half of it where the CPU multiplies bf16 itself.
   private static let fewTokens = 16
 
   /// Floats that one thread widens at a time, about 1 MiB: they stay in its cache until they are multiplied.
@@ -89,13 +89,8 @@ package struct WeightMatrix: @unchecked Sendable {
         ldc: rows)
       return
     }
-    if case .bf16(let w) = storage, tokens <= (hardwareBFloat16 == nil ? Self.fewTokens : Self.fewTokens / 2) {
-      let x = roundsInputs ? round(x, count: tokens * columns, scratch: scratch) : x
-      parallelRanges(rows, grain: max(1, 65_536 / columns)) { range in
-        gora_bf16_rows(
-          w + range.lowerBound * columns, x, y + range.lowerBound, range.count, columns, tokens, rows, accumulates)
-      }
-      return
+    if tokens <= (hardwareBFloat16 == nil ? Self.fewTokens : Self.fewTokens / 2) {
+      return multiplyFew(x, tokens: tokens, into: y, accumulates: accumulates, scratch: scratch)
     }
     var ranges = Matmul.ranges(rows, multiplications: tokens * rows * columns)
     if let w = hardwareBFloat16 {
@@ -125,6 +120,31 @@ package struct WeightMatrix: @unchecked Sendable {
         gora_sgemm(
           false, true, Int64(tokens), Int64(range.count), Int64(columns), 1, x, Int64(columns), own, Int64(columns),
           accumulates ? 1 : 0, y + range.lowerBound, Int64(rows))
+      }
+    }
+  }
+
+  /// `multiply` for few tokens: a bf16 weight as it is read, others a few rows after they are widened.
+  private func multiplyFew(
+    _ x: UnsafePointer<Float>, tokens: Int, into y: UnsafeMutablePointer<Float>, accumulates: Bool, scratch: MatmulScratch
+  ) {
+    let x = roundsInputs ? round(x, count: tokens * columns, scratch: scratch) : x
+    let grain = max(1, 65_536 / columns)
+    if case .bf16(let w) = storage {
+      parallelRanges(rows, grain: grain) { range in
+        gora_few_tokens(
+          w + range.lowerBound * columns, true, x, y + range.lowerBound, range.count, columns, tokens, rows, accumulates)
+      }
+      return
+    }
+    let block = min(rows, max(16, grain))
+    let wide = scratch.weights.reserve(ThreadPool.threads * block * columns)
+    parallelRanges(rows, grain: grain) { range in
+      let own = wide + ThreadPool.index * block * columns
+      for from in stride(from: range.lowerBound, to: range.upperBound, by: block) {
+        let part = from..<min(from + block, range.upperBound)
+        widen(part, into: own)
+        gora_few_tokens(own, false, x, y + from, part.count, columns, tokens, rows, accumulates)
       }
     }
   }

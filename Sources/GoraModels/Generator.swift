@@ -53,6 +53,15 @@ package struct Generator {
     self.endTokens = Set(endTokens)
   }
 
+  /// Bytes that `generate` takes at most: of keys and values, which grow until answers are as long as they may be, and of the rest.
+  package func byteCounts(_ prompts: [[Int32]]) -> (cache: Int, activations: Int) {
+    let lengths = prompts.map(\.count).sorted(by: >)
+    let slots = min(batchSize, prompts.count)
+    let cache = KeyValueCache.byteCount(
+      model.config, slots: slots, capacity: (lengths.first ?? 0) + maxNewTokens, isBFloat16: model.roundsToBFloat16)
+    return (cache, model.forwardBytes(tokens: lengths.prefix(slots).reduce(0, +), rows: slots))
+  }
+
   /// - Parameters:
   ///   - prompts: token ids, none empty
   ///   - stops: whether a prompt's new tokens so far end it (a stop string); asked after each token

@@ -20,11 +20,21 @@ package final class KeyValueCache {
     self.isBFloat16 = isBFloat16
     heads = config.keyValueHeads
     headSize = config.headSize
-    let elements = slots * capacity * config.keyValueSize
-    let floats = isBFloat16 ? (elements + 1) / 2 : elements
+    let floats = Self.floats(config, slots: slots, capacity: capacity, isBFloat16: isBFloat16)
     keys = (0..<config.layers).map { _ in FloatBuffer(capacity: floats) }
     values = (0..<config.layers).map { _ in FloatBuffer(capacity: floats) }
     lengths = Array(repeating: 0, count: slots)
+  }
+
+  /// Keys, or values, of one layer.
+  private static func floats(_ config: ModelConfig, slots: Int, capacity: Int, isBFloat16: Bool) -> Int {
+    let elements = slots * capacity * config.keyValueSize
+    return isBFloat16 ? (elements + 1) / 2 : elements
+  }
+
+  /// Bytes of a cache, once all its slots are full.
+  static func byteCount(_ config: ModelConfig, slots: Int, capacity: Int, isBFloat16: Bool) -> Int {
+    2 * config.layers * 4 * floats(config, slots: slots, capacity: capacity, isBFloat16: isBFloat16)
   }
 
   /// Forgets a slot's row.

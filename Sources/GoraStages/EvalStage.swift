@@ -65,6 +65,7 @@ package struct EvalStage {
     package var extracted: Int?
     package var provenance: Provenance?
     package var adapter: String?
+    package var estimate: RunEstimate?
 
     package var perplexity: Double? { loss.map { exp($0) } }
     package var accuracy: Double? { correct.map { Double($0) / Double(max(1, rows)) } }
@@ -97,6 +98,7 @@ package struct EvalStage {
       }
       if timed {
         members.append(.init("seconds", JSON(seconds)))
+        if let estimate { members.append(.init("estimate", estimate.json)) }
         if let steadyTokensPerSecond { members.append(.init("steady_tokens_per_second", JSON(steadyTokensPerSecond))) }
       }
       members.append(.init("provenance", JSON(provenance?.records ?? [])))
@@ -125,16 +127,15 @@ package struct EvalStage {
     var data = try text.read(c.data, vocabularySize: loaded.config.vocabularySize, folder: c.model, events: events)
     if let limit = c.limit { data.rows = Array(data.rows.prefix(limit)) }
     var summary = Summary(task: c.task, rows: data.rows.count, tokens: 0, seconds: 0, adapter: c.adapter)
-    if c.dryRun { return summary }
     // result.json says which run made it, not which files: their hashes are in the adapter's and the gradients' records.
-    summary.provenance = try c.context.provenance(
-      after: earlier, inputs: [c.model] + c.data.paths, dtype: loaded.dtype)
-    let clock = Stopwatch()
+    if !c.dryRun {
+      summary.provenance = try c.context.provenance(after: earlier, inputs: [c.model] + c.data.paths, dtype: loaded.dtype)
+    }
     switch c.task {
     case .loss: try measureLoss(loaded, text, data, &summary, events)
     case .gsm8k: try answer(loaded, text, data, &summary, events)
     }
-    summary.seconds = clock.seconds
+    if !c.dryRun { events(.note("memory at most \(RunEstimate.mebibytes(ProcessMemory.peak)) resident")) }
     return summary
   }
 
@@ -142,11 +143,25 @@ package struct EvalStage {
     _ loaded: LoadedModel, _ text: LoadedText, _ data: DataRows, _ summary: inout Summary, _ events: EventHandler
   ) throws(GoraError) {
     let rows = try text.encode(data, options: configuration.data, events: events)
-    let result = meanLoss(loaded.model, rows: rows, microBatchTokens: loaded.defaultMicroBatchTokens) { done in
+    summary.rows = rows.count
+    let pieces = microBatches(rows, maxTokens: loaded.defaultMicroBatchTokens)
+    let tokens = pieces.map(\.tokens)
+    let labelled = pieces.map(\.targets.count)
+    let estimate = RunEstimate(
+      loaded,
+      RunEstimate.ForwardDemand(
+        activations: loaded.model.lossBytes(tokens: tokens.max() ?? 0, labelled: labelled.max() ?? 0),
+        distinctTokens: pieces.reduce(into: Set<Int32>()) { $0.formUnion($1.ids) }.count, releasesWeights: true,
+        tokens: (tokens.reduce(0, +), labelled.reduce(0, +))))
+    events(.note(estimate.description))
+    summary.estimate = estimate
+    if configuration.dryRun { return }
+    let clock = Stopwatch()
+    let result = meanLoss(loaded.model, pieces) { done in
       events(.progress(stage: "loss", done: done, total: rows.count, unit: "rows"))
     }
+    summary.seconds = clock.seconds
     guard result.loss.isFinite else { throw GoraError(.negative, "the loss is \(result.loss)") }
-    summary.rows = rows.count
     summary.loss = result.loss
     summary.tokens = result.tokens
   }
@@ -176,6 +191,19 @@ package struct EvalStage {
       events(.warning("up to \(longest) positions are used, the model was made for \(loaded.config.maxPositions)"))
     }
     let ends = data.rows.first.map { text.encoder.stopTokens(for: $0) } ?? [text.endToken]
+    // Prompts of one length advance in step; long ones first, so that the last batch is not a lone long one.
+    let order = prompts.indices.sorted { (-prompts[$0].count, $0) < (-prompts[$1].count, $1) }
+    let generator = Generator(
+      model: loaded.model, sampling: c.sampling, batchSize: c.batchSize, maxNewTokens: c.maxNewTokens,
+      endTokens: Array(Set(ends + loaded.config.eosTokens)).sorted())
+    let bytes = generator.byteCounts(prompts)
+    let estimate = RunEstimate(
+      loaded,
+      RunEstimate.ForwardDemand(
+        activations: bytes.activations, cache: bytes.cache, distinctTokens: loaded.config.vocabularySize, releasesWeights: false))
+    events(.note(estimate.description))
+    summary.estimate = estimate
+    if c.dryRun { return }
     let samples = try c.samples.map { path throws(GoraError) in try AtomicFile(path: path) }
     var answers = [String](repeating: "", count: prompts.count)
     var (done, tokens, correct, extracted) = (0, 0, 0, 0)
@@ -183,12 +211,7 @@ package struct EvalStage {
     var rates = StepRates()
     var round = (tokens: 0, start: 0.0)
     events(.progress(stage: "answers", done: 0, total: prompts.count, unit: "rows"))
-    // Prompts of one length advance in step; long ones first, so that the last batch is not a lone long one.
-    let order = prompts.indices.sorted { (-prompts[$0].count, $0) < (-prompts[$1].count, $1) }
-    Generator(
-      model: loaded.model, sampling: c.sampling, batchSize: c.batchSize, maxNewTokens: c.maxNewTokens,
-      endTokens: Array(Set(ends + loaded.config.eosTokens)).sorted()
-    ).generate(
+    generator.generate(
       order.map { prompts[$0] },
       stops: { _, new in
         guard !c.stops.isEmpty else { return false }
@@ -228,6 +251,7 @@ package struct EvalStage {
       }
     }
     try samples?.commit()
+    summary.seconds = clock.seconds
     summary.tokens = tokens
     summary.steadyTokensPerSecond = rates.steady
     summary.correct = correct

@@ -133,6 +133,7 @@ package struct TrainStage {
       isComplete: true, estimate: estimate)
     if c.dryRun { return summary }
 
+    let validationPieces = microBatches(validationRows, maxTokens: settings.microBatchTokens)
     let trainer = Trainer(model: loaded.model, trained: trained, rows: rows, settings: settings)
     let checkpoint = TrainingCheckpoint(
       folder: "\(c.output)/checkpoint", identity: identity(loaded, settings: settings, rows: rows, adapter: adapter))
@@ -167,8 +168,8 @@ package struct TrainStage {
         .progress(
           stage: "training", done: report.step, total: steps, unit: "steps",
           rate: StageRate(Double(tokens) / max(clock.seconds, 1e-9), "tokens/s"), loss: report.loss))
-      if let every = c.validateEvery, !validationRows.isEmpty, report.step % every == 0 || trainer.isFinished {
-        let loss = meanLoss(loaded.model, rows: validationRows, microBatchTokens: settings.microBatchTokens).loss
+      if let every = c.validateEvery, !validationPieces.isEmpty, report.step % every == 0 || trainer.isFinished {
+        let loss = meanLoss(loaded.model, validationPieces).loss
         summary.validationLoss = loss
         try log?.append(validationLoss: loss, step: report.step)
       }
@@ -184,8 +185,8 @@ package struct TrainStage {
     summary.steadyTokensPerSecond = rates.steady
     summary.rowsPerSecond = Double(done * c.batchSize) / max(clock.seconds, 1e-9)
     guard summary.isComplete else { return summary }
-    if summary.validationLoss == nil, !validationRows.isEmpty {
-      summary.validationLoss = meanLoss(loaded.model, rows: validationRows, microBatchTokens: settings.microBatchTokens).loss
+    if summary.validationLoss == nil, !validationPieces.isEmpty {
+      summary.validationLoss = meanLoss(loaded.model, validationPieces).loss
     }
 
     // Save: the checkpoint first, so that a run killed here resumes to the same output.

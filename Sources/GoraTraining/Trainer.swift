@@ -98,13 +98,14 @@ package final class Trainer {
 }
 
 /// Token-mean loss of rows, without gradients.
-package func meanLoss(_ model: Llama, rows: [EncodedRow], microBatchTokens: Int, progress: (Int) -> Void = { _ in }) -> (
+/// - Parameter progress: told of the rows that are done.
+package func meanLoss(_ model: Llama, _ pieces: [PackedBatch], progress: (Int) -> Void = { _ in }) -> (
   loss: Double, tokens: Int
 ) {
   var total = 0.0
   var labelled = 0
   var done = 0
-  for piece in microBatches(rows, maxTokens: microBatchTokens) {
+  for piece in pieces {
     total += model.loss(piece)
     labelled += piece.targets.count
     done += piece.rows

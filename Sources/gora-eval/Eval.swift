@@ -80,7 +80,7 @@ struct Eval: GoraCommand {
     configuration.dryRun = common.dryRun
     let summary = try EvalStage(configuration).run(events: reporter.report)
     if common.dryRun {
-      reporter.summary("would measure \(task.rawValue) on \(summary.rows) rows")
+      reporter.summary("would measure \(task.rawValue) on \(summary.rows) rows; \(summary.estimate.map { "\($0)" } ?? "")")
       return
     }
     let text = summary.json(timed: false).pretty()

@@ -123,7 +123,6 @@ import Testing
     #expect(settled(tokens: 8, gradients: 8, spills: true, recompute: .always) == (true, true))
   }
 
-  /// The estimate of -v beside the kernel's own count, within a fifth; the process itself is most of it here.
   @Test func estimateOfMemory() throws {
     let bench = try Workbench()
     let rows = try String(decoding: bench.bytes("rows.jsonl"), as: UTF8.self)
@@ -131,14 +130,9 @@ import Testing
     for line in [
       "gora-grad --model model --data many.jsonl --steps 1 --batch-size 1200 --micro-batch-tokens 100000 -v -o out.h5",
       "gora-grad --model model --data rows.jsonl --steps 6 -v -o out.h5",
+      "gora-eval --model model --data many.jsonl --task loss -v -o out.json",
     ] {
-      let outcome = try bench.run(line)
-      #expect(outcome.status == 0)
-      let estimate = try #require(outcome.error.firstMatch(of: #/memory about ([0-9]+) MiB: ([0-9]+) MiB anonymous/#))
-      let measured = try #require(outcome.error.firstMatch(of: #/memory at most ([0-9]+) MiB/#))
-      let (expected, found) = (try #require(Double(estimate.output.1)), try #require(Double(measured.output.1)))
-      #expect(abs(expected - found) < 0.2 * found, "\(outcome.error)")
-      #expect(try #require(Double(estimate.output.2)) <= expected)
+      try bench.run(line).expectEstimatedMemory()
     }
   }
 }

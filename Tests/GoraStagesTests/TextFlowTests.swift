@@ -78,6 +78,9 @@ import Testing
     let interval = try result.required("interval").elements.map { try $0.double }
     #expect(interval.count == 2 && interval[0] <= accuracy && accuracy <= interval[1])
 
+    // Answers that are not short keep keys and values of their own size.
+    try bench.run("\(line) --max-new-tokens 120 --batch-size 7 -v").expectEstimatedMemory()
+
     // Drawn answers are the seed's.
     func drawn(_ seed: Int) throws -> [UInt8] {
       #expect(try bench.run("\(line) --temperature 1 --top-p 0.95 --seed \(seed)").status == 0)

@@ -1,6 +1,7 @@
 import Foundation
 import GoraCore
 import GoraFormats
+import Testing
 import GoraStages
 
 #if canImport(Glibc)
@@ -75,6 +76,16 @@ struct Outcome {
   var status: Int32
   var output: String
   var error: String
+
+  /// The estimate of -v beside the kernel's own count, within a fifth; the process itself is most of both in a small run.
+  func expectEstimatedMemory() throws {
+    #expect(status == 0, "\(error)")
+    let estimate = try #require(error.firstMatch(of: #/memory about ([0-9]+) MiB: ([0-9]+) MiB anonymous/#), "\(error)")
+    let measured = try #require(error.firstMatch(of: #/memory at most ([0-9]+) MiB/#), "\(error)")
+    let (expected, found) = (try #require(Double(estimate.output.1)), try #require(Double(measured.output.1)))
+    #expect(abs(expected - found) < 0.2 * found, "\(error)")
+    #expect(try #require(Double(estimate.output.2)) <= expected)
+  }
 }
 
 /// A tool of this build as a child process, in a folder of its own.

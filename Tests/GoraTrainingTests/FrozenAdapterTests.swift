@@ -28,9 +28,9 @@ import Testing
         }
       }
     }
-    let losses = [beside, within].map { meanLoss($0, rows: rows, microBatchTokens: 8192).loss }
+    let losses = [beside, within].map { meanLoss($0, microBatches(rows, maxTokens: 8192)).loss }
     #expect(abs(losses[0] - losses[1]) < 1e-5 * losses[1])
-    #expect(abs(losses[0] - meanLoss(try Fixtures.adapted("llama").model, rows: rows, microBatchTokens: 8192).loss) > 1e-2)
+    #expect(abs(losses[0] - meanLoss(try Fixtures.adapted("llama").model, microBatches(rows, maxTokens: 8192)).loss) > 1e-2)
     let trainers = [beside, within].map {
       trainer($0, $0.adapterParameters(ratio: 16), rows: rows, steps: 3, lr: 1e-3, weightDecay: 0)
     }

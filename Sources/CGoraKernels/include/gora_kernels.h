@@ -44,9 +44,9 @@ int gora_sgeqrf_q(int m, int n, float *a, int lda, float *r_diagonal);          
 
 // MARK: few_tokens.c — products of a weight that is read once
 
-// y[t * stride + i] = sum over j of W[i, j] x[t, j], or that added, for rows of a bf16 W and few tokens.
-void gora_bf16_rows(const uint16_t *w, const float *x, float *y, size_t rows, size_t columns, size_t tokens, size_t stride,
-                    bool accumulates);
+// y[t * stride + i] = sum over j of W[i, j] x[t, j], or that added, for rows of W in f32 or bf16 and few tokens.
+void gora_few_tokens(const void *w, bool bf16, const float *x, float *y, size_t rows, size_t columns, size_t tokens, size_t stride,
+                     bool accumulates);
 // s[j] = q k[j], and o += sum over j of p[j] v[j], for k and v [n, d] in f32 or bf16.
 void gora_query_scores(const float *q, const void *k, bool bf16, size_t n, size_t d, float *s);
 void gora_add_values(const float *p, const void *v, bool bf16, size_t n, size_t d, float *o);

@@ -47,7 +47,8 @@ struct GammaTrial {
   /// - Parameter adapters: with a step of γ = 1.
   /// - Throws: status 1 where the base's own loss is not finite.
   func search(_ adapters: [AdapterModule], events: EventHandler) throws(GoraError) -> GammaSearch {
-    func loss() -> Double { meanLoss(loaded.model, rows: rows, microBatchTokens: loaded.defaultMicroBatchTokens).loss }
+    let pieces = microBatches(rows, maxTokens: loaded.defaultMicroBatchTokens)
+    func loss() -> Double { meanLoss(loaded.model, pieces).loss }
     let base = loss()
     guard base.isFinite else { throw GoraError(.negative, "the loss of the base is \(base)") }
     for module in adapters {

@@ -14,7 +14,7 @@ package enum RecomputeChoice: String, Sendable, CaseIterable {
 /// Memory is counted: what the process holds already is read from the kernel, and the buffers that the run adds are added up one by
 /// one. Anonymous memory is what nobody can take back; mapped memory (weights, libraries, spilled gradients) is the page cache's.
 package struct RunEstimate: Sendable, CustomStringConvertible {
-  /// What the run adds.
+  /// What a run that learns adds.
   package struct Demand: Sendable {
     /// Tokens of the largest piece that runs through the model at once.
     package var tokens: Int
@@ -40,6 +40,20 @@ package struct RunEstimate: Sendable, CustomStringConvertible {
     package var output = 0
   }
 
+  /// What a run that only measures adds.
+  struct ForwardDemand {
+    /// Bytes of activations and scratch.
+    var activations: Int
+    /// Bytes of keys and values, of answers as long as they may be.
+    var cache = 0
+    /// Token ids that occur, or may.
+    var distinctTokens: Int
+    /// Whether layers let their weights go when they are done.
+    var releasesWeights: Bool
+    /// Of the whole run; nil where that is not known before.
+    var tokens: (all: Int, labelled: Int)?
+  }
+
   /// Bytes resident before the run begins.
   package let heldAnonymous: Int
   package let heldMapped: Int
@@ -50,8 +64,10 @@ package struct RunEstimate: Sendable, CustomStringConvertible {
   /// Bytes of anonymous memory that may still be taken.
   package let available: Int
   package let optimiser: Int
-  /// Multiplications and additions of the whole run, without recomputation.
-  private let operations: Double
+  /// Of keys and values.
+  package let cache: Int
+  /// Multiplications and additions of the whole run, without recomputation; nil where they are not known.
+  private let operations: Double?
   private let again: Double
   /// f32 products on this machine now, in operations a second.
   package let rate: Double
@@ -65,6 +81,34 @@ package struct RunEstimate: Sendable, CustomStringConvertible {
   package var spills = false
 
   init(_ loaded: LoadedModel, _ demand: Demand) {
+    let (model, config) = (loaded.model, loaded.config)
+    func activations(_ recomputes: Bool) -> Int {
+      model.activationBytes(
+        tokens: demand.tokens, labelled: demand.labelled, lowest: demand.lowestLayer, recomputes: recomputes)
+    }
+    // Two operations a weight and token forward, two for the input's gradient, two where the weight's own is summed.
+    let weights = config.linearWeights + config.vocabularySize * config.hiddenSize
+    self.init(
+      loaded, demand, weights: model.mappedBytes(distinctTokens: demand.distinctTokens), kept: activations(false),
+      recomputed: activations(true), cache: 0, operations: 2 * Double(demand.allTokens) * Double(2 * weights + demand.learnt))
+  }
+
+  init(_ loaded: LoadedModel, _ demand: ForwardDemand) {
+    let config = loaded.config
+    let operations = demand.tokens.map { all, labelled in
+      2 * Double(all) * Double(config.linearWeights) + 2 * Double(labelled) * Double(config.vocabularySize * config.hiddenSize)
+    }
+    let nothing = Demand(
+      tokens: 0, labelled: 0, allTokens: 0, distinctTokens: 0, lowestLayer: config.layers, learnt: 0, gradients: 0)
+    self.init(
+      loaded, nothing,
+      weights: loaded.model.mappedBytes(distinctTokens: demand.distinctTokens, releases: demand.releasesWeights),
+      kept: demand.activations, recomputed: demand.activations, cache: demand.cache, operations: operations)
+  }
+
+  private init(
+    _ loaded: LoadedModel, _ demand: Demand, weights: Int, kept: Int, recomputed: Int, cache: Int, operations: Double?
+  ) {
     // The first products make the library's own buffers, so that what is held counts them.
     rate = Matmul.measuredRate()
     heldAnonymous = ProcessMemory.anonymous
@@ -73,21 +117,14 @@ package struct RunEstimate: Sendable, CustomStringConvertible {
     quantized = loaded.model.linears.reduce(0) { sum, linear in
       if case .nf4(let codes) = linear.weight.matrix.storage { sum + codes.byteCount } else { sum }
     }
-    weights = loaded.model.mappedBytes(distinctTokens: demand.distinctTokens)
-    let (model, config) = (loaded.model, loaded.config)
-    func activations(_ recomputes: Bool) -> Int {
-      model.activationBytes(
-        tokens: demand.tokens, labelled: demand.labelled, lowest: demand.lowestLayer, recomputes: recomputes)
-    }
-    kept = activations(false)
-    recomputed = activations(true)
     optimiser = 4 * demand.optimiser
-    // Two operations a weight and token forward, two for the input's gradient, two where the weight's own is summed.
-    let linear = config.linearModules.reduce(0) { $0 + $1.shape[0] * $1.shape[1] }
-    let projection = config.vocabularySize * config.hiddenSize
-    operations = 2 * Double(demand.allTokens) * Double(2 * linear + 2 * projection + demand.learnt)
-    again = 2 * Double(demand.allTokens) * Double(linear)
+    again = 2 * Double(demand.allTokens) * Double(loaded.config.linearWeights)
     self.demand = demand
+    self.weights = weights
+    self.kept = kept
+    self.recomputed = recomputed
+    self.cache = cache
+    self.operations = operations
   }
 
   /// Takes what `auto` leaves open: gradients to a file first, which costs little, then recomputation.
@@ -107,7 +144,7 @@ package struct RunEstimate: Sendable, CustomStringConvertible {
   package var spilled: Int { spills ? 4 * demand.gradients : 0 }
 
   /// What the run adds to anonymous memory.
-  private var added: Int { activations + gradients + optimiser }
+  private var added: Int { activations + gradients + optimiser + cache }
   /// At the peak.
   package var anonymous: Int { heldAnonymous + added }
   /// Resident at the peak where memory is plenty; the kernel may take any of it.
@@ -118,26 +155,34 @@ package struct RunEstimate: Sendable, CustomStringConvertible {
   package var fits: Bool { Double(added) <= 0.8 * Double(available) }
 
   /// Seconds, at the half of the products' rate that a training step reaches with norms, attention and the rest.
-  package var seconds: Double { (operations + (recomputes ? again : 0)) / (0.5 * rate) }
+  package var seconds: Double? { operations.map { ($0 + (recomputes ? again : 0)) / (0.5 * rate) } }
 
   /// For `--json`: bytes at the peak, all of them and by kind.
   package var json: JSON {
-    .object([
-      "memory_bytes": JSON(total), "anonymous_bytes": JSON(anonymous), "mapped_bytes": JSON(mapped), "seconds": JSON(seconds),
-    ])
+    var members: [JSON.Member] = [
+      .init("memory_bytes", JSON(total)), .init("anonymous_bytes", JSON(anonymous)), .init("mapped_bytes", JSON(mapped)),
+    ]
+    if let seconds { members.append(.init("seconds", JSON(seconds))) }
+    return JSON(.object(members))
   }
 
   package var description: String {
     var parts = ["activations \(Self.mebibytes(activations))\(recomputes ? ", recomputed" : "")"]
     if gradients > 0 { parts.append("gradients \(Self.mebibytes(gradients))") }
     if optimiser > 0 { parts.append("optimiser \(Self.mebibytes(optimiser))") }
+    if cache > 0 { parts.append("keys and values \(Self.mebibytes(cache))") }
     if quantized > 0 { parts.append("4-bit weights \(Self.mebibytes(quantized))") }
     parts.append("before \(Self.mebibytes(heldAnonymous - quantized))")
     let file = spilled > 0 ? "; gradients of \(Self.mebibytes(spilled)) in a scratch file" : ""
+    let time = seconds.map { "; time about \(NumberText.duration($0)) at \(NumberText.significant(rate / 1e9)) GFLOP/s" } ?? ""
     return "memory about \(Self.mebibytes(total)): \(Self.mebibytes(anonymous)) anonymous (\(parts.joined(separator: ", "))), "
-      + "\(Self.mebibytes(mapped)) mapped (weights \(Self.mebibytes(weights)))\(file); "
-      + "time about \(NumberText.duration(seconds)) at \(NumberText.significant(rate / 1e9)) GFLOP/s"
+      + "\(Self.mebibytes(mapped)) mapped (weights \(Self.mebibytes(weights)))\(file)\(time)"
   }
 
   static func mebibytes(_ bytes: Int) -> String { "\((bytes + (1 << 19)) >> 20) MiB" }
+}
+
+extension ModelConfig {
+  /// Elements of all decoder linears.
+  fileprivate var linearWeights: Int { linearModules.reduce(0) { $0 + $1.shape[0] * $1.shape[1] } }
 }
