@@ -109,7 +109,7 @@ struct MeasureCommand: ParsableCommand {
     // The floor first: without it no row can say how near it is.
     let chosen = selection.rows
     var shapes: [(preset: String, tokens: Int)] = []
-    for row in chosen where !shapes.contains(where: { $0.preset == row.preset.name }) {
+    for row in chosen.isEmpty ? Row.all : chosen where !shapes.contains(where: { $0.preset == row.preset.name }) {
       shapes.append((row.preset.name, row.work == .generate ? 512 : row.batch * row.tokens))
     }
     if selection.wants("floor") || !chosen.isEmpty {

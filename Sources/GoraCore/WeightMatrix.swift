@@ -55,8 +55,8 @@ package struct WeightMatrix: @unchecked Sendable {
     }
   }
 
-  /// Up to here, as in generation, reading a 16-bit or 4-bit weight is what takes the time, and gora's own loops multiply it; up to
-  /// half of it where the CPU multiplies bf16 itself.
+  /// Up to here, as in generation, reading the weight is what takes the time, and gora's own loops multiply it; up to half of it
+  /// where the CPU multiplies bf16 itself.
   private static let fewTokens = 16
 
   /// Floats that one thread widens at a time, about 1 MiB: they stay in its cache until they are multiplied.
@@ -83,7 +83,7 @@ package struct WeightMatrix: @unchecked Sendable {
   package func multiply(
     _ x: UnsafePointer<Float>, tokens: Int, into y: UnsafeMutablePointer<Float>, accumulates: Bool = false, scratch: MatmulScratch
   ) {
-    if case .f32(let w) = storage {
+    if case .f32(let w) = storage, tokens > Self.fewTokens {
       Matmul.sgemm(
         transposeB: true, m: tokens, n: rows, k: columns, a: x, lda: columns, b: w, ldb: columns, beta: accumulates ? 1 : 0, c: y,
         ldc: rows)
@@ -124,18 +124,21 @@ package struct WeightMatrix: @unchecked Sendable {
     }
   }
 
-  /// `multiply` for few tokens: a bf16 weight as it is read, others a few rows after they are widened.
+  /// `multiply` for few tokens: f32 and bf16 weights as they are read, others a few rows after they are widened.
   private func multiplyFew(
     _ x: UnsafePointer<Float>, tokens: Int, into y: UnsafeMutablePointer<Float>, accumulates: Bool, scratch: MatmulScratch
   ) {
     let x = roundsInputs ? round(x, count: tokens * columns, scratch: scratch) : x
     let grain = max(1, 65_536 / columns)
-    if case .bf16(let w) = storage {
-      parallelRanges(rows, grain: grain) { range in
-        gora_few_tokens(
-          w + range.lowerBound * columns, true, x, y + range.lowerBound, range.count, columns, tokens, rows, accumulates)
-      }
-      return
+    func multiply(_ w: UnsafeRawPointer, isBFloat16: Bool, rows part: Range<Int>) {
+      gora_few_tokens(w, isBFloat16, x, y + part.lowerBound, part.count, columns, tokens, rows, accumulates)
+    }
+    switch storage {
+    case .f32(let w):
+      return parallelRanges(rows, grain: grain) { multiply(w + $0.lowerBound * columns, isBFloat16: false, rows: $0) }
+    case .bf16(let w):
+      return parallelRanges(rows, grain: grain) { multiply(w + $0.lowerBound * columns, isBFloat16: true, rows: $0) }
+    case .f16, .nf4: break
     }
     let block = min(rows, max(16, grain))
     let wide = scratch.weights.reserve(ThreadPool.threads * block * columns)
@@ -144,7 +147,7 @@ package struct WeightMatrix: @unchecked Sendable {
       for from in stride(from: range.lowerBound, to: range.upperBound, by: block) {
         let part = from..<min(from + block, range.upperBound)
         widen(part, into: own)
-        gora_few_tokens(own, false, x, y + from, part.count, columns, tokens, rows, accumulates)
+        multiply(own, isBFloat16: false, rows: part)
       }
     }
   }
