@@ -28,13 +28,11 @@ struct LargeModel {
     }
     let rows = try workplace.randomRows(1, tokens: 512, vocabulary: preset.vocabularySize)
     let (gradients, scores) = ("\(scratch)/grad.h5", "\(scratch)/scores.json")
-    // Options that a version may not have yet are not asked of it.
-    let spill = try has("grad", "--spill") ? ["--spill", scratch] : []
     stages.append(
       (
-        "gora-grad, 1x512",
+        "gora-grad --spill, 1x512",
         workplace.tool(
-          "grad", ["--model", model, "--data", rows, "--steps", "1", "--json", "-o", gradients] + spill)
+          "grad", ["--model", model, "--data", rows, "--steps", "1", "--spill", scratch, "--json", "-o", gradients])
       ))
     stages.append(("gora-score", workplace.tool("score", [gradients, "--model", model, "-o", scores, "--json"])))
     for rank in [8, 128] {
@@ -47,16 +45,18 @@ struct LargeModel {
             "init", [plan, "--model", model, "--gradients", gradients, "-o", "\(scratch)/init-\(rank)", "--json"])
         ))
     }
-    stages.append(
-      (
-        "gora-train, 1 step of 1x512",
-        workplace.tool(
-          "train",
-          [
-            "\(scratch)/init-8", "--model", model, "--data", rows, "--batch-size", "1", "--max-steps", "1", "--json", "-o",
-            "\(scratch)/tuned",
-          ])
-      ))
+    for (words, options, tuned) in [("", [], "tuned"), (" --quantize nf4", ["--quantize", "nf4"], "tuned-nf4")] {
+      stages.append(
+        (
+          "gora-train\(words), 1 step of 1x512",
+          workplace.tool(
+            "train",
+            [
+              "\(scratch)/init-8", "--model", model, "--data", rows, "--batch-size", "1", "--max-steps", "1", "--json", "-o",
+              "\(scratch)/\(tuned)",
+            ] + options)
+        ))
+    }
 
     var table = TextTable([
       "8B, bf16, on disk", "s", "CPU s", "waiting", "peak MiB", "anonymous", "GB from disk", "s reading", "estimate",
@@ -100,10 +100,5 @@ struct LargeModel {
         "\(free >> 30) GiB free; expected \(bytes >> 30) GiB for the model, its gradients and adapters",
         hint: "name a folder on a larger disk with SCRATCH=")
     }
-  }
-
-  /// Whether a tool has an option.
-  private func has(_ stage: String, _ option: String) throws(GoraError) -> Bool {
-    try workplace.children.run(["\(workplace.tools)/gora-\(stage)", "--help"]).output.contains(option)
   }
 }

@@ -2,7 +2,7 @@ import GoraCore
 import GoraMethods
 import Testing
 
-@Suite struct AdapterInitializationTests {
+@Suite struct AdapterInitialisationTests {
   private func gradient(_ rows: Int, _ columns: Int, _ stream: String = "g") -> [Float] {
     var random = Random(seed: 2, stream: stream)
     return (0..<rows * columns).map { _ in Float(1e-3 * random.normal()) }
