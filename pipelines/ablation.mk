@@ -1,7 +1,7 @@
 # The paper's ablations in small, each row twice: at the paper's protocol, which is one rate for all, and at the row's own best
 # rate of one sweep. Published gains over LoRA shrink when LoRA gets its own rate too; this table shows by how much.
 #
-#   make -f pipelines/ablation.mk             the embedded base, generated problems, three seeds; about forty minutes on two cores
+#   make -f pipelines/ablation.mk             the embedded base, generated problems, three seeds; half an hour on two cores
 #   make -f pipelines/ablation.mk ROWS='lora gora gamma-0' RATES='2e-4 4e-4'      a part of it
 #   make -f pipelines/ablation.mk EVAL=gsm8k  accuracy on the held-out problems too
 #   make -f pipelines/ablation.mk MODEL=/models/stories260K DATA=train.jsonl TEST=test.jsonl

@@ -35,7 +35,7 @@ INLINE void sums_of_eight(const lanes s[8], float *sums) {
   for (int i = 0; i < 8; i++) sums[i] = one[2 * i] + one[2 * i + 1];
 }
 
-// x's columns from..<from+count of `tokens` rows, in the order in which `rows_times_tokens` reads them: [count / width][tokens][width].
+// x's columns from..<from+count of `tokens` rows, in the order in which `chunk_of_tokens` reads them: [count / width][tokens][width].
 INLINE void pack(const float *x, size_t columns, size_t from, size_t count, size_t tokens, float *packed) {
   for (size_t j = 0; j + width <= count; j += width)
     for (size_t t = 0; t < tokens; t++, packed += width) memcpy(packed, x + t * columns + from + j, width * sizeof(float));

@@ -83,14 +83,14 @@ package struct WeightMatrix: @unchecked Sendable {
   package func multiply(
     _ x: UnsafePointer<Float>, tokens: Int, into y: UnsafeMutablePointer<Float>, accumulates: Bool = false, scratch: MatmulScratch
   ) {
-    if case .f32(let w) = storage, tokens > Self.fewTokens {
+    if tokens <= (hardwareBFloat16 == nil ? Self.fewTokens : Self.fewTokens / 2) {
+      return multiplyFew(x, tokens: tokens, into: y, accumulates: accumulates, scratch: scratch)
+    }
+    if case .f32(let w) = storage {
       Matmul.sgemm(
         transposeB: true, m: tokens, n: rows, k: columns, a: x, lda: columns, b: w, ldb: columns, beta: accumulates ? 1 : 0, c: y,
         ldc: rows)
       return
-    }
-    if tokens <= (hardwareBFloat16 == nil ? Self.fewTokens : Self.fewTokens / 2) {
-      return multiplyFew(x, tokens: tokens, into: y, accumulates: accumulates, scratch: scratch)
     }
     var ranges = Matmul.ranges(rows, multiplications: tokens * rows * columns)
     if let w = hardwareBFloat16 {
@@ -130,14 +130,14 @@ package struct WeightMatrix: @unchecked Sendable {
   ) {
     let x = roundsInputs ? round(x, count: tokens * columns, scratch: scratch) : x
     let grain = max(1, 65_536 / columns)
-    func multiply(_ w: UnsafeRawPointer, isBFloat16: Bool, rows part: Range<Int>) {
+    func product(_ w: UnsafeRawPointer, isBFloat16: Bool, rows part: Range<Int>) {
       gora_few_tokens(w, isBFloat16, x, y + part.lowerBound, part.count, columns, tokens, rows, accumulates)
     }
     switch storage {
     case .f32(let w):
-      return parallelRanges(rows, grain: grain) { multiply(w + $0.lowerBound * columns, isBFloat16: false, rows: $0) }
+      return parallelRanges(rows, grain: grain) { product(w + $0.lowerBound * columns, isBFloat16: false, rows: $0) }
     case .bf16(let w):
-      return parallelRanges(rows, grain: grain) { multiply(w + $0.lowerBound * columns, isBFloat16: true, rows: $0) }
+      return parallelRanges(rows, grain: grain) { product(w + $0.lowerBound * columns, isBFloat16: true, rows: $0) }
     case .f16, .nf4: break
     }
     let block = min(rows, max(16, grain))
@@ -147,7 +147,7 @@ package struct WeightMatrix: @unchecked Sendable {
       for from in stride(from: range.lowerBound, to: range.upperBound, by: block) {
         let part = from..<min(from + block, range.upperBound)
         widen(part, into: own)
-        multiply(own, isBFloat16: false, rows: part)
+        product(own, isBFloat16: false, rows: part)
       }
     }
   }

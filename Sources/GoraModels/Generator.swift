@@ -55,11 +55,15 @@ package struct Generator {
 
   /// Bytes that `generate` takes at most: of keys and values, which grow until answers are as long as they may be, and of the rest.
   package func byteCounts(_ prompts: [[Int32]]) -> (cache: Int, activations: Int) {
-    let lengths = prompts.map(\.count).sorted(by: >)
-    let slots = min(batchSize, prompts.count)
-    let cache = KeyValueCache.byteCount(
-      model.config, slots: slots, capacity: (lengths.first ?? 0) + maxNewTokens, isBFloat16: model.roundsToBFloat16)
-    return (cache, model.forwardBytes(tokens: lengths.prefix(slots).reduce(0, +), rows: slots))
+    let (slots, capacity) = cacheSize(prompts)
+    let cache = KeyValueCache.byteCount(model.config, slots: slots, capacity: capacity, isBFloat16: model.roundsToBFloat16)
+    let firstStep = prompts.map(\.count).sorted(by: >).prefix(slots).reduce(0, +)
+    return (cache, model.forwardBytes(tokens: firstStep, rows: slots))
+  }
+
+  /// Rows that advance together, and tokens that each may come to.
+  private func cacheSize(_ prompts: [[Int32]]) -> (slots: Int, capacity: Int) {
+    (min(batchSize, prompts.count), (prompts.map(\.count).max() ?? 0) + maxNewTokens)
   }
 
   /// - Parameters:
@@ -70,10 +74,9 @@ package struct Generator {
     _ prompts: [[Int32]], stops: (_ prompt: Int, _ new: [Int32]) -> Bool = { _, _ in false },
     finished: (_ prompt: Int, _ new: [Int32]) -> Void
   ) {
-    guard let longest = prompts.map(\.count).max() else { return }
-    let slots = min(batchSize, prompts.count)
-    let cache = KeyValueCache(
-      config: model.config, slots: slots, capacity: longest + maxNewTokens, isBFloat16: model.roundsToBFloat16)
+    if prompts.isEmpty { return }
+    let (slots, capacity) = cacheSize(prompts)
+    let cache = KeyValueCache(config: model.config, slots: slots, capacity: capacity, isBFloat16: model.roundsToBFloat16)
     var waiting = prompts.indices.makeIterator()
     var active: [(prompt: Int, slot: Int, new: [Int32], random: Random)] = []
     var free = Array((0..<slots).reversed())

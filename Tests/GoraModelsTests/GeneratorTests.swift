@@ -146,6 +146,21 @@ import Testing
     }
   }
 
+  /// By hand: keys and values, 2 layers, 2 slots of 5 + 8 tokens, 2 heads of 8; no more slots than prompts.
+  @Test func bytesOfCache() throws {
+    let prompts: [[Int32]] = [[1, 2, 3], [1, 2, 3, 4, 5], [1]]
+    func bytes(_ name: String, _ precision: Precision, batchSize: Int) throws -> Int {
+      Generator(
+        model: try Fixtures.model(name, precision: precision), sampling: Sampling(), batchSize: batchSize, maxNewTokens: 8,
+        endTokens: []
+      ).byteCounts(prompts).cache
+    }
+    #expect(try bytes("llama", .f32, batchSize: 2) == 2 * 2 * 2 * 13 * 16 * 4)
+    #expect(try bytes("llama-bf16", .bf16, batchSize: 2) == 2 * 2 * 2 * 13 * 16 * 2)
+    #expect(try bytes("llama", .f32, batchSize: 1) == 2 * 2 * 13 * 16 * 4)
+    #expect(try bytes("llama", .f32, batchSize: 9) == 2 * 2 * 3 * 13 * 16 * 4)
+  }
+
   /// An end token ends the row and is not part of it; a stop ends it after the token that asked for it.
   @Test func ends() throws {
     let model = try Fixtures.model("llama")

@@ -78,7 +78,7 @@ import Testing
     let interval = try result.required("interval").elements.map { try $0.double }
     #expect(interval.count == 2 && interval[0] <= accuracy && accuracy <= interval[1])
 
-    // Answers that are not short keep keys and values of their own size.
+    // The process itself is most of it here; GeneratorTests count what keys and values take.
     try bench.run("\(line) --max-new-tokens 120 --batch-size 7 -v").expectEstimatedMemory()
 
     // Drawn answers are the seed's.

@@ -1,8 +1,8 @@
 import Foundation
 import GoraCore
 import GoraFormats
-import Testing
 import GoraStages
+import Testing
 
 #if canImport(Glibc)
   import Glibc
