@@ -85,18 +85,28 @@ ALL := lora lora-equal gora ranks-8-8 ranks-6-15 ranks-4-32 gamma-0 gamma-3e-2 g
   gradient-nuclear sensitivity-nuclear n-8 n-32 n-64 n-stable pro a-gradient-svd a-gradient-svd-2e-2 a-weight-svd \
   gora-equal ranks-8-8-equal sensitivity-nuclear-equal gamma-0-equal gamma-auto-equal a-gradient-svd-equal a-weight-svd-equal
 
-# setting ROW,KEY: what ROW has for KEY. settings ROW: all of them, as one word.
+# setting ROW,KEY: what ROW has for KEY. settings-word ROW: all of them, as one word.
 setting = $(patsubst $(2)=%,%,$(lastword $(filter $(2)=%,$(DEFAULTS) $(ROW_$(1)))))
-empty :=
-settings = $(subst $(empty) $(empty),/,$(foreach key,gradient metric ranks gamma a ratio,$(call setting,$(1),$(key))))
+settings-word = $(subst $(blank),/,$(foreach key,gradient metric ranks gamma a ratio,$(call setting,$(1),$(key))))
 # first ROW: the first row with the settings of ROW. Its files are those of ROW, so that no run is made twice.
-first = $(firstword $(foreach row,$(ALL),$(if $(filter $(call settings,$(row)),$(call settings,$(1))),$(row))))
+first = $(firstword $(foreach row,$(ALL),$(if $(filter $(call settings-word,$(row)),$(call settings-word,$(1))),$(row))))
 
 # By default every row that differs from those before it.
 ROWS ?= $(foreach each,$(ALL),$(if $(filter $(each),$(call first,$(each))),$(each)))
 UNKNOWN := $(filter-out $(ALL),$(ROWS))
 $(if $(UNKNOWN),$(error no such row: $(UNKNOWN); there are: $(ALL)))
 RUN := $(sort $(foreach each,$(ROWS),$(call first,$(each))))
+
+$(call paths,MODEL OUT DATA TEST)
+$(if $(and $(ROWS),$(SEEDS),$(RATES),$(RATES_EQUAL)),,$(error ROWS, SEEDS, RATES and RATES_EQUAL must name one or more))
+
+MODEL_FILES := $(call model-files,$(MODEL))
+$(call settings,split,DATA HELD_OUT)
+$(call settings,gradient,MODEL TARGETS STEPS GRAD_BATCH EXPLORE_LR)
+$(call settings,plan,MODEL TARGETS RANK BUDGET)
+$(call settings,train,BATCH TRAIN_STEPS TRAIN_FLAGS)
+$(call settings,eval,MODEL TEST)
+$(call settings,answers,MAX_NEW)
 
 FIRST_SEED := $(firstword $(SEEDS))
 # grid ROW: the rates that are tried; best ROW: the chosen one, once it is.
@@ -129,7 +139,7 @@ $(OUT)/table.txt: $(RESULTS) $(OUT)/base.json $(CHOICES) always
 	  | $(ROOT)/pipelines/ablation-table $(OUT) "$(SEEDS)" $(RATIO) $(TRAIN_STEPS) $(BATCH) > $@
 
 # Data. Generated problems unless others are given.
-$(OUT)/data.jsonl: | $(TOOLS)
+$(OUT)/data.jsonl: $(OUT)/settings/split | $(TOOLS)
 	mkdir -p $(@D)
 	$(BIN)gora-problems --kind problems --split train --count $$((4000 + $(HELD_OUT))) --seed 0 -o $@
 
@@ -137,15 +147,15 @@ $(OUT)/test.jsonl: | $(TOOLS)
 	mkdir -p $(@D)
 	$(BIN)gora-problems --kind problems --split test --count 400 --seed 0 -o $@
 
-$(OUT)/train.jsonl: $(DATA)
+$(OUT)/train.jsonl: $(DATA) $(OUT)/settings/split
 	mkdir -p $(@D)
 	head -n -$(HELD_OUT) $< > $@
 
-$(OUT)/validation.jsonl: $(DATA)
+$(OUT)/validation.jsonl: $(DATA) $(OUT)/settings/split
 	mkdir -p $(@D)
 	tail -n $(HELD_OUT) $< > $@
 
-$(OUT)/base.json: $(TEST) | $(TOOLS)
+$(OUT)/base.json: $(TEST) $(MODEL_FILES) $(OUT)/settings/eval | $(TOOLS)
 	mkdir -p $(@D)
 	$(BIN)gora-eval --model $(MODEL) --task loss --data $< -t $(THREADS) $(FLAGS) -o $@
 
@@ -153,14 +163,14 @@ $(OUT)/base.json: $(TEST) | $(TOOLS)
 GRADIENT_stable := --until-stable
 GRADIENT_adalomo := --explore adalomo --explore-lr $(EXPLORE_LR)
 define gradient
-$(OUT)/seed-%/gradient-$(1).h5: $(OUT)/train.jsonl | $(TOOLS)
+$(SEEDS:%=$(OUT)/seed-%/gradient-$(1).h5): $(OUT)/seed-%/gradient-$(1).h5: $(OUT)/train.jsonl $(MODEL_FILES) $(OUT)/settings/gradient | $(TOOLS)
 	$(TIMED) $$@ $(BIN)gora-grad --model $(MODEL) --data $$< --targets $(TARGETS) --batch-size $(GRAD_BATCH) \
 	  $(if $(filter stable adalomo,$(1)),--steps $(STEPS) $(GRADIENT_$(1)),--steps $(1)) --seed $$* -t $(THREADS) $(FLAGS) -o $$@
 endef
 $(foreach name,$(sort $(foreach row,$(ALL),$(call setting,$(row),gradient))),$(eval $(call gradient,$(name))))
 
 define score
-$(OUT)/seed-%/$(1)-of-$(2).json: $(OUT)/seed-%/gradient-$(2).h5
+$(SEEDS:%=$(OUT)/seed-%/$(1)-of-$(2).json): $(OUT)/seed-%/$(1)-of-$(2).json: $(OUT)/seed-%/gradient-$(2).h5
 	$(TIMED) $$@ $(BIN)gora-score --model $(MODEL) $$< --metric $(1) $(FLAGS) -o $$@
 endef
 $(foreach pair,$(sort $(foreach row,$(ALL),$(call setting,$(row),metric)/$(call setting,$(row),gradient))),\
@@ -168,39 +178,45 @@ $(foreach pair,$(sort $(foreach row,$(ALL),$(call setting,$(row),metric)/$(call 
 
 # plan_and_init ROW,GRADIENT,METRIC,LOWEST,HIGHEST,GAMMA,A
 define plan_and_init
-$(OUT)/seed-%/$(1)/plan.json: $(OUT)/seed-%/$(3)-of-$(2).json
+$(SEEDS:%=$(OUT)/seed-%/$(1)/plan.json): $(OUT)/seed-%/$(1)/plan.json: $(OUT)/seed-%/$(3)-of-$(2).json $(OUT)/settings/plan \
+  $(OUT)/settings/row-$(1)
 	$(TIMED) $$@ $(BIN)gora-plan $$< --rank $(RANK) --min-rank $(4) --max-rank $(5) --budget $(BUDGET) $(FLAGS) -o $$@
 
-$(OUT)/seed-%/$(1)/init/adapter_config.json: $(OUT)/seed-%/$(1)/plan.json $(OUT)/seed-%/gradient-$(2).h5
+$(SEEDS:%=$(OUT)/seed-%/$(1)/init/adapter_config.json): $(OUT)/seed-%/$(1)/init/adapter_config.json: \
+  $(OUT)/seed-%/$(1)/plan.json $(OUT)/seed-%/gradient-$(2).h5 $(if $(filter auto,$(6)),$(OUT)/settings/train)
 	$(TIMED) $$@ $(BIN)gora-init $$< --model $(MODEL) --gradients $(OUT)/seed-$$*/gradient-$(2).h5 --a $(7) \
 	  --gamma $(6)$(if $(filter auto,$(6)), --data $(OUT)/train.jsonl --batch-size $(BATCH)) \
 	  --seed $$* -t $(THREADS) $(FLAGS) -o $$(@D)
 endef
 
 define plain
-$(OUT)/seed-%/$(1)/plan.json: | $(TOOLS)
+$(SEEDS:%=$(OUT)/seed-%/$(1)/plan.json): $(MODEL_FILES) $(OUT)/settings/plan $(OUT)/settings/row-$(1) | $(TOOLS)
 	mkdir -p $$(@D)
 	$(BIN)gora-plan --uniform --model $(MODEL) --targets $(TARGETS) --rank $(RANK) $(FLAGS) -o $$@
 
-$(OUT)/seed-%/$(1)/init/adapter_config.json: $(OUT)/seed-%/$(1)/plan.json
+$(SEEDS:%=$(OUT)/seed-%/$(1)/init/adapter_config.json): $(OUT)/seed-%/$(1)/init/adapter_config.json: $(OUT)/seed-%/$(1)/plan.json
 	$(TIMED) $$@ $(BIN)gora-init $$< --model $(MODEL) --method lora --seed $$* -t $(THREADS) $(FLAGS) -o $$(@D)
 endef
 
-# train ROW,RATE,RATIO. --resume: an interrupted make goes on where it was; a checkpoint older than the start is of another run.
+# train ROW,RATE,RATIO. --resume: an interrupted make goes on where it was.
 define train
-$(OUT)/seed-%/$(1)/$(2)/tuned/adapter_config.json: $(OUT)/seed-%/$(1)/init/adapter_config.json $(OUT)/train.jsonl
-	if [ $$< -nt $$(@D)/checkpoint/state.safetensors ]; then rm -rf $$(@D)/checkpoint; fi
+$(SEEDS:%=$(OUT)/seed-%/$(1)/$(2)/tuned/adapter_config.json): $(OUT)/seed-%/$(1)/$(2)/tuned/adapter_config.json: \
+  $(OUT)/seed-%/$(1)/init/adapter_config.json $(OUT)/train.jsonl $(OUT)/settings/train
+	$$(call drop-stale,$$(@D)/checkpoint,$$^)
 	$(TIMED) $$@ $(BIN)gora-train $$(<D) --model $(MODEL) --data $(OUT)/train.jsonl --batch-size $(BATCH) \
 	  --max-steps $(TRAIN_STEPS) --lr $(2) --lr-ratio $(3) $(TRAIN_FLAGS) --log $$(@D).metrics.jsonl --resume --seed $$* \
 	  -t $(THREADS) $(FLAGS) -o $$(@D)
 
-$(OUT)/seed-%/$(1)/$(2)/validation.json: $(OUT)/seed-%/$(1)/$(2)/tuned/adapter_config.json $(OUT)/validation.jsonl
+$(SEEDS:%=$(OUT)/seed-%/$(1)/$(2)/validation.json): $(OUT)/seed-%/$(1)/$(2)/validation.json: \
+  $(OUT)/seed-%/$(1)/$(2)/tuned/adapter_config.json $(OUT)/validation.jsonl
 	$(BIN)gora-eval --model $(MODEL) --adapter $$(<D) --task loss --data $(OUT)/validation.jsonl -t $(THREADS) $(FLAGS) -o $$@
 
-$(OUT)/seed-%/$(1)/$(2)/test.json: $(OUT)/seed-%/$(1)/$(2)/tuned/adapter_config.json $(TEST)
+$(SEEDS:%=$(OUT)/seed-%/$(1)/$(2)/test.json): $(OUT)/seed-%/$(1)/$(2)/test.json: \
+  $(OUT)/seed-%/$(1)/$(2)/tuned/adapter_config.json $(TEST) $(OUT)/settings/eval
 	$(BIN)gora-eval --model $(MODEL) --adapter $$(<D) --task loss --data $(TEST) -t $(THREADS) $(FLAGS) -o $$@
 
-$(OUT)/seed-%/$(1)/$(2)/answers.json: $(OUT)/seed-%/$(1)/$(2)/tuned/adapter_config.json $(TEST)
+$(SEEDS:%=$(OUT)/seed-%/$(1)/$(2)/answers.json): $(OUT)/seed-%/$(1)/$(2)/answers.json: \
+  $(OUT)/seed-%/$(1)/$(2)/tuned/adapter_config.json $(TEST) $(OUT)/settings/eval $(OUT)/settings/answers
 	$(BIN)gora-eval --model $(MODEL) --adapter $$(<D) --task gsm8k --data $(TEST) --max-new-tokens $(MAX_NEW) \
 	  -t $(THREADS) $(FLAGS) -o $$@
 endef
@@ -216,6 +232,7 @@ endef
 
 lowest = $(firstword $(subst -, ,$(call setting,$(1),ranks)))
 highest = $(lastword $(subst -, ,$(call setting,$(1),ranks)))
+$(foreach row,$(RUN),$(eval SETTINGS_$(row) := $(call settings-word,$(row)))$(call settings,row-$(row),SETTINGS_$(row)))
 $(foreach row,$(RUN),$(if $(filter uniform,$(call setting,$(row),ranks)),\
   $(eval $(call plain,$(row))),\
   $(eval $(call plan_and_init,$(row),$(call setting,$(row),gradient),$(call setting,$(row),metric),$(call lowest,$(row)),$(call \

@@ -14,6 +14,12 @@ FORMS ?= 8
 PROBLEMS ?= 24000
 KEPT ?= 8000
 
+$(call paths,OUT)
+$(call settings,arithmetic,ROWS)
+$(call settings,problems,FORMS PROBLEMS)
+$(call settings,kept,KEPT)
+$(call settings,train,TRAIN_STEPS)
+
 .PHONY: base install
 base: $(OUT)/model/model.safetensors
 
@@ -21,24 +27,27 @@ $(OUT)/tokenizer/tokenizer.json: | $(TOOLS)
 	mkdir -p $(@D)
 	$(BIN)gora-problems --tokenizer --vocab 512 --seed 0 -o $@
 
-$(OUT)/arithmetic.jsonl: | $(TOOLS)
+$(OUT)/arithmetic.jsonl: $(OUT)/settings/arithmetic | $(TOOLS)
 	mkdir -p $(@D)
 	$(BIN)gora-problems --kind arithmetic --split train --count $(ROWS) --seed 0 -o $@
 
-$(OUT)/problems.jsonl: | $(TOOLS)
+$(OUT)/problems.jsonl: $(OUT)/settings/problems | $(TOOLS)
 	mkdir -p $(@D)
 	$(BIN)gora-problems --kind problems --split train --forms $(FORMS) --count $(PROBLEMS) --seed 1 -o $@
 
-$(OUT)/kept.jsonl: | $(TOOLS)
+$(OUT)/kept.jsonl: $(OUT)/settings/kept | $(TOOLS)
 	mkdir -p $(@D)
 	$(BIN)gora-problems --kind arithmetic --split train --count $(KEPT) --seed 1 -o $@
 
-$(OUT)/arithmetic/model.safetensors: $(ROOT)/pipelines/base/config.json $(OUT)/tokenizer/tokenizer.json $(OUT)/arithmetic.jsonl
+$(OUT)/arithmetic/model.safetensors: $(ROOT)/pipelines/base/config.json $(OUT)/tokenizer/tokenizer.json $(OUT)/arithmetic.jsonl \
+  $(OUT)/settings/train
+	$(call drop-stale,$(@D)/checkpoint,$^)
 	$(TIMED) $@ $(BIN)gora-train --method full --from-config $< --model $(OUT)/tokenizer --data $(OUT)/arithmetic.jsonl \
 	  --batch-size 32 --max-steps $(TRAIN_STEPS) --lr 3e-3 --weight-decay 0.1 --max-grad-norm 1 \
 	  --log $(OUT)/arithmetic.metrics.jsonl --resume -t $(THREADS) $(FLAGS) -o $(@D)
 
 $(OUT)/model/model.safetensors: $(OUT)/arithmetic/model.safetensors $(OUT)/problems.jsonl $(OUT)/kept.jsonl
+	$(call drop-stale,$(@D)/checkpoint,$^)
 	$(TIMED) $@ $(BIN)gora-train --method full --targets all-linear --model $(<D) --data $(OUT)/problems.jsonl \
 	  --data $(OUT)/kept.jsonl --batch-size 32 --lr 1e-3 --weight-decay 0.1 --max-grad-norm 1 \
 	  --log $(OUT)/metrics.jsonl --resume --no-provenance -t $(THREADS) $(FLAGS) -o $(@D)

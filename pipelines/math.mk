@@ -67,6 +67,18 @@ SCALING_rslora := rslora
 TRAIN_FLAGS ?=
 PIPE ?=
 
+$(call paths,MODEL OUT TRAIN TEST)
+UNKNOWN := $(filter-out lora rslora loraplus gora,$(METHODS))
+$(if $(UNKNOWN),$(error no such method: $(UNKNOWN); there are: lora rslora loraplus gora))
+$(if $(and $(METHODS),$(SEEDS)),,$(error METHODS and SEEDS must name one or more))
+
+MODEL_FILES := $(call model-files,$(MODEL))
+$(call settings,grad,MODEL TRAIN TARGETS STEPS GRAD_BATCH)
+$(call settings,plan,RANK BUDGET)
+$(call settings,init,GAMMA)
+$(call settings,eval,MODEL TEST MAX_NEW)
+$(call settings,table,METHODS SEEDS)
+
 .PHONY: table report
 table: $(OUT)/table.txt
 	@cat $<
@@ -75,7 +87,7 @@ report: $(OUT)/report.html
 
 RESULTS := $(foreach seed,$(SEEDS),$(foreach method,$(METHODS),$(OUT)/seed-$(seed)/$(method)/result.json))
 
-$(OUT)/table.txt: $(OUT)/base.json $(RESULTS)
+$(OUT)/table.txt: $(OUT)/base.json $(RESULTS) $(OUT)/settings/table
 	$(ROOT)/pipelines/table $(OUT) "$(METHODS)" "$(SEEDS)" > $@
 
 $(OUT)/report.html: $(OUT)/table.txt | $(TOOLS)
@@ -90,53 +102,59 @@ $(OUT)/test.jsonl: | $(TOOLS)
 	mkdir -p $(@D)
 	$(BIN)gora-problems --kind problems --split test --count 400 --seed 0 -o $@
 
-$(OUT)/base.json: $(TEST) | $(TOOLS)
+$(OUT)/base.json: $(TEST) $(MODEL_FILES) $(OUT)/settings/eval | $(TOOLS)
 	$(TIMED) $@ $(BIN)gora-eval --model $(MODEL) --task gsm8k --data $(TEST) --max-new-tokens $(MAX_NEW) \
 	  --samples $(OUT)/base-samples.jsonl -t $(THREADS) $(FLAGS) -o $@
 
-# One seed: the gradient, its scores and GoRA's plan.
-$(OUT)/seed-%/grad.h5: $(TRAIN) | $(TOOLS)
+# Each seed: the gradient, its scores and GoRA's plan.
+$(SEEDS:%=$(OUT)/seed-%/grad.h5): $(OUT)/seed-%/grad.h5: $(TRAIN) $(MODEL_FILES) $(OUT)/settings/grad | $(TOOLS)
 	$(TIMED) $@ $(BIN)gora-grad --model $(MODEL) --data $(TRAIN) --targets $(TARGETS) --steps $(STEPS) \
 	  --batch-size $(GRAD_BATCH) --seed $* -t $(THREADS) $(FLAGS) -o $@
 
-$(OUT)/seed-%/scores.json: $(OUT)/seed-%/grad.h5
+$(SEEDS:%=$(OUT)/seed-%/scores.json): $(OUT)/seed-%/scores.json: $(OUT)/seed-%/grad.h5
 	$(TIMED) $@ $(BIN)gora-score --model $(MODEL) $< $(FLAGS) -o $@
 
-$(OUT)/seed-%/gora/plan.json: $(OUT)/seed-%/scores.json
+$(SEEDS:%=$(OUT)/seed-%/gora/plan.json): $(OUT)/seed-%/gora/plan.json: $(OUT)/seed-%/scores.json $(OUT)/settings/plan
 	$(TIMED) $@ $(BIN)gora-plan $< --rank $(RANK) --budget $(BUDGET) $(FLAGS) -o $@
 
 # GoRA's start: B is the least-squares answer to the gradient.
+GORA_STARTS := $(SEEDS:%=$(OUT)/seed-%/gora/init/adapter_config.json)
 ifeq ($(PIPE),)
-$(OUT)/seed-%/gora/init/adapter_config.json: $(OUT)/seed-%/gora/plan.json $(OUT)/seed-%/grad.h5
+$(GORA_STARTS): $(OUT)/seed-%/gora/init/adapter_config.json: $(OUT)/seed-%/gora/plan.json $(OUT)/seed-%/grad.h5 $(OUT)/settings/init
 	$(TIMED) $@ $(BIN)gora-init $< --model $(MODEL) --gradients $(OUT)/seed-$*/grad.h5 --gamma $(GAMMA) --seed $* \
 	  -t $(THREADS) $(FLAGS) -o $(@D)
 else
-$(OUT)/seed-%/gora/init/adapter_config.json: $(OUT)/seed-%/grad.h5
+$(GORA_STARTS): $(OUT)/seed-%/gora/init/adapter_config.json: $(OUT)/seed-%/grad.h5 $(OUT)/settings/plan $(OUT)/settings/init
 	$(BIN)gora-score --model $(MODEL) $< $(FLAGS) | $(BIN)gora-plan - --rank $(RANK) --budget $(BUDGET) $(FLAGS) \
 	  | $(TIMED) $@ $(BIN)gora-init - --model $(MODEL) --gradients $< --gamma $(GAMMA) --seed $* -t $(THREADS) $(FLAGS) -o $(@D)
 endif
 
 # The plain methods: one rank everywhere, B = 0; they differ in scale and rates.
 define plain_method
-$(OUT)/seed-%/$(1)/plan.json: | $(TOOLS)
+$$(call settings,plan-$(1),MODEL TARGETS RANK SCALING_$(1))
+
+$(SEEDS:%=$(OUT)/seed-%/$(1)/plan.json): $(MODEL_FILES) $(OUT)/settings/plan-$(1) | $(TOOLS)
 	mkdir -p $$(@D)
 	$(BIN)gora-plan --uniform --model $(MODEL) --targets $(TARGETS) --rank $(RANK) --scaling $(SCALING_$(1)) $(FLAGS) -o $$@
 
-$(OUT)/seed-%/$(1)/init/adapter_config.json: $(OUT)/seed-%/$(1)/plan.json
+$(SEEDS:%=$(OUT)/seed-%/$(1)/init/adapter_config.json): $(OUT)/seed-%/$(1)/init/adapter_config.json: $(OUT)/seed-%/$(1)/plan.json
 	$(TIMED) $$@ $(BIN)gora-init $$< --model $(MODEL) --method lora --seed $$* -t $(THREADS) $(FLAGS) -o $$(@D)
 endef
 $(foreach method,lora rslora loraplus,$(eval $(call plain_method,$(method))))
 
-# Training and evaluation are the same for all. --resume: an interrupted make goes on where it was; a checkpoint older than
-# the start it would have to continue is of an earlier experiment.
+# Training and evaluation are the same for all. --resume: an interrupted make goes on where it was.
 define train_and_eval
-$(OUT)/seed-%/$(1)/tuned/adapter_config.json: $(OUT)/seed-%/$(1)/init/adapter_config.json $(TRAIN)
-	if [ $$< -nt $$(@D)/checkpoint/state.safetensors ]; then rm -rf $$(@D)/checkpoint; fi
+$$(call settings,train-$(1),TRAIN BATCH TRAIN_STEPS LR_$(1) RATIO_$(1) TRAIN_FLAGS)
+
+$(SEEDS:%=$(OUT)/seed-%/$(1)/tuned/adapter_config.json): $(OUT)/seed-%/$(1)/tuned/adapter_config.json: \
+  $(OUT)/seed-%/$(1)/init/adapter_config.json $(TRAIN) $(OUT)/settings/train-$(1)
+	$$(call drop-stale,$$(@D)/checkpoint,$$^)
 	$(TIMED) $$@ $(BIN)gora-train $$(<D) --model $(MODEL) --data $(TRAIN) --batch-size $(BATCH) \
 	  $$(if $(TRAIN_STEPS),--max-steps $(TRAIN_STEPS)) --lr $(LR_$(1)) --lr-ratio $(RATIO_$(1)) $(TRAIN_FLAGS) \
 	  --log $(OUT)/seed-$$*/$(1)/metrics.jsonl --resume --seed $$* -t $(THREADS) $(FLAGS) -o $$(@D)
 
-$(OUT)/seed-%/$(1)/result.json: $(OUT)/seed-%/$(1)/tuned/adapter_config.json $(TEST)
+$(SEEDS:%=$(OUT)/seed-%/$(1)/result.json): $(OUT)/seed-%/$(1)/result.json: $(OUT)/seed-%/$(1)/tuned/adapter_config.json \
+  $(TEST) $(OUT)/settings/eval
 	$(TIMED) $$@ $(BIN)gora-eval --model $(MODEL) --adapter $$(<D) --task gsm8k --data $(TEST) --max-new-tokens $(MAX_NEW) \
 	  --samples $(OUT)/seed-$$*/$(1)/samples.jsonl -t $(THREADS) $(FLAGS) -o $$@
 endef

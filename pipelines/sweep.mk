@@ -11,13 +11,16 @@ SEEDS ?= 10
 # Rows that choose the rate: another part of the training split.
 HELD_OUT ?= 400
 
-.PHONY: table
+$(call paths,OUT)
+$(call settings,split,HELD_OUT)
+
+.PHONY: table always
 RUNS := $(foreach method,$(METHODS),$(foreach rate,$(RATES),$(OUT)/$(method)-$(rate)/table.txt))
 table: $(RUNS)
 	@for method in $(METHODS); do for rate in $(RATES); do \
 	  printf '%-6s ' "$$rate"; sed -n "/^$$method /p" $(OUT)/$$method-$$rate/table.txt; done; done
 
-$(OUT)/all.jsonl: | $(TOOLS)
+$(OUT)/all.jsonl: $(OUT)/settings/split | $(TOOLS)
 	mkdir -p $(@D)
 	$(BIN)gora-problems --kind problems --split train --count $$((4000 + $(HELD_OUT))) --seed 0 -o $@
 
@@ -27,8 +30,11 @@ $(OUT)/validation.jsonl: $(OUT)/all.jsonl
 $(OUT)/train.jsonl: $(OUT)/all.jsonl
 	head -n 4000 $< > $@
 
+# always: what a run depends on is math.mk's to say; one that has all it needs takes a moment.
+always:
+
 define run
-$(OUT)/$(1)-$(2)/table.txt: $(OUT)/train.jsonl $(OUT)/validation.jsonl
+$(OUT)/$(1)-$(2)/table.txt: $(OUT)/train.jsonl $(OUT)/validation.jsonl always
 	$$(MAKE) -f $(ROOT)/pipelines/math.mk OUT=$$(@D) TRAIN=$(OUT)/train.jsonl TEST=$(OUT)/validation.jsonl \
 	  METHODS=$(1) SEEDS="$(SEEDS)" LR_$(1)=$(2) FLAGS="$(FLAGS)" > /dev/null
 endef

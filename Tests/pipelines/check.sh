@@ -1,0 +1,121 @@
+#!/bin/bash
+# What the pipelines make again after a change, told by tools that only write their outputs and their names: a changed setting,
+# shortened or lengthened lists, removed results, touched data. Also the paths and lists that are refused.
+#
+#   Tests/pipelines/check.sh
+set -eu
+root=$(cd "$(dirname "$0")/../.." && pwd)
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+cd "$scratch"
+
+# A tool that appends its name and what it writes to the file `ran`.
+mkdir bin model
+cat > bin/tool <<'END'
+#!/bin/bash
+set -eu
+output= log=
+while [ $# -gt 0 ]; do
+  case $1 in
+    -o) output=$2; shift ;;
+    --log) log=$2; shift ;;
+  esac
+  shift
+done
+case ${0##*/} in
+  gora-init | gora-train) mkdir -p "$output"; file=$output/adapter_config.json ;;
+  *) file=$output ;;
+esac
+echo '{"accuracy": 0.5, "loss": 1.5, "parameters": 3}' > "$file"
+if [ -n "$log" ]; then echo '{"step":1,"loss":1.5}' > "$log"; fi
+echo "${0##*/} $output" >> ran
+END
+chmod +x bin/tool
+for tool in grad score plan init train eval report problems; do ln -s tool bin/gora-$tool; done
+touch model/config.json model/model.safetensors train.jsonl test.jsonl
+seq 40 > data.jsonl
+
+failed=0
+# ran EXPECTED: the tools that ran since the last call, each with its count.
+ran() {
+  local got
+  got=$(touch ran; sed 's/ .*//' ran | sort | uniq -c | awk '{ printf "%s%s %s", (NR > 1 ? ", " : ""), $1, substr($2, 6) }')
+  rm -f ran
+  if [ "$got" != "$2" ]; then
+    printf 'pipelines: %s: ran "%s", expected "%s"\n' "$1" "$got" "$2" >&2
+    failed=1
+  fi
+}
+refused() {
+  local what=$1 text
+  shift
+  if text=$("$@" 2>&1 > out.log) || ! grep -q "$what" <<< "$text" || [ -e ran ]; then
+    printf 'pipelines: "%s" was not refused with "%s": %s\n' "$*" "$what" "$text" >&2
+    failed=1
+  fi
+}
+# File times must differ for make to see what is newer.
+pause() { sleep 0.02; }
+pipeline() {
+  local file=$1
+  shift
+  pause
+  make -s -f "$root/pipelines/$file.mk" BIN="$PWD/bin/" MODEL=model OUT=results "$@" > out.log
+}
+
+math() { pipeline math TRAIN=train.jsonl TEST=test.jsonl RANK=4 METHODS='lora gora' SEEDS='0 1' "$@"; }
+math; ran 'everything' '5 eval, 2 grad, 4 init, 4 plan, 2 score, 4 train'
+math; ran 'nothing changed' ''
+math FLAGS='-q --progress never'; ran 'what is shown changed' ''
+math LR_gora=7; ran 'a rate changed' '2 eval, 2 train'
+math; ran 'the rate changed back' '2 eval, 2 train'
+math RANK=5; ran 'the rank changed' '4 eval, 4 init, 4 plan, 4 train'
+math RANK=5 MAX_NEW=9; ran 'the longest answer changed' '5 eval'
+math; ran 'both changed back' '5 eval, 4 init, 4 plan, 4 train'
+math METHODS=gora; ran 'a method left out' ''
+if grep -q lora results/table.txt; then echo 'pipelines: the table has a method that was left out' >&2; failed=1; fi
+math SEEDS=1; ran 'a seed left out' ''
+math SEEDS='0 1 2'; ran 'a seed more' '2 eval, 1 grad, 2 init, 2 plan, 1 score, 2 train'
+math METHODS='lora gora rslora'; ran 'a method more' '2 eval, 2 init, 2 plan, 2 train'
+rm results/seed-1/gora/result.json
+math; ran 'a result removed' '1 eval'
+rm results/seed-1/scores.json
+math; ran 'scores removed' '1 eval, 1 init, 1 plan, 1 score, 1 train'
+pause; touch train.jsonl
+math; ran 'data touched' '4 eval, 2 grad, 2 init, 2 plan, 2 score, 4 train'
+pause; touch model/model.safetensors
+math; ran 'weights touched' '5 eval, 2 grad, 4 init, 4 plan, 2 score, 4 train'
+math MODEL=./model; ran 'another model' '5 eval, 2 grad, 4 init, 4 plan, 2 score, 4 train'
+make -n -s -f "$root/pipelines/math.mk" BIN="$PWD/bin/" MODEL=model OUT=results TRAIN=train.jsonl TEST=test.jsonl RANK=4 \
+  METHODS='lora gora' SEEDS='0 1' > out.log
+if ! grep -q gora-grad out.log; then echo 'pipelines: make -n does not show what a changed setting runs' >&2; failed=1; fi
+math MODEL=./model; ran 'make -n changes nothing' ''
+# A checkpoint of other settings is not resumed.
+mkdir -p results/seed-0/gora/tuned/checkpoint
+touch results/seed-0/gora/tuned/checkpoint/state.safetensors
+math MODEL=./model LR_gora=8 SEEDS=0 METHODS=gora; ran 'a rate changed after a stop' '1 eval, 1 train'
+if [ -e results/seed-0/gora/tuned/checkpoint ]; then echo 'pipelines: a stale checkpoint was kept' >&2; failed=1; fi
+rm -rf results
+
+ablation() { pipeline ablation DATA=data.jsonl TEST=test.jsonl HELD_OUT=4 ROWS='lora gora' RATES='1 2' COMMON_RATE=1 SEEDS='0 1' "$@"; }
+ablation; ran 'the ablation' '9 eval, 2 grad, 4 init, 4 plan, 2 score, 6 train'
+ablation; ran 'nothing changed there' ''
+ablation SEEDS=0 ROWS=gora; ran 'a row and a seed left out' ''
+ablation GAMMA=0.1; ran 'the start of one row changed' '4 eval, 2 init, 2 plan, 3 train'
+ablation GAMMA=0.1 TRAIN_STEPS=3; ran 'steps changed' '8 eval, 6 train'
+rm results/seed-0/gora/1/test.json
+ablation GAMMA=0.1 TRAIN_STEPS=3; ran 'a result removed there' '1 eval'
+rm -rf results
+
+mkdir 'a b'
+for name in MODEL TRAIN TEST OUT; do refused "$name is \"a b\"" pipeline math "$name=a b" METHODS=gora; done
+refused 'blanks, and not an empty one' pipeline math OUT= METHODS=gora
+refused 'a colon' pipeline math TRAIN=a:b METHODS=gora
+refused 'no such method: nonsense' pipeline math METHODS=nonsense
+refused 'must name one or more' pipeline math SEEDS=
+refused 'DATA is "a b"' pipeline ablation 'DATA=a b'
+refused 'OUT is "a b"' pipeline sweep 'OUT=a b'
+refused 'OUT is "a b"' pipeline base 'OUT=a b'
+
+if [ $failed = 0 ]; then echo 'pipelines: what changes is made again, and nothing else'; fi
+exit $failed
