@@ -3,6 +3,25 @@ package protocol TextEncoder: Sendable {
   /// Ids of `text`; spellings of special tokens in it become those tokens, as HuggingFace tokenizers do.
   /// - Parameter addSpecialTokens: whether the tokenizer's own begin and end tokens are put around them.
   func encode(_ text: String, addSpecialTokens: Bool) -> [Int32]
+
+  /// Ids of `text` without begin and end tokens, with the place of each in the text.
+  func tokenized(_ text: String) -> TokenizedText
+
+  /// What the tokenizer puts in front of a text, and behind it.
+  var beginTokens: [Int32] { get }
+  var endTokens: [Int32] { get }
+}
+
+/// A text as tokens.
+package struct TokenizedText: Sendable, Equatable {
+  package var ids: [Int32]
+  /// For each id the bytes (UTF-8) of the original text that it stands for.
+  package var offsets: [Range<Int>]
+
+  package init(ids: [Int32], offsets: [Range<Int>]) {
+    self.ids = ids
+    self.offsets = offsets
+  }
 }
 
 extension Tokenizer: TextEncoder {}

@@ -22,20 +22,24 @@ struct ByteEncoder: TextEncoder {
   static let bos: Int32 = 256
   static let eos: Int32 = 257
 
-  func encode(_ text: String, addSpecialTokens: Bool) -> [Int32] {
-    var ids: [Int32] = []
-    var rest = Substring(text)
-    while let first = rest.first {
-      if let index = Self.special.firstIndex(where: { rest.hasPrefix($0) }) {
-        ids.append(256 + Int32(index))
-        rest = rest.dropFirst(Self.special[index].count)
-      } else {
-        ids += String(first).utf8.map(Int32.init)
-        rest = rest.dropFirst()
-      }
+  func encode(_ text: String, addSpecialTokens: Bool) -> [Int32] { tokenized(text).ids }
+
+  func tokenized(_ text: String) -> TokenizedText {
+    var result = TokenizedText(ids: [], offsets: [])
+    let text = Array(text.utf8)
+    var at = 0
+    while at < text.count {
+      let index = Self.special.firstIndex { text[at...].starts(with: $0.utf8) }
+      let next = at + (index.map { Self.special[$0].utf8.count } ?? 1)
+      result.ids.append(index.map { 256 + Int32($0) } ?? Int32(text[at]))
+      result.offsets.append(at..<next)
+      at = next
     }
-    return ids
+    return result
   }
+
+  var beginTokens: [Int32] { [Self.bos] }
+  var endTokens: [Int32] { [] }
 
   /// The text of ids, with the special tokens spelt out.
   static func text(_ ids: [Int32]) -> String {

@@ -72,7 +72,7 @@ package struct LoadedText {
       }
     }
     encoder = RowEncoder(
-      encoder: tokenizer ?? NoTokenizer(), bos: tokenizer.flatMap { $0.encode("", addSpecialTokens: true).first }, eos: end,
+      encoder: tokenizer ?? NoTokenizer(), bos: tokenizer?.beginTokens.first, eos: end,
       template: chosen, chatTemplate: own, maxLength: options.maxLength)
     let template = chosen
     explain = { Template.explanation(chosen: template, kinds: $0, chat: own) }
@@ -119,6 +119,9 @@ package struct LoadedText {
 /// Stands where tokenised rows need none.
 private struct NoTokenizer: TextEncoder {
   func encode(_ text: String, addSpecialTokens: Bool) -> [Int32] { [] }
+  func tokenized(_ text: String) -> TokenizedText { TokenizedText(ids: [], offsets: []) }
+  var beginTokens: [Int32] { [] }
+  var endTokens: [Int32] { [] }
 }
 
 /// SHA-256 of what is learnt: ids and labels of all rows in order, whatever files, templates and cuts they came from.

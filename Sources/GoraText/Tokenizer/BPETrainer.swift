@@ -62,10 +62,9 @@ package enum BPETrainer {
     mutating func count(_ text: [String]) {
       var frequencies: [[UInt8]: Int] = [:]
       for line in text {
-        var pieces = TokenizerPieces()
-        pieces.append(line.utf8)
+        var pieces = TextPieces(AlignedText(Array(line.utf8), tracksSources: false))
         pieces.split(BPETrainer.split)
-        for range in pieces.ranges where range.count > 1 { frequencies[Array(pieces.bytes[range]), default: 0] += 1 }
+        for range in pieces.ranges where range.count > 1 { frequencies[Array(pieces.text.bytes[range]), default: 0] += 1 }
       }
       words = frequencies.map { word, count in (word.map { byteIds[Int($0)] }, count) }
       for (i, word) in words.enumerated() { addPairs(of: word.symbols, word.count, at: i) }

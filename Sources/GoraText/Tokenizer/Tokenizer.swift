@@ -33,15 +33,15 @@ package final class Tokenizer: Sendable {
     var plain: [(AddedToken, [UInt8])] = []
     var normalized: [(AddedToken, [UInt8])] = []
     for token in parts.addedTokens {
-      var spelling = Array(token.content.utf8)
+      var spelling = AlignedText(Array(token.content.utf8), tracksSources: false)
       _ = added.insert(token.content, id: token.id)
       if token.normalized {
         for normalizer in parts.normalizers { normalizer.apply(to: &spelling) }
-        normalized.append((token, spelling))
+        normalized.append((token, spelling.bytes))
       } else {
-        plain.append((token, spelling))
+        plain.append((token, spelling.bytes))
       }
-      _ = spellings.insert(String(decoding: spelling, as: UTF8.self), id: token.id)
+      _ = spellings.insert(String(decoding: spelling.bytes, as: UTF8.self), id: token.id)
     }
     self.added = added
     self.spellings = spellings
@@ -52,47 +52,65 @@ package final class Tokenizer: Sendable {
 
   /// The ids of a text. Added tokens in it (`<s>`) are taken for themselves; `addSpecialTokens` applies the template.
   package func encode(_ text: String, addSpecialTokens: Bool = false) -> [Int32] {
-    var ids: [Int32] = []
-    // A second thread does not wait: it works without the words remembered.
-    let done: Void? = scratch.withLockIfAvailable { encode(text, &$0, &ids) }
-    if done == nil {
-      var own = TokenizerScratch()
-      encode(text, &own, &ids)
-    }
-    if addSpecialTokens {
-      for template in parts.templates { ids = template.before + ids + template.after }
-    }
-    return ids
+    let ids = tokenize(text, withOffsets: false).ids
+    return addSpecialTokens ? beginTokens + ids + endTokens : ids
   }
 
-  private func encode(_ text: String, _ scratch: inout TokenizerScratch, _ ids: inout [Int32]) {
-    let text = Array(text.utf8)
-    plainTokens.split(text) { range, token in
-      if let token {
-        ids.append(token)
-        return
-      }
-      var part = range == 0..<text.count ? text : Array(text[range])
+  /// The ids of a text, none put around them, with the bytes of the text that each stands for.
+  ///
+  /// As HF's offsets before its post-processor, in bytes: whole characters, so that tokens of one character's bytes have the
+  /// same range. A character that normalisation made of several stands for all of them.
+  package func tokenized(_ text: String) -> TokenizedText { tokenize(text, withOffsets: true) }
+
+  private func tokenize(_ text: String, withOffsets: Bool) -> TokenizedText {
+    // A second thread does not wait: it works without the words remembered.
+    let done = scratch.withLockIfAvailable { tokenize(text, withOffsets: withOffsets, &$0) }
+    if let done { return done }
+    var own = TokenizerScratch()
+    return tokenize(text, withOffsets: withOffsets, &own)
+  }
+
+  private func tokenize(_ text: String, withOffsets: Bool, _ scratch: inout TokenizerScratch) -> TokenizedText {
+    let text = AlignedText(Array(text.utf8), tracksSources: withOffsets)
+    var tokens = WordTokens()
+    var offsets: [Range<Int>] = []
+    func append(_ token: Int32, _ range: Range<Int>, of text: AlignedText) {
+      tokens.append(token, end: range.count)
+      if withOffsets { offsets.append(text.source(of: range)) }
+    }
+    plainTokens.split(text.bytes) { range, token in
+      if let token { return append(token, range, of: text) }
+      var part = text[range]
       for normalizer in parts.normalizers { normalizer.apply(to: &part) }
-      normalizedTokens.split(part) { piece, token in
-        if let token {
-          ids.append(token)
-          return
-        }
-        var pieces = TokenizerPieces()
-        if piece == 0..<part.count { pieces.bytes = part } else { pieces.bytes = Array(part[piece]) }
-        pieces.ranges = [0..<pieces.bytes.count]
+      normalizedTokens.split(part.bytes) { piece, token in
+        if let token { return append(token, piece, of: part) }
+        var pieces = TextPieces(part[piece])
         for step in parts.preTokenizers {
           step.apply(to: &pieces, atStart: range.lowerBound == 0 && piece.lowerBound == 0)
         }
-        pieces.bytes.withUnsafeBytes { bytes in
-          for range in pieces.ranges {
-            scratch.tokenize(UnsafeRawBufferPointer(rebasing: bytes[range]), with: parts.model, into: &ids)
+        pieces.text.bytes.withUnsafeBytes { bytes in
+          for word in pieces.ranges {
+            let first = tokens.ids.count
+            scratch.tokenize(UnsafeRawBufferPointer(rebasing: bytes[word]), with: parts.model, into: &tokens)
+            guard withOffsets else { continue }
+            var start = word.lowerBound
+            for end in tokens.ends[first...] {
+              let end = max(start, word.lowerBound + Int(end))
+              offsets.append(pieces.text.source(of: start..<end))
+              start = end
+            }
           }
         }
       }
     }
+    return TokenizedText(ids: tokens.ids, offsets: offsets)
   }
+
+  /// What the post-processor puts in front of a single text; a template with only a suffix puts nothing there.
+  package var beginTokens: [Int32] { parts.templates.reversed().flatMap(\.before) }
+
+  /// What the post-processor puts behind a single text.
+  package var endTokens: [Int32] { parts.templates.flatMap(\.after) }
 
   /// The text of some ids; ids that are no token are left out.
   package func decode(_ ids: [Int32], skipSpecialTokens: Bool = true) -> String {

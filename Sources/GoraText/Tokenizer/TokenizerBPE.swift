@@ -17,64 +17,64 @@ struct TokenizerBPE: Sendable {
   /// Words up to this many symbols are merged by scanning, longer ones with a heap.
   private static let scanLimit = 48
 
-  /// Appends the ids of one word, whose bytes are valid UTF-8.
-  func tokenize(_ word: UnsafeRawBufferPointer, scratch: inout TokenizerScratch, into ids: inout [Int32]) {
+  /// Appends the tokens of one word, whose bytes are valid UTF-8.
+  func tokenize(_ word: UnsafeRawBufferPointer, scratch: inout TokenizerScratch, into tokens: inout WordTokens) {
     if word.isEmpty { return }
-    guard isByteLevel else { return tokenizeMapped(word, scratch: &scratch, into: &ids) }
+    guard isByteLevel else { return tokenizeMapped(word, count: word.count, scratch: &scratch, into: &tokens) }
     var mapped = scratch.mapped
     scratch.mapped = []
     mapped.removeAll(keepingCapacity: true)
     for byte in word { ByteLevel.append(byte, to: &mapped) }
-    mapped.withUnsafeBytes { tokenizeMapped($0, scratch: &scratch, into: &ids) }
+    mapped.withUnsafeBytes { tokenizeMapped($0, count: word.count, scratch: &scratch, into: &tokens) }
     scratch.mapped = mapped
   }
 
   private func tokenizeMapped(
-    _ word: UnsafeRawBufferPointer, scratch: inout TokenizerScratch, into ids: inout [Int32]
+    _ word: UnsafeRawBufferPointer, count: Int, scratch: inout TokenizerScratch, into tokens: inout WordTokens
   ) {
-    if ignoresMerges, let id = vocabulary.id(of: word) {
-      ids.append(id)
-      return
-    }
+    if ignoresMerges, let id = vocabulary.id(of: word) { return tokens.append(id, end: count) }
     scratch.symbols.removeAll(keepingCapacity: true)
     appendCharacters(of: word, to: &scratch.symbols)
-    if scratch.symbols.count <= Self.scanLimit { mergeByScan(&scratch) } else { mergeByHeap(&scratch) }
-    ids.append(contentsOf: scratch.symbols)
+    if scratch.symbols.ids.count <= Self.scanLimit { mergeByScan(&scratch) } else { mergeByHeap(&scratch) }
+    tokens.append(scratch.symbols)
   }
 
-  private func appendCharacters(of word: UnsafeRawBufferPointer, to symbols: inout [Int32]) {
+  private func appendCharacters(of word: UnsafeRawBufferPointer, to symbols: inout WordTokens) {
     var pending: Int32?
     var at = 0
+    var end = 0
     while at < word.count {
       let next = at + utf8Length(word[at])
       let character = UnsafeRawBufferPointer(rebasing: word[at..<next])
+      let start = end
+      end += isByteLevel ? 1 : character.count
       at = next
       if let id = vocabulary.id(of: character) {
-        if let unknown = pending { symbols.append(unknown) }
+        if let unknown = pending { symbols.append(unknown, end: start) }
         pending = nil
-        symbols.append(id)
+        symbols.append(id, end: end)
         continue
       }
       // Byte tokens do not flush a pending unknown: HF's order.
       if !byteTokens.isEmpty, character.allSatisfy({ byteTokens[Int($0)] >= 0 }) {
-        for byte in character { symbols.append(byteTokens[Int(byte)]) }
+        for (i, byte) in character.enumerated() { symbols.append(byteTokens[Int(byte)], end: start + i + 1) }
         continue
       }
       guard let unknown else { continue }
-      if let before = pending, !fusesUnknown { symbols.append(before) }
+      if let before = pending, !fusesUnknown { symbols.append(before, end: start) }
       pending = unknown
     }
-    if let unknown = pending { symbols.append(unknown) }
+    if let unknown = pending { symbols.append(unknown, end: end) }
   }
 
   private func mergeByScan(_ scratch: inout TokenizerScratch) {
-    var count = scratch.symbols.count
+    var count = scratch.symbols.ids.count
     if count < 2 { return }
     scratch.pairs.removeAll(keepingCapacity: true)
-    scratch.symbols.withUnsafeBufferPointer { symbols in
+    scratch.symbols.ids.withUnsafeBufferPointer { symbols in
       for i in 0..<count - 1 { scratch.pairs.append(merges[symbols[i], symbols[i + 1]]) }
     }
-    scratch.symbols.withUnsafeMutableBufferPointer { symbols in
+    scratch.symbols.withUnsafeMutableBuffers { symbols, ends in
       scratch.pairs.withUnsafeMutableBufferPointer { pairs in
         while count > 1 {
           var best = 0
@@ -83,6 +83,7 @@ struct TokenizerBPE: Sendable {
           if merge == TokenizerMerges.none { break }
           symbols[best] = Int32(truncatingIfNeeded: merge)
           count -= 1
+          for i in best..<count { ends[i] = ends[i + 1] }
           for i in best + 1..<max(count, best + 1) { symbols[i] = symbols[i + 1] }
           for i in best..<max(count - 1, best) { pairs[i] = pairs[i + 1] }
           if best > 0 { pairs[best - 1] = merges[symbols[best - 1], symbols[best]] }
@@ -90,13 +91,14 @@ struct TokenizerBPE: Sendable {
         }
       }
     }
-    scratch.symbols.removeSubrange(count...)
+    scratch.symbols.removeLast(scratch.symbols.ids.count - count)
   }
 
   /// The same result in n log n. An entry is stale when the pair at its place has another rank by now: symbols only
   /// grow, so a place never comes back to a pair it had.
   private func mergeByHeap(_ scratch: inout TokenizerScratch) {
-    var symbols = scratch.symbols
+    var symbols = scratch.symbols.ids
+    let ends = scratch.symbols.ends
     let count = symbols.count
     var next = (0..<count).map { $0 + 1 }
     var previous = (0..<count).map { $0 - 1 }
@@ -122,7 +124,7 @@ struct TokenizerBPE: Sendable {
       if previous[left] >= 0 { push(previous[left], left) }
     }
     scratch.symbols.removeAll(keepingCapacity: true)
-    for symbol in symbols where symbol >= 0 { scratch.symbols.append(symbol) }
+    for i in 0..<count where symbols[i] >= 0 { scratch.symbols.append(symbols[i], end: Int(ends[next[i] - 1])) }
   }
 }
 
@@ -175,27 +177,61 @@ struct TokenizerMerges: Sendable {
   }
 }
 
-/// Working memory of the model and the words seen so far with their ids.
+/// The tokens of a word and where each ends: bytes from the word's start, the next one begins there.
+struct WordTokens: Sendable {
+  private(set) var ids: [Int32] = []
+  private(set) var ends: [Int32] = []
+
+  mutating func append(_ id: Int32, end: Int) {
+    ids.append(id)
+    ends.append(Int32(truncatingIfNeeded: end))
+  }
+
+  mutating func append(_ tokens: WordTokens) { append(tokens, tokens.ids.indices) }
+
+  mutating func append(_ tokens: WordTokens, _ range: Range<Int>) {
+    ids.append(contentsOf: tokens.ids[range])
+    ends.append(contentsOf: tokens.ends[range])
+  }
+
+  mutating func removeAll(keepingCapacity: Bool) {
+    ids.removeAll(keepingCapacity: keepingCapacity)
+    ends.removeAll(keepingCapacity: keepingCapacity)
+  }
+
+  mutating func removeLast(_ count: Int) {
+    ids.removeLast(count)
+    ends.removeLast(count)
+  }
+
+  mutating func withUnsafeMutableBuffers(
+    _ body: (UnsafeMutableBufferPointer<Int32>, UnsafeMutableBufferPointer<Int32>) -> Void
+  ) {
+    ids.withUnsafeMutableBufferPointer { ids in ends.withUnsafeMutableBufferPointer { ends in body(ids, ends) } }
+  }
+}
+
+/// Working memory of the model and the words seen so far with their tokens.
 struct TokenizerScratch: Sendable {
-  var symbols: [Int32] = []
+  var symbols = WordTokens()
   var pairs: [UInt64] = []
   var mapped: [UInt8] = []
 
   private struct Entry {
     var hash: UInt64
     var key: Range<Int32>
-    var ids: Range<Int32>
+    var tokens: Range<Int32>
   }
   private var bytes: [UInt8] = []
-  private var ids: [Int32] = []
+  private var tokens = WordTokens()
   private var entries: [Entry] = []
   /// Open addressing; -1 is an empty slot.
   private var slots: [Int32] = []
   private static let slotCount = 1 << 17
   private static let longestWord = 64
 
-  /// Appends the ids of a word, from memory where the word was seen before.
-  mutating func tokenize(_ word: UnsafeRawBufferPointer, with model: TokenizerBPE, into output: inout [Int32]) {
+  /// Appends the tokens of a word, from memory where the word was seen before.
+  mutating func tokenize(_ word: UnsafeRawBufferPointer, with model: TokenizerBPE, into output: inout WordTokens) {
     if word.count > Self.longestWord { return model.tokenize(word, scratch: &self, into: &output) }
     if slots.isEmpty || entries.count * 2 > Self.slotCount { forget() }
     let hash = tokenizerHash(word)
@@ -203,19 +239,18 @@ struct TokenizerScratch: Sendable {
     while slots[slot] >= 0 {
       let entry = entries[Int(slots[slot])]
       if entry.hash == hash, entry.key.count == word.count, holds(word, at: Int(entry.key.lowerBound)) {
-        for i in entry.ids { output.append(ids[Int(i)]) }
-        return
+        return output.append(tokens, Int(entry.tokens.lowerBound)..<Int(entry.tokens.upperBound))
       }
       slot = (slot + 1) & (Self.slotCount - 1)
     }
-    let start = output.count
+    let start = output.ids.count
     model.tokenize(word, scratch: &self, into: &output)
     let key = Int32(bytes.count)
-    let first = Int32(ids.count)
+    let first = Int32(tokens.ids.count)
     bytes.append(contentsOf: word)
-    ids.append(contentsOf: output[start...])
+    tokens.append(output, start..<output.ids.count)
     slots[slot] = Int32(entries.count)
-    entries.append(Entry(hash: hash, key: key..<Int32(bytes.count), ids: first..<Int32(ids.count)))
+    entries.append(Entry(hash: hash, key: key..<Int32(bytes.count), tokens: first..<Int32(tokens.ids.count)))
   }
 
   @inline(__always)
@@ -226,7 +261,7 @@ struct TokenizerScratch: Sendable {
 
   private mutating func forget() {
     bytes.removeAll(keepingCapacity: true)
-    ids.removeAll(keepingCapacity: true)
+    tokens.removeAll(keepingCapacity: true)
     entries.removeAll(keepingCapacity: true)
     slots = Array(repeating: -1, count: Self.slotCount)
   }

@@ -1,4 +1,4 @@
-/// A text cut into pieces: ranges of one byte buffer, so that cutting copies nothing.
+/// Tokens on their way to text: ranges of one byte buffer.
 struct TokenizerPieces {
   var bytes: [UInt8] = []
   var ranges: [Range<Int>] = []
@@ -8,6 +8,24 @@ struct TokenizerPieces {
     bytes.append(contentsOf: piece)
     ranges.append(start..<bytes.count)
   }
+}
+
+/// The bytes with every occurrence of `pattern`, from the left, replaced.
+func replaced(_ bytes: ArraySlice<UInt8>, _ pattern: [UInt8], with content: [UInt8]) -> [UInt8] {
+  var result: [UInt8] = []
+  result.reserveCapacity(bytes.count)
+  guard let first = pattern.first else { return Array(bytes) }
+  var at = bytes.startIndex
+  while at < bytes.endIndex {
+    if bytes[at] == first, bytes[at...].starts(with: pattern) {
+      result.append(contentsOf: content)
+      at += pattern.count
+    } else {
+      result.append(bytes[at])
+      at += 1
+    }
+  }
+  return result
 }
 
 /// A hash of short byte strings, eight bytes at a step; it decides nothing but where a table looks first.

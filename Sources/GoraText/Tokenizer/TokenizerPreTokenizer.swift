@@ -9,37 +9,51 @@ enum TokenizerPreTokenizer: Sendable {
   enum PrependScheme: String, Sendable, CaseIterable { case always, never, first }
 
   /// - Parameter atStart: whether the first piece starts the whole text.
-  func apply(to text: inout TokenizerPieces, atStart: Bool) {
+  func apply(to text: inout TextPieces, atStart: Bool) {
     switch self {
     case .split(let split): text.split(split)
     case .prefixSpace:
-      var pieces = TokenizerPieces()
-      for range in text.ranges {
-        let needed = text.bytes[range.lowerBound] != 0x20
-        pieces.append((needed ? [0x20] : []) + text.bytes[range])
-      }
-      text = pieces
+      text.mapPieces { piece, _ in if piece.bytes.first != 0x20 { piece.prepend([0x20]) } }
     case .metaspace(let replacement, let scheme, let splits):
-      var pieces = TokenizerPieces()
-      for (i, range) in text.ranges.enumerated() {
-        var piece = replaced(text.bytes[range], [0x20], with: replacement)
-        let prepends = scheme == .always || scheme == .first && atStart && i == 0
-        if prepends, !piece.starts(with: replacement) { piece.insert(contentsOf: replacement, at: 0) }
-        pieces.append(piece)
+      text.mapPieces { piece, isFirst in
+        piece.replace([0x20], with: replacement)
+        let prepends = scheme == .always || scheme == .first && atStart && isFirst
+        if prepends, !piece.bytes.starts(with: replacement) { piece.prepend(replacement) }
       }
-      if splits { pieces.split(TokenizerSplit(pattern: .literal(replacement), behavior: .mergedWithNext)) }
-      text = pieces
+      if splits { text.split(TokenizerSplit(pattern: .literal(replacement), behavior: .mergedWithNext)) }
     }
   }
 }
 
-extension TokenizerPieces {
+/// A text cut into pieces: ranges of one buffer, so that cutting copies nothing.
+struct TextPieces {
+  private(set) var text: AlignedText
+  private(set) var ranges: [Range<Int>]
+
+  /// The whole text as one piece.
+  init(_ text: AlignedText) {
+    self.text = text
+    ranges = text.bytes.isEmpty ? [] : [text.bytes.indices]
+  }
+
   mutating func split(_ split: TokenizerSplit) {
     var pieces: [Range<Int>] = []
-    pieces.reserveCapacity(max(ranges.count, bytes.count / 4))
-    bytes.withUnsafeBytes { bytes in
+    pieces.reserveCapacity(max(ranges.count, text.bytes.count / 4))
+    text.bytes.withUnsafeBytes { bytes in
       for range in ranges { split.split(bytes, range, into: &pieces) }
     }
     ranges = pieces
+  }
+
+  mutating func mapPieces(_ change: (_ piece: inout AlignedText, _ isFirst: Bool) -> Void) {
+    var result = AlignedText(tracksSources: text.tracksSources)
+    for i in ranges.indices {
+      var piece = text[ranges[i]]
+      change(&piece, i == 0)
+      let start = result.bytes.count
+      result.append(piece, piece.bytes.indices)
+      ranges[i] = start..<result.bytes.count
+    }
+    text = result
   }
 }

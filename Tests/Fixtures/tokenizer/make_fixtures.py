@@ -74,10 +74,13 @@ for base, name, change in variants:
     for key, value in change.items():
         tokenizer[key] = {**tokenizer["model"], **value} if key == "model" else value
     hf = Tokenizer.from_str(json.dumps(tokenizer))
+    # Offsets are compared as they are before the post-processor, which trims blanks off them.
+    bare = Tokenizer.from_str(json.dumps({**tokenizer, "post_processor": None}))
     rows = []
     for text in texts:
         ids = hf.encode(text, add_special_tokens=False).ids
-        rows.append([text, ids, hf.encode(text).ids, hf.decode(ids, skip_special_tokens=False), hf.decode(ids)])
+        offsets = [len(text[:end].encode()) for pair in bare.encode(text).offsets for end in pair]
+        rows.append([text, ids, hf.encode(text).ids, hf.decode(ids, skip_special_tokens=False), hf.decode(ids), offsets])
     cases.append({"base": base, "name": name, "change": change, "rows": rows})
 with open("cases.json", "w") as out:
     out.write('{"pieces": ' + json.dumps(sp, ensure_ascii=False) + ',\n"cases": [\n')
