@@ -7,19 +7,50 @@ import GoraCore
   import Musl
 #endif
 
-/// Causal grouped-query attention over packed rows; one task a row and key/value head.
+/// Causal grouped-query attention over packed rows, shared out by row, key/value head and tile of tokens.
 struct Attention {
   let heads: Int
   let keyValueHeads: Int
   let headSize: Int
+  /// A query sees so many keys, its own included; nil: all before it.
+  var window: Int?
 
   private var group: Int { heads / keyValueHeads }
   private var scale: Float { 1 / Float(headSize).squareRoot() }
 
-  private func shape(tokens: Int) -> gora_attention_shape {
+  private var shape: gora_attention_shape {
     gora_attention_shape(
-      tokens: Int64(tokens), group: Int64(group), d: Int64(headSize),
+      window: window.map { Int64($0) } ?? .max, group: Int64(group), d: Int64(headSize),
       q_stride: Int64(heads * headSize), kv_stride: Int64(keyValueHeads * headSize), lse_stride: Int64(heads), scale: scale)
+  }
+
+  /// Tokens of a row, for one key/value head and its queries; offsets to the row's beginning.
+  private struct Part {
+    let index: (row: Int, head: Int)
+    let tokens: gora_range
+    let row: gora_range
+    let q: Int
+    let kv: Int
+    let lse: Int
+  }
+
+  /// - Parameter length: rows are cut at its multiples; nil: they stay whole
+  private func parts(_ starts: [Int], length: Int? = nil) -> [Part] {
+    var parts: [Part] = []
+    for row in 0..<starts.count - 1 {
+      let (start, tokens) = (starts[row], starts[row + 1] - starts[row])
+      let length = length ?? max(1, tokens)
+      for head in 0..<keyValueHeads {
+        for from in stride(from: 0, to: tokens, by: length) {
+          parts.append(
+            Part(
+              index: (row, head), tokens: gora_range(from: Int64(from), to: Int64(min(tokens, from + length))),
+              row: gora_range(from: 0, to: Int64(tokens)), q: (start * heads + head * group) * headSize,
+              kv: (start * keyValueHeads + head) * headSize, lse: start * heads + head * group))
+        }
+      }
+    }
+    return parts
   }
 
   /// o = softmax(q·kᵀ/√d)·v within each row.
@@ -30,15 +61,11 @@ struct Attention {
     q: FloatBuffer, k: FloatBuffer, v: FloatBuffer, starts: [Int], o: FloatBuffer, lse: FloatBuffer
   ) {
     let (q, k, v, o, lse) = (q.pointer, k.pointer, v.pointer, o.pointer, lse.pointer)
-    let (qWidth, kvWidth) = (heads * headSize, keyValueHeads * headSize)
-    parallelParts((starts.count - 1) * keyValueHeads) { part in
-      let (row, head) = (part / keyValueHeads, part % keyValueHeads)
-      let start = starts[row]
-      var shape = shape(tokens: starts[row + 1] - start)
-      let qOffset = start * qWidth + head * group * headSize
-      let kvOffset = start * kvWidth + head * headSize
-      gora_attention(
-        &shape, q + qOffset, k + kvOffset, v + kvOffset, o + qOffset, lse + start * heads + head * group)
+    let parts = parts(starts, length: Int(GORA_ATTENTION_TILE))
+    parallelParts(parts.count) { index in
+      let part = parts[index]
+      var shape = shape
+      gora_attention(&shape, part.tokens, q + part.q, k + part.kv, v + part.kv, o + part.q, lse + part.lse)
     }
   }
 
@@ -50,41 +77,65 @@ struct Attention {
     let (q, k, v, o, lse, dq, dk, dv) = (
       q.pointer, k.pointer, v.pointer, o.pointer, lse.pointer, dq.pointer, dk.pointer, dv.pointer
     )
-    let (qWidth, kvWidth) = (heads * headSize, keyValueHeads * headSize)
-    parallelParts((starts.count - 1) * keyValueHeads) { part in
-      let (row, head) = (part / keyValueHeads, part % keyValueHeads)
-      let start = starts[row]
-      var shape = shape(tokens: starts[row + 1] - start)
-      let qOffset = start * qWidth + head * group * headSize
-      let kvOffset = start * kvWidth + head * headSize
+    guard needsSplitBackward(starts) else {
+      let parts = parts(starts)
+      parallelParts(parts.count) { index in
+        let part = parts[index]
+        var shape = shape
+        gora_attention_backward(
+          &shape, part.row, part.row, q + part.q, k + part.kv, v + part.kv, o + part.q, lse + part.lse, gradient + part.q,
+          dq + part.q, dk + part.kv, dv + part.kv)
+      }
+      return
+    }
+    let queries = parts(starts, length: Int(GORA_ATTENTION_TILE))
+    let keys = parts(starts, length: 2 * Int(GORA_ATTENTION_TILE))
+    parallelParts(queries.count + keys.count) { index in
+      let isQueries = index < queries.count
+      let part = isQueries ? queries[index] : keys[index - queries.count]
+      var shape = shape
       gora_attention_backward(
-        &shape, q + qOffset, k + kvOffset, v + kvOffset, o + qOffset, lse + start * heads + head * group,
-        gradient + qOffset, dq + qOffset, dk + kvOffset, dv + kvOffset)
+        &shape, isQueries ? part.tokens : part.row, isQueries ? part.row : part.tokens, q + part.q, k + part.kv, v + part.kv,
+        o + part.q, lse + part.lse, gradient + part.q, isQueries ? dq + part.q : nil, isQueries ? nil : dk + part.kv,
+        isQueries ? nil : dv + part.kv)
     }
   }
 
-  /// Attention of new tokens to all that a cache holds of their row, themselves included. A whole prompt's keys and values are
-  /// read where they have just been made.
+  /// Whether backward is faster with queries and keys apart: 7 products a tile in place of 5, but in small parts; the same numbers.
+  /// So it is where the longest row alone would take longer.
+  private func needsSplitBackward(_ starts: [Int]) -> Bool {
+    var (longest, total) = (0, 0)
+    for row in 0..<starts.count - 1 {
+      let tokens = starts[row + 1] - starts[row]
+      let pairs = tokens * min(tokens, 2 * (window ?? tokens))
+      longest = max(longest, pairs)
+      total += pairs * keyValueHeads
+    }
+    return 5 * longest * ThreadPool.threads > 7 * total
+  }
+
+  /// Attention of new tokens to all that a cache holds of their row and the window reaches, themselves included. A whole prompt's
+  /// keys and values are read where they have just been made.
   /// - Parameters:
   ///   - q: [T, heads·d] of the new tokens; k, v: [T, kvHeads·d]
   ///   - step: whose cache has k and v already
   func forward(q: FloatBuffer, k: FloatBuffer, v: FloatBuffer, step: CachedStep, layer: Int, o: FloatBuffer) {
     let (q, k, v, o) = (q.pointer, k.pointer, v.pointer, o.pointer)
-    let (qWidth, kvWidth) = (heads * headSize, keyValueHeads * headSize)
-    parallelParts((step.starts.count - 1) * keyValueHeads) { part in
-      let (row, head) = (part / keyValueHeads, part % keyValueHeads)
-      let start = step.starts[row]
-      let count = step.starts[row + 1] - start
-      let qOffset = start * qWidth + head * group * headSize
-      if count == step.lengths[row] {
-        var shape = shape(tokens: count)
-        let kvOffset = start * kvWidth + head * headSize
-        gora_attention(&shape, q + qOffset, k + kvOffset, v + kvOffset, o + qOffset, nil)
+    let parts = parts(step.starts, length: Int(GORA_ATTENTION_TILE))
+    parallelParts(parts.count) { index in
+      let part = parts[index]
+      let keys = step.lengths[part.index.row]
+      if part.row.to == keys {
+        var shape = shape
+        gora_attention(&shape, part.tokens, q + part.q, k + part.kv, v + part.kv, o + part.q, nil)
       } else {
+        let visible = min(keys, window ?? keys)
         var shape = gora_cached_attention_shape(
-          keys: Int64(step.lengths[row]), group: Int64(group), d: Int64(headSize), scale: scale, bf16: step.isBFloat16)
+          keys: Int64(visible), group: Int64(group), d: Int64(headSize), scale: scale, bf16: step.isBFloat16)
+        let (row, head, first) = (part.index.row, part.index.head, keys - visible)
         gora_attention_cached(
-          &shape, q + qOffset, step.keys(layer, row: row, head: head), step.values(layer, row: row, head: head), o + qOffset)
+          &shape, q + part.q, step.keys(layer, row: row, head: head, from: first),
+          step.values(layer, row: row, head: head, from: first), o + part.q)
       }
     }
   }

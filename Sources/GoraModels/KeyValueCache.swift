@@ -46,12 +46,12 @@ package final class KeyValueCache {
     return UnsafeMutableRawPointer(buffer.pointer) + element * (isBFloat16 ? 2 : 4)
   }
 
-  fileprivate func key(_ layer: Int, slot: Int, head: Int) -> UnsafeRawPointer {
-    UnsafeRawPointer(address(keys[layer], slot: slot, head: head, position: 0))
+  fileprivate func key(_ layer: Int, slot: Int, head: Int, position: Int) -> UnsafeRawPointer {
+    UnsafeRawPointer(address(keys[layer], slot: slot, head: head, position: position))
   }
 
-  fileprivate func value(_ layer: Int, slot: Int, head: Int) -> UnsafeRawPointer {
-    UnsafeRawPointer(address(values[layer], slot: slot, head: head, position: 0))
+  fileprivate func value(_ layer: Int, slot: Int, head: Int, position: Int) -> UnsafeRawPointer {
+    UnsafeRawPointer(address(values[layer], slot: slot, head: head, position: position))
   }
 
   /// Keeps k and v [kvHeads·d] of a row's token.
@@ -114,6 +114,11 @@ package final class CachedStep {
     }
   }
 
-  func keys(_ layer: Int, row: Int, head: Int) -> UnsafeRawPointer { cache.key(layer, slot: slots[row], head: head) }
-  func values(_ layer: Int, row: Int, head: Int) -> UnsafeRawPointer { cache.value(layer, slot: slots[row], head: head) }
+  /// A row's keys from a position on.
+  func keys(_ layer: Int, row: Int, head: Int, from position: Int) -> UnsafeRawPointer {
+    cache.key(layer, slot: slots[row], head: head, position: position)
+  }
+  func values(_ layer: Int, row: Int, head: Int, from position: Int) -> UnsafeRawPointer {
+    cache.value(layer, slot: slots[row], head: head, position: position)
+  }
 }

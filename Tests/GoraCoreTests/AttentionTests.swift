@@ -15,7 +15,9 @@ import Testing
     var keys: Int
     var group: Int
     var d: Int
-    var testDescription: String { "\(queries) queries, \(keys) keys, group \(group), d \(d)" }
+    /// 0: none
+    var window = 0
+    var testDescription: String { "\(queries) queries, \(keys) keys, group \(group), d \(d), window \(window)" }
   }
 
   static let shapes: [Shape] = [
@@ -23,11 +25,16 @@ import Testing
     Shape(queries: 127, keys: 127, group: 1, d: 12), Shape(queries: 128, keys: 128, group: 2, d: 2),
     Shape(queries: 129, keys: 129, group: 4, d: 2), Shape(queries: 257, keys: 257, group: 1, d: 12),
     Shape(queries: 300, keys: 300, group: 2, d: 2), Shape(queries: 129, keys: 129, group: 1, d: 64),
+    Shape(queries: 5, keys: 5, group: 2, d: 4, window: 1), Shape(queries: 300, keys: 300, group: 2, d: 2, window: 1),
+    Shape(queries: 300, keys: 300, group: 1, d: 4, window: 2), Shape(queries: 700, keys: 700, group: 2, d: 6, window: 129),
+    Shape(queries: 650, keys: 650, group: 1, d: 2, window: 256), Shape(queries: 515, keys: 515, group: 3, d: 5, window: 300),
+    Shape(queries: 300, keys: 300, group: 2, d: 2, window: 299), Shape(queries: 300, keys: 300, group: 2, d: 2, window: 301),
   ]
-  /// The last one has more keys than the kernel looks at together (65,536).
+  /// One has more keys than the kernel looks at together (65,536), one more heads (128).
   static let cachedShapes: [Shape] = [
     Shape(queries: 1, keys: 1, group: 1, d: 2), Shape(queries: 1, keys: 300, group: 4, d: 12),
     Shape(queries: 1, keys: 256, group: 1, d: 64), Shape(queries: 1, keys: 70_000, group: 2, d: 5),
+    Shape(queries: 1, keys: 600, group: 130, d: 2),
   ]
 
   /// One case: rows are wider than the heads they hold, as in a matrix of several key/value heads.
@@ -52,7 +59,7 @@ import Testing
       v = numbers(shape.keys * kvStride, "v")
       dOut = numbers(shape.queries * qStride, "dO")
       c = gora_attention_shape(
-        tokens: Int64(shape.queries), group: Int64(shape.group), d: Int64(shape.d),
+        window: shape.window == 0 ? .max : Int64(shape.window), group: Int64(shape.group), d: Int64(shape.d),
         q_stride: Int64(qStride), kv_stride: Int64(kvStride), lse_stride: Int64(lseStride),
         scale: 1 / Float(shape.d).squareRoot())
     }
@@ -82,20 +89,21 @@ import Testing
             for i in 0..<s.queries {
               let row = i * qs + h * s.d
               let seen = s.keys - s.queries + i + 1
+              let oldest = s.window == 0 ? 0 : max(0, seen - s.window)
               var p = [Double](repeating: 0, count: seen)
-              for j in 0..<seen {
+              for j in oldest..<seen {
                 var dot = 0.0
                 for e in 0..<s.d { dot += q[row + e] * k[j * ks + e] }
                 p[j] = dot * scale
               }
-              let top = p.max() ?? 0
+              let top = p[oldest...].max() ?? 0
               var sum = 0.0
-              for j in 0..<seen { sum += exp(p[j] - top) }
+              for j in oldest..<seen { sum += exp(p[j] - top) }
               let lse = top + log(sum)
               result.lse[i * test.lseStride + h] = lse
               var dp = [Double](repeating: 0, count: seen)
               var mean = 0.0
-              for j in 0..<seen {
+              for j in oldest..<seen {
                 p[j] = exp(p[j] - lse)
                 var dot = 0.0
                 for e in 0..<s.d {
@@ -106,7 +114,7 @@ import Testing
                 dp[j] = dot
                 mean += p[j] * dot
               }
-              for j in 0..<seen {
+              for j in oldest..<seen {
                 let ds = p[j] * (dp[j] - mean) * scale
                 for e in 0..<s.d {
                   result.dq[row + e] += ds * k[j * ks + e]
@@ -131,13 +139,20 @@ import Testing
     return values
   }
 
+  private var tile: Int { Int(GORA_ATTENTION_TILE) }
+
+  static func ranges(_ count: Int, step: Int) -> [gora_range] {
+    stride(from: 0, to: count, by: step).map { gora_range(from: Int64($0), to: Int64(min(count, $0 + step))) }
+  }
+
   @Test(arguments: shapes) func againstPlainFormula(_ shape: Shape) throws {
     _ = gora_libraries_open()
     var test = Case(shape)
     let expected = Self.plain(test, q: test.q.doubles, k: test.k.doubles, v: test.v.doubles)
     func empty(_ like: Int) -> [Float] { [Float](repeating: canary, count: like) }
     var (o, lse) = (empty(test.q.count), empty(shape.queries * test.lseStride))
-    gora_attention(&test.c, test.q, test.k, test.v, &o, &lse)
+    let all = gora_range(from: 0, to: Int64(shape.queries))
+    gora_attention(&test.c, all, test.q, test.k, test.v, &o, &lse)
     let width = shape.group * shape.d
     let forward = try #require(Self.stripped(o, stride: test.qStride, width: width))
     #expect(relativeError(forward, expected.o) < 3e-6)
@@ -146,16 +161,30 @@ import Testing
 
     // Without log-sum-exp, as in generation: the same bits.
     var again = empty(test.q.count)
-    gora_attention(&test.c, test.q, test.k, test.v, &again, nil)
+    gora_attention(&test.c, all, test.q, test.k, test.v, &again, nil)
     #expect(again == o)
+    // In parts: the same bits.
+    var parts = empty(test.q.count)
+    for range in Self.ranges(shape.queries, step: tile).reversed() {
+      gora_attention(&test.c, range, test.q, test.k, test.v, &parts, nil)
+    }
+    #expect(parts == o)
 
     var (dq, dk, dv) = (empty(test.q.count), empty(test.k.count), empty(test.v.count))
-    gora_attention_backward(&test.c, test.q, test.k, test.v, o, lse, test.dOut, &dq, &dk, &dv)
+    gora_attention_backward(&test.c, all, all, test.q, test.k, test.v, o, lse, test.dOut, &dq, &dk, &dv)
+    var (dqParts, dkParts, dvParts) = (empty(test.q.count), empty(test.k.count), empty(test.v.count))
+    for range in Self.ranges(shape.queries, step: tile) {
+      gora_attention_backward(&test.c, range, all, test.q, test.k, test.v, o, lse, test.dOut, &dqParts, nil, nil)
+    }
+    for range in Self.ranges(shape.keys, step: 2 * tile) {
+      gora_attention_backward(&test.c, all, range, test.q, test.k, test.v, o, lse, test.dOut, nil, &dkParts, &dvParts)
+    }
+    #expect(dqParts == dq && dkParts == dk && dvParts == dv)
     let dQuery = try #require(Self.stripped(dq, stride: test.qStride, width: width))
     let dKey = try #require(Self.stripped(dk, stride: test.kvStride, width: shape.d))
     let dValue = try #require(Self.stripped(dv, stride: test.kvStride, width: shape.d))
-    // One key: the probabilities are 1 and nothing flows back to q and k but what rounding leaves.
-    if shape.keys > 1 {
+    // One visible key: the probabilities are 1 and nothing flows back to q and k but what rounding leaves.
+    if shape.keys > 1 && shape.window != 1 {
       #expect(relativeError(dQuery, expected.dq) < 1e-5)
       #expect(relativeError(dKey, expected.dk) < 1e-5)
     } else {
@@ -209,7 +238,7 @@ import Testing
     for j in 0..<shape.keys { k[j * test.kvStride] = Float(j) }
     let expected = Self.plain(test, q: test.q.doubles, k: k.doubles, v: test.v.doubles)
     var o = [Float](repeating: 0, count: test.q.count)
-    gora_attention(&test.c, test.q, k, test.v, &o, nil)
+    gora_attention(&test.c, gora_range(from: 0, to: 700), test.q, k, test.v, &o, nil)
     let width = shape.d
     for i in o.indices where i % test.qStride < width { #expect(abs(Double(o[i]) - expected.o[i]) < 1e-3) }
   }
@@ -221,7 +250,7 @@ import Testing
     var k = test.k
     k[3 * test.kvStride] = .nan
     var o = [Float](repeating: 0, count: test.q.count)
-    gora_attention(&test.c, test.q, k, test.v, &o, nil)
+    gora_attention(&test.c, gora_range(from: 0, to: 6), test.q, k, test.v, &o, nil)
     for i in 0..<6 { #expect(o[i * test.qStride].isNaN == (i >= 3)) }
   }
 }

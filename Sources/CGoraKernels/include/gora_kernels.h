@@ -121,8 +121,11 @@ void gora_nf4_decode(const gora_nf4 *weight, size_t from, size_t count, float *y
 
 // MARK: attention.c — causal attention of one sequence, tiled over keys with a running maximum
 
+// Queries go through in tiles of so many, counted from the sequence's beginning, keys in tiles of twice as many.
+#define GORA_ATTENTION_TILE 128
+
 typedef struct {
-  int64_t tokens;          // rows of q, k and v; query i sees keys 0 … i
+  int64_t window;          // query i sees keys i+1−window … i: at least 1; INT64_MAX for all keys before it
   int64_t group;           // query heads that share this key/value head
   int64_t d;               // head dimension
   int64_t q_stride, kv_stride;  // floats from one token to the next
@@ -130,11 +133,18 @@ typedef struct {
   float scale;
 } gora_attention_shape;
 
-// For one key/value head: o (layout of q) and the log-sum-exp of each query and head (lse may be NULL).
-void gora_attention(const gora_attention_shape *shape, const float *q, const float *k, const float *v, float *o, float *lse);
-// dq, dk, dv (layouts of q, k, v) are overwritten.
-void gora_attention_backward(const gora_attention_shape *shape, const float *q, const float *k, const float *v, const float *o,
-                             const float *lse, const float *d_o, float *dq, float *dk, float *dv);
+// Tokens of a sequence: [from, to). `from` begins a tile and `to` ends one, or the sequence; results do not depend on the cut.
+typedef struct {
+  int64_t from, to;
+} gora_range;
+
+// For one key/value head and some of the queries: o (layout of q) and the log-sum-exp of each query and head (lse may be NULL).
+void gora_attention(const gora_attention_shape *shape, gora_range queries, const float *q, const float *k, const float *v, float *o,
+                    float *lse);
+// dq, dk, dv (layouts of q, k, v) are overwritten in their ranges. Where dq, or dk and dv, are NULL the others alone are made: dq of
+// some of the queries from all keys, dk and dv of some of the keys from all queries.
+void gora_attention_backward(const gora_attention_shape *shape, gora_range queries, gora_range keys, const float *q, const float *k,
+                             const float *v, const float *o, const float *lse, const float *d_o, float *dq, float *dk, float *dv);
 
 typedef struct {
   int64_t keys, group, d;  // as above
