@@ -167,9 +167,6 @@ package struct Adapter: Sendable, Equatable {
     _ name: String, _ a: TensorView, _ b: TensorView, _ config: AdapterConfig
   ) throws(GoraError) -> AdapterModule {
     for tensor in [a, b] {
-      guard tensor.isFloat else {
-        throw GoraError(.data, at: tensor.location, "dtype \(tensor.dtype.rawValue); expected F32, F16, BF16 or F64")
-      }
       guard tensor.shape.count == 2, tensor.count > 0 else {
         throw GoraError(.data, at: tensor.location, "shape \(tensor.shape); expected two sizes above 0")
       }
@@ -191,7 +188,7 @@ package struct Adapter: Sendable, Equatable {
   }
 
   private static func finite(_ tensor: TensorView) throws(GoraError) -> [Float] {
-    let values = tensor.toFloat()
+    let values = try tensor.toFloat()
     if let index = values.firstIndex(where: { !$0.isFinite }) {
       throw GoraError(.data, at: tensor.location, "value \(values[index]) at element \(index); every factor must be finite")
     }

@@ -17,7 +17,7 @@ package final class JSONDocument: Sendable {
     switch parsed {
     case .success(let value): self.value = value
     case .failure(let error):
-      throw GoraError(
+      throw GitLFS.refusal(of: text, path) ?? GoraError(
         .data, at: Self.location(path: path, text: text, offset: error.offset, firstLine: firstLine), error.problem)
     }
   }
@@ -66,11 +66,17 @@ package struct JSONField: Sendable {
     }
   }
 
+  /// The member, null too, or nil where it is absent.
+  package func member(_ key: String) throws(GoraError) -> JSONField? {
+    guard case .object(let members) = value.content else { throw error("\(name) must be an object") }
+    guard let member = members.first(where: { $0.key == key }) else { return nil }
+    return JSONField(document: document, value: member.value, name: "\"\(key)\"")
+  }
+
   /// The member, or nil where it is absent or null.
   package func optional(_ key: String) throws(GoraError) -> JSONField? {
-    guard case .object(let members) = value.content else { throw error("\(name) must be an object") }
-    guard let member = members.first(where: { $0.key == key }), member.value.content != .null else { return nil }
-    return JSONField(document: document, value: member.value, name: "\"\(key)\"")
+    guard let field = try member(key), field.value.content != .null else { return nil }
+    return field
   }
 
   package func required(_ key: String) throws(GoraError) -> JSONField {

@@ -21,11 +21,7 @@ package final class ModelFolder: Sendable {
   package init(path: String) throws(GoraError) {
     self.path = path
     config = try ModelFolder.config(at: path)
-    if let quantization = try config.root.optional("quantization_config") {
-      throw quantization.error(
-        "this checkpoint is quantised; gora needs the weights as F32, F16 or BF16",
-        hint: "use the checkpoint that it was quantised from")
-    }
+    try Self.refuseQuantised(config.root)
     var tensors: [String: TensorView] = [:]
     let single = "\(path)/model.safetensors"
     let indexPath = "\(path)/model.safetensors.index.json"
@@ -41,12 +37,46 @@ package final class ModelFolder: Sendable {
           hint: "convert it: python -c 'from transformers import AutoModelForCausalLM as M; "
             + "M.from_pretrained(\"\(path)\").save_pretrained(\"\(path)-safetensors\")'")
       }
+      if let other = try FileProbe.names(in: path).first(where: { $0.hasSuffix(".safetensors") }) {
+        throw GoraError(
+          .noInput, at: .file(path), "no model.safetensors and no model.safetensors.index.json, only \"\(other)\"",
+          hint: "expected Transformers' layout of a whole checkpoint")
+      }
       throw GoraError(
         .noInput, at: .file(path), "no model.safetensors and no model.safetensors.index.json",
         hint: "is the download of the checkpoint complete?")
     }
-    self.tensors = tensors
-    names = tensors.keys.sorted()
+    let isTied = try config.root.optional("tie_word_embeddings")?.bool ?? false
+    self.tensors = Self.canonical(tensors, isTied: isTied)
+    names = self.tensors.keys.sorted()
+  }
+
+  /// Weights by the names of a causal language model: those of its body alone lack "model.", and of tied embeddings only the head
+  /// may be there.
+  private static func canonical(_ tensors: [String: TensorView], isTied: Bool) -> [String: TensorView] {
+    var renamed: [String: TensorView] = [:]
+    for (name, tensor) in tensors {
+      let isBody = ["embed_tokens.", "layers.", "norm."].contains { name.hasPrefix($0) }
+      var tensor = tensor
+      if isBody, tensors["model." + name] == nil { tensor.name = "model." + name }
+      renamed[tensor.name] = tensor
+    }
+    if isTied, renamed["model.embed_tokens.weight"] == nil, var head = renamed.removeValue(forKey: "lm_head.weight") {
+      head.name = "model.embed_tokens.weight"
+      renamed[head.name] = head
+    }
+    return renamed
+  }
+
+  /// Refuses configurations of quantised weights, naming the method.
+  package static func refuseQuantised(_ root: JSONField) throws(GoraError) {
+    for key in ["quantization_config", "compression_config"] {
+      guard let field = try root.optional(key) else { continue }
+      var method = ""
+      if let name = try field.optional("quant_method") { method = " by \"\(try name.string)\"" }
+      throw field.error(
+        "the weights are quantised\(method); expected F32, F16 or BF16", hint: "use the checkpoint that it was quantised from")
+    }
   }
 
   package func tensor(_ name: String) -> TensorView? { tensors[name] }

@@ -9,7 +9,8 @@ import GoraCore
 
 /// A tensor in a mapped safetensors file.
 package struct TensorView: @unchecked Sendable {
-  package let name: String
+  /// As the model calls it, where a folder renamed it.
+  package var name: String
   package let dtype: DType
   package let shape: [Int]
   /// The elements, row-major and little-endian; they need not be aligned (`isAligned`). Valid while `file` lives.
@@ -18,27 +19,36 @@ package struct TensorView: @unchecked Sendable {
   package let file: SafetensorsFile
 
   /// Number of elements; 1 for a tensor of rank 0.
-  package var count: Int { bytes.count / dtype.byteCount }
+  package var count: Int { bytes.count * 8 / dtype.bitCount }
 
   /// Whether the elements may be read through a typed pointer.
-  package var isAligned: Bool { Int(bitPattern: bytes.baseAddress) % dtype.byteCount == 0 }
+  package var isAligned: Bool { Int(bitPattern: bytes.baseAddress) % max(1, dtype.byteCount) == 0 }
 
-  /// Whether the elements are floating-point numbers.
-  package var isFloat: Bool {
-    switch dtype {
-    case .f64, .f32, .f16, .bf16: true
-    case .i64, .i32, .i16, .i8, .u8, .bool: false
-    }
+  /// Whether the elements are floating-point numbers that can be read here.
+  package var isFloat: Bool { [.f64, .f32, .f16, .bf16].contains(dtype) }
+
+  /// Whether another tensor has the same elements in the same type.
+  package func hasElements(of other: TensorView) -> Bool {
+    guard dtype == other.dtype, shape == other.shape, let a = bytes.baseAddress, let b = other.bytes.baseAddress else { return false }
+    return memcmp(a, b, bytes.count) == 0
   }
 
   /// Where messages say the tensor is.
   package var location: Location { .object(file.path, name: " tensor \"\(name)\"") }
 
+  private var notFloat: GoraError {
+    GoraError(
+      .data, at: location, "elements of type \(dtype.rawValue); expected F32, F16 or BF16",
+      hint: "a quantised checkpoint? use the one that it was made from")
+  }
+
   /// Takes the tensor's pages out of this process; see `MappedFile.releasePages`.
   package func releasePages() { MappedFile.releasePages(of: bytes) }
 
   /// The elements as binary32, rounded to nearest where the dtype is wider.
-  package func toFloat() -> [Float] {
+  /// - Throws: `.data` where they are not floating-point numbers.
+  package func toFloat() throws(GoraError) -> [Float] {
+    guard isFloat else { throw notFloat }
     let (count, bytes) = (self.count, self.bytes)
     defer { withExtendedLifetime(file) {} }
     guard let start = bytes.baseAddress, count > 0 else { return [] }
@@ -59,11 +69,7 @@ package struct TensorView: @unchecked Sendable {
       case .f16: convert(Float16.self, out) { Float($0) }
       case .bf16: convert(UInt16.self, out) { Float(BFloat16(bitPattern: $0)) }
       case .f64: convert(Double.self, out) { Float($0) }
-      case .i64: convert(Int64.self, out) { Float($0) }
-      case .i32: convert(Int32.self, out) { Float($0) }
-      case .i16: convert(Int16.self, out) { Float($0) }
-      case .i8: convert(Int8.self, out) { Float($0) }
-      case .u8, .bool: convert(UInt8.self, out) { Float($0) }
+      default: preconditionFailure("\(dtype) is no float")
       }
     }
   }
@@ -108,6 +114,7 @@ package final class SafetensorsFile: Sendable {
     guard bytes.count >= 8 else {
       throw refuse(0, "header length", "the file has \(bytes.count) bytes; a safetensors file has 8 at least")
     }
+    if let pointer = GitLFS.refusal(of: bytes, path) { throw pointer }
     let claimed = UInt64(littleEndian: bytes.loadUnaligned(as: UInt64.self))
     guard claimed <= UInt64(SafetensorsFile.headerLimit) else {
       throw refuse(0, "header length", "header of \(claimed) bytes; the limit is \(SafetensorsFile.headerLimit)")
@@ -118,7 +125,6 @@ package final class SafetensorsFile: Sendable {
     }
     let header = UnsafeRawBufferPointer(rebasing: bytes[8..<8 + headerLength])
     guard String(validating: header, as: UTF8.self) != nil else { throw refuse(8, "header", "the header is not UTF-8") }
-    guard header.first == UInt8(ascii: "{") else { throw refuse(8, "header", "the header does not start with '{'") }
     let root: JSON
     do throws(JSONSyntaxError) {
       root = try JSON(parsing: header, maxDepth: 8)
@@ -132,6 +138,7 @@ package final class SafetensorsFile: Sendable {
     let dataLength = bytes.count - 8 - headerLength
     for member in members {
       if member.key == "__metadata__" {
+        if member.value.content == .null { continue }
         guard case .object(let pairs) = member.value.content else {
           throw refuse(8 + member.value.offset, "header, __metadata__", "__metadata__ is not an object")
         }
@@ -174,7 +181,7 @@ package final class SafetensorsFile: Sendable {
       }
       let shape = try sizes("shape")
       guard let byteCount = SafetensorsFile.byteCount(shape, dtype) else {
-        throw refuse(at, part, "shape \(shape) overflows")
+        throw refuse(at, part, "shape \(shape) overflows or, in \(dtype.rawValue), ends within a byte")
       }
       let offsets = try sizes("data_offsets")
       guard offsets.count == 2 else { throw refuse(at, part, "\"data_offsets\" has \(offsets.count) numbers; expected 2") }
@@ -224,14 +231,14 @@ package final class SafetensorsFile: Sendable {
       file: self)
   }
 
-  /// Bytes of a tensor; nil on overflow.
+  /// Bytes of a tensor; nil on overflow, and where it ends within a byte.
   static func byteCount(_ shape: [Int], _ dtype: DType) -> Int? {
-    var product = dtype.byteCount
+    var bits = dtype.bitCount
     for size in shape {
-      let (next, overflow) = product.multipliedReportingOverflow(by: size)
+      let (next, overflow) = bits.multipliedReportingOverflow(by: size)
       if overflow { return nil }
-      product = next
+      bits = next
     }
-    return product
+    return bits % 8 == 0 ? bits / 8 : nil
   }
 }

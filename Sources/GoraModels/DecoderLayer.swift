@@ -55,7 +55,9 @@ package final class DecoderLayer {
           from: source))
     }
     self.linears = linears
-    attention = Attention(heads: config.heads, keyValueHeads: config.keyValueHeads, headSize: config.headSize)
+    attention = Attention(
+      heads: config.heads, keyValueHeads: config.keyValueHeads, headSize: config.headSize,
+      window: config.windows[index])
   }
 
   package func linear(_ kind: LinearKind) -> Linear { linears[LinearKind.allCases.firstIndex(of: kind)!] }
@@ -84,7 +86,7 @@ package final class DecoderLayer {
   ///   - output: [T, H]; may not be `activations.input`
   ///   - attend: computes `attention` from q, k and v
   private func forward(
-    _ activations: LayerActivations, tokens: Int, positions: [Int32], rotary: RotaryTable, scratch: LayerScratch,
+    _ activations: LayerActivations, tokens: Int, rotary: RotaryTable, scratch: LayerScratch,
     workspace: Workspace, output: UnsafeMutablePointer<Float>, attend: (LayerActivations) -> Void
   ) {
     let (h, f) = (config.hiddenSize, config.intermediateSize)
@@ -95,8 +97,8 @@ package final class DecoderLayer {
       let out = buffer.reserve(tokens * linear.outputSize)
       linear.forward(normalised, tokens: tokens, into: out, down: activations.down(kind), workspace: workspace)
     }
-    rotary.rotate(activations.q.pointer, positions: positions, heads: config.heads)
-    rotary.rotate(activations.k.pointer, positions: positions, heads: config.keyValueHeads)
+    rotary.rotate(activations.q.pointer, heads: config.heads)
+    rotary.rotate(activations.k.pointer, heads: config.keyValueHeads)
     if linear(.q).weight.matrix.roundsInputs {
       // Scores are then the same where queries and keys come back from 16 bits.
       round(activations.q.pointer, count: tokens * config.querySize)
@@ -126,8 +128,7 @@ package final class DecoderLayer {
     output: UnsafeMutablePointer<Float>
   ) {
     forward(
-      activations, tokens: batch.tokens, positions: batch.positions, rotary: rotary, scratch: scratch, workspace: workspace,
-      output: output
+      activations, tokens: batch.tokens, rotary: rotary, scratch: scratch, workspace: workspace, output: output
     ) { kept in
       kept.logSumExp.reserve(batch.tokens * config.heads)
       attention.forward(q: kept.q, k: kept.k, v: kept.v, starts: batch.starts, o: kept.attention, lse: kept.logSumExp)
@@ -140,8 +141,7 @@ package final class DecoderLayer {
     workspace: Workspace, output: UnsafeMutablePointer<Float>
   ) {
     forward(
-      activations, tokens: step.ids.count, positions: step.positions, rotary: rotary, scratch: scratch, workspace: workspace,
-      output: output
+      activations, tokens: step.ids.count, rotary: rotary, scratch: scratch, workspace: workspace, output: output
     ) { kept in
       step.store(k: kept.k, v: kept.v, layer: layer, width: config.keyValueSize)
       attention.forward(q: kept.q, k: kept.k, v: kept.v, step: step, layer: layer, o: kept.attention)
@@ -197,8 +197,8 @@ package final class DecoderLayer {
     attention.backward(
       q: activations.q, k: activations.k, v: activations.v, o: activations.attention, lse: activations.logSumExp,
       starts: batch.starts, gradient: dAttention, dq: scratch.dq, dk: scratch.dk, dv: scratch.dv)
-    rotary.rotate(scratch.dq.pointer, positions: batch.positions, heads: config.heads, inverse: true)
-    rotary.rotate(scratch.dk.pointer, positions: batch.positions, heads: config.keyValueHeads, inverse: true)
+    rotary.rotate(scratch.dq.pointer, heads: config.heads, inverse: true)
+    rotary.rotate(scratch.dk.pointer, heads: config.keyValueHeads, inverse: true)
     let qkv: [(LinearKind, FloatBuffer)] = [(.q, scratch.dq), (.k, scratch.dk), (.v, scratch.dv)]
     if qkv.contains(where: { linear($0.0).needsInput }) {
       norm(activations.input.pointer, inputNorm, into: normalised, activations.inputDeviation, tokens)

@@ -41,14 +41,14 @@ package final class Llama {
 
   package init(config: ModelConfig, from source: any ParameterSource) throws(GoraError) {
     self.config = config
-    embedding = try source.parameter("model.embed_tokens.weight", shape: [config.vocabularySize, config.hiddenSize])
+    embedding = try source.parameter(ModelConfig.embeddingName, shape: [config.vocabularySize, config.hiddenSize])
     var layers: [DecoderLayer] = []
     for index in 0..<config.layers { layers.append(try DecoderLayer(index: index, config: config, from: source)) }
     self.layers = layers
     finalNorm = try source.parameter("model.norm.weight", shape: [config.hiddenSize])
     projection =
       config.tiesEmbeddings
-      ? embedding : try source.parameter("lm_head.weight", shape: [config.vocabularySize, config.hiddenSize])
+      ? embedding : try source.parameter(ModelConfig.headName, shape: [config.vocabularySize, config.hiddenSize])
     head = OutputHead(norm: finalNorm, projection: projection, epsilon: config.normEpsilon)
     rotary = RotaryTable(config.rotary, headSize: config.headSize)
   }
@@ -75,7 +75,7 @@ package final class Llama {
   /// Activations are kept from layer `keepFrom` on.
   private func hidden(_ batch: PackedBatch, keepFrom: Int) -> UnsafeMutablePointer<Float> {
     let size = batch.tokens * config.hiddenSize
-    rotary.prepare(positions: Int(batch.positions.max() ?? 0) + 1)
+    rotary.prepare(positions: batch.positions, starts: batch.starts)
     let slots = config.layers - min(keepFrom, config.layers)
     let keeping = keeping
     while keeping != .packed && kept.count < slots { kept.append(LayerActivations()) }
@@ -159,7 +159,7 @@ package final class Llama {
   /// Runs new tokens of cached rows; returns the logits [rows, vocabulary] after each row's last token.
   package func next(_ step: CachedStep) -> UnsafeMutablePointer<Float> {
     let size = step.ids.count * config.hiddenSize
-    rotary.prepare(positions: Int(step.positions.max() ?? 0) + 1)
+    rotary.prepare(positions: step.positions, starts: step.starts)
     let out = output.reserve(size)
     embed(step.ids, into: out)
     for (index, layer) in layers.enumerated() {

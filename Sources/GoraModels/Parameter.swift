@@ -66,16 +66,25 @@ package final class Parameter {
     matrix = Self.matrix(.f32(UnsafePointer(values.pointer)), shape, rounds: false)
   }
 
-  /// A tensor of a checkpoint, used where it lies; vectors and tensors at odd addresses are copied.
+  /// A tensor of a checkpoint, used where it lies; vectors, and what is no F32, F16 or BF16, are widened. What lies at an odd
+  /// address is copied as it is.
   package init(_ tensor: TensorView, precision: Precision) throws(GoraError) {
     name = tensor.name
     shape = tensor.shape
     let rounds = precision == .bf16
-    guard let base = tensor.bytes.baseAddress, tensor.shape.count == 2, tensor.isAligned else {
-      let values = FloatBuffer(tensor.toFloat())
+    guard let mapped = tensor.bytes.baseAddress, tensor.shape.count == 2, [.f32, .f16, .bf16].contains(tensor.dtype) else {
+      let values = FloatBuffer(try tensor.toFloat())
       self.values = values
       matrix = Self.matrix(.f32(UnsafePointer(values.pointer)), shape, rounds: false)
       return
+    }
+    var base = mapped
+    owner = tensor.file
+    if !tensor.isAligned {
+      let copy = FloatBuffer(capacity: (tensor.bytes.count + 3) / 4)
+      UnsafeMutableRawPointer(copy.pointer).copyMemory(from: mapped, byteCount: tensor.bytes.count)
+      base = UnsafeRawPointer(copy.pointer)
+      owner = copy
     }
     switch tensor.dtype {
     case .f32 where precision == .bf16:
@@ -86,19 +95,9 @@ package final class Parameter {
       gora_f32_to_bf16(base.assumingMemoryBound(to: Float.self), narrow, count)
       owner = half
       matrix = Self.matrix(.bf16(UnsafePointer(narrow)), shape, rounds: rounds)
-    case .f32:
-      owner = tensor.file
-      matrix = Self.matrix(.f32(base.assumingMemoryBound(to: Float.self)), shape, rounds: false)
-    case .bf16:
-      owner = tensor.file
-      matrix = Self.matrix(.bf16(base.assumingMemoryBound(to: UInt16.self)), shape, rounds: rounds)
-    case .f16:
-      owner = tensor.file
-      matrix = Self.matrix(.f16(base.assumingMemoryBound(to: UInt16.self)), shape, rounds: rounds)
-    default:
-      throw GoraError(
-        .data, at: .object(tensor.name, name: tensor.name), "tensor \"\(tensor.name)\" is \(tensor.dtype.rawValue)",
-        hint: "weights must be F32, F16 or BF16")
+    case .f32: matrix = Self.matrix(.f32(base.assumingMemoryBound(to: Float.self)), shape, rounds: false)
+    case .bf16: matrix = Self.matrix(.bf16(base.assumingMemoryBound(to: UInt16.self)), shape, rounds: rounds)
+    default: matrix = Self.matrix(.f16(base.assumingMemoryBound(to: UInt16.self)), shape, rounds: rounds)
     }
   }
 

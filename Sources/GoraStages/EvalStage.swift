@@ -114,7 +114,7 @@ package struct EvalStage {
     let c = configuration
     if let samples = c.samples { try refuseOverwrite(of: c.data.paths, output: samples) }
     let loaded = try LoadedModel(path: c.model, precision: c.precision, quantization: c.quantization)
-    events(.note(loaded.opening(threads: c.context.threads)))
+    loaded.announce(threads: c.context.threads, events: events)
     var earlier: Provenance?
     if let folder = c.adapter {
       let adapter = try Adapter(readingFolder: folder)
@@ -187,9 +187,7 @@ package struct EvalStage {
       throw GoraError(.data, at: .file(c.data.paths.joined(separator: ", ")), "row \(empty + 1) has an empty prompt")
     }
     let longest = (prompts.map(\.count).max() ?? 0) + c.maxNewTokens
-    if longest > loaded.config.maxPositions {
-      events(.warning("up to \(longest) positions are used, the model was made for \(loaded.config.maxPositions)"))
-    }
+    loaded.warn(ofLength: longest, events: events)
     let ends = data.rows.first.map { text.encoder.stopTokens(for: $0) } ?? [text.endToken]
     // Prompts of one length advance in step; long ones first, so that the last batch is not a lone long one.
     let order = prompts.indices.sorted { (-prompts[$0].count, $0) < (-prompts[$1].count, $1) }

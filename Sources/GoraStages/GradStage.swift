@@ -79,7 +79,7 @@ package struct GradStage {
     let c = configuration
     try refuseOverwrite(of: c.data.paths, output: c.output)
     let loaded = try LoadedModel(path: c.model, precision: c.precision)
-    events(.note(loaded.opening(threads: c.context.threads)))
+    loaded.announce(threads: c.context.threads, events: events)
     let text = try LoadedText(folder: c.model, config: loaded.config, options: c.data)
     let data = try text.read(c.data, vocabularySize: loaded.config.vocabularySize, folder: c.model, events: events)
     let rows = try text.encode(data, options: c.data, events: events)

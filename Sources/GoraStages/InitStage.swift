@@ -126,7 +126,7 @@ package struct InitStage {
     var input = AdapterModuleInput(
       name: module.name, rows: module.shape[0], columns: module.shape[1], rank: module.rank, scaling: scaling)
     if method.needsGradient, let gradients { input.gradient = try gradients.read("\(module.name).weight") }
-    if method.needsWeight { input.weight = weight.toFloat() }
+    if method.needsWeight { input.weight = try weight.toFloat() }
     if case .gora = method { input.weightNorm = try Self.norm(of: weight) }
     return input
   }

@@ -1,6 +1,7 @@
 import GoraCore
 import GoraFormats
 import GoraMethods
+import GoraModels
 
 /// gora-score: model + grad.h5 → scores.json, one importance a weight.
 package struct ScoreStage {
@@ -100,17 +101,17 @@ package struct ScoreStage {
         nonisolated(unsafe) let results = results
         parallelParts(group.count) { part in
           let name = gradients.names[first + part]
-          results[part] = weights[first + part].withMatrix { weight in
-            let pair = WeightGradient(weight: weight, gradient: UnsafePointer(buffers[part].pointer))
+          do throws(GoraError) {
+            let weight = try Parameter(weights[first + part], precision: .f32)
+            defer { withExtendedLifetime(weight) {} }
+            let pair = WeightGradient(weight: weight.matrix, gradient: UnsafePointer(buffers[part].pointer))
             var values: [Double] = []
             for metric in metrics {
-              do throws(GoraError) {
-                values.append(try metric.importance(of: pair, module: moduleName(ofWeight: name), svd: svd))
-              } catch {
-                return .failure(error.located(at: .object(gradients.path, name: "/gradients/\(name)")))
-              }
+              values.append(try metric.importance(of: pair, module: moduleName(ofWeight: name), svd: svd))
             }
-            return .success(values)
+            results[part] = .success(values)
+          } catch {
+            results[part] = .failure(error.located(at: .object(gradients.path, name: "/gradients/\(name)")))
           }
         }
       }
@@ -120,23 +121,5 @@ package struct ScoreStage {
       events(.progress(stage: "scoring", done: group.upperBound, total: weights.count, unit: "modules"))
     }
     return importances
-  }
-}
-
-extension TensorView {
-  /// Hands over the tensor [rows, columns] where it lies, or a copy in f32 where it is f64 or at an odd address.
-  fileprivate func withMatrix<Result>(_ body: (WeightMatrix) -> Result) -> Result {
-    let (rows, columns) = (shape[0], shape[1])
-    defer { withExtendedLifetime(file) {} }
-    if isAligned, let start = bytes.baseAddress {
-      switch dtype {
-      case .f32: return body(WeightMatrix(.f32(start.assumingMemoryBound(to: Float.self)), rows: rows, columns: columns))
-      case .bf16: return body(WeightMatrix(.bf16(start.assumingMemoryBound(to: UInt16.self)), rows: rows, columns: columns))
-      case .f16: return body(WeightMatrix(.f16(start.assumingMemoryBound(to: UInt16.self)), rows: rows, columns: columns))
-      default: break
-      }
-    }
-    let copy = FloatBuffer(toFloat())
-    return body(WeightMatrix(.f32(UnsafePointer(copy.pointer)), rows: rows, columns: columns))
   }
 }

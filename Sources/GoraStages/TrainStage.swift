@@ -100,7 +100,7 @@ package struct TrainStage {
     try refuseOverwrite(of: [c.model], output: c.output)
     if let log = c.log { try refuseOverwrite(of: c.data.paths, output: log) }
     let loaded = try load()
-    events(.note(loaded.opening(threads: c.context.threads)))
+    loaded.announce(threads: c.context.threads, events: events)
     let text = try LoadedText(folder: c.model, config: loaded.config, options: c.data)
     let data = try text.read(c.data, vocabularySize: loaded.config.vocabularySize, folder: c.model, events: events)
     let rows = try text.encode(data, options: c.data, events: events)

@@ -260,7 +260,7 @@ private func update(_ module: AdapterModule) -> [Double] {
     #expect(try refusal([a, b, ("x", .f32, [1], [1])]).problem.contains("not a LoRA factor"))
     #expect(try refusal([a, (b.0, .f32, [2, 2], b.3)]).problem.contains("[2, 4] is expected"))
     #expect(try refusal([(a.0, .f32, [2, 2], a.3), (b.0, .f32, [2, 2], b.3)]).problem.contains("says rank 4"))
-    #expect(try refusal([a, (b.0, .i32, [1, 4], b.3)]).problem.contains("dtype I32"))
+    #expect(try refusal([a, (b.0, .i32, [1, 4], b.3)]).problem.contains("type I32"))
     #expect(try refusal([a, (b.0, .f32, [4], b.3)]).problem.contains("shape [4]"))
     let infinite = try refusal([a, (b.0, .f32, [1, 4], [1, 2, .infinity, 4])])
     #expect(infinite.problem.contains("element 2") && infinite.description.contains(b.0))

@@ -12,7 +12,7 @@ enum Fixtures {
   static func model(_ name: String, precision: Precision = .f32) throws -> Llama {
     let folder = try ModelFolder(path: "\(folder)/\(name)/model")
     let model = try Llama(
-      config: ModelConfig(reading: folder.config), from: CheckpointSource(folder: folder, precision: precision))
+      config: ModelConfig(of: folder), from: CheckpointSource(folder: folder, precision: precision))
     return model
   }
 
@@ -29,7 +29,7 @@ enum Fixtures {
 
   static func tensors(_ path: String) throws -> [String: [Float]] {
     let file = try SafetensorsFile(path: "\(folder)/\(path)")
-    return Dictionary(uniqueKeysWithValues: file.tensors.map { ($0.name, $0.toFloat()) })
+    return try Dictionary(uniqueKeysWithValues: file.tensors.map { ($0.name, try $0.toFloat()) })
   }
 }
 

@@ -15,7 +15,7 @@ import Testing
     let batch = PackedBatch(rows: [try Fixtures.rows(name)[0]])
     let count = batch.tokens * config.hiddenSize
     let rotary = RotaryTable(config.rotary, headSize: config.headSize)
-    rotary.prepare(positions: batch.tokens)
+    rotary.prepare(positions: batch.positions, starts: batch.starts)
     let x = FloatBuffer(zeros: count)
     for (t, id) in batch.ids.enumerated() {
       model.embedding.matrix.widen(Int(id)..<Int(id) + 1, into: x.pointer + t * config.hiddenSize)

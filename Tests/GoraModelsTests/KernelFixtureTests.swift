@@ -25,8 +25,10 @@ import Testing
   /// The scaled frequencies go through f32, as in Transformers: 6e-8 of each.
   @Test(arguments: ["rope_default", "rope_linear", "rope_llama3.1", "rope_llama3.2"]) func frequencies(_ name: String) throws {
     let test = try Case(name)
-    let scaling = try RotaryScaling(reading: test.field)
-    let frequencies = scaling.inverseFrequencies(headSize: try test.int("head_dim"))
+    var notes: [String] = []
+    let size = try test.int("head_dim")
+    let scaling = try RotaryScaling(reading: test.field, headSize: size, maxPositions: 131_072, notes: &notes)
+    let frequencies = scaling.inverseFrequencies(headSize: size)
     let expected = try test.doubles("inverse_frequencies")
     #expect(frequencies.count == expected.count)
     for (frequency, value) in zip(frequencies, expected) { #expect(abs(frequency - value) < 2e-7 * value) }
@@ -38,11 +40,11 @@ import Testing
     let size = try test.int("head_dim")
     let table = RotaryTable(RotaryScaling(theta: try test.field.required("rope_theta").double), headSize: size)
     // In two goes: the table grows.
-    table.prepare(positions: 2)
-    table.prepare(positions: 38)
+    table.prepare(positions: [1], starts: [0, 1])
+    table.prepare(positions: positions, starts: [0, positions.count])
     for (from, to, inverse) in [("x", "output", false), ("d_output", "d_x", true)] {
       let x = try test.buffer(from)
-      table.rotate(x.pointer, positions: positions, heads: 1, inverse: inverse)
+      table.rotate(x.pointer, heads: 1, inverse: inverse)
       // An angle of 37 rounds to 4e-6 at worst.
       #expect(relativeError(x.array, try test.floats(to)) < 3e-6)
     }

@@ -42,7 +42,7 @@ enum Fixtures {
 
   static func tensors(_ path: String) throws -> [String: [Float]] {
     let file = try SafetensorsFile(path: "\(folder)/\(path)")
-    return Dictionary(uniqueKeysWithValues: file.tensors.map { ($0.name, $0.toFloat()) })
+    return try Dictionary(uniqueKeysWithValues: file.tensors.map { ($0.name, try $0.toFloat()) })
   }
 }
 

@@ -34,7 +34,7 @@ struct GammaTrial {
   /// Opens model and data, so that what is wrong with them shows before the adapters are made.
   init(_ options: GammaTrialOptions, model: String, seed: UInt64, threads: Int, events: EventHandler) throws(GoraError) {
     loaded = try LoadedModel(path: model, precision: options.precision)
-    events(.note(loaded.opening(threads: threads)))
+    loaded.announce(threads: threads, events: events)
     let text = try LoadedText(folder: model, config: loaded.config, options: options.data)
     let data = try text.read(options.data, vocabularySize: loaded.config.vocabularySize, folder: model, events: events)
     let all = try text.encode(data, options: options.data, events: events)

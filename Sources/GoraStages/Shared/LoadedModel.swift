@@ -24,9 +24,9 @@ package struct LoadedModel {
   ) throws(GoraError) {
     try Matmul.open()
     let folder = try ModelFolder(path: path)
-    config = try ModelConfig(reading: folder.config)
+    config = try ModelConfig(of: folder)
     self.folder = folder
-    (precision, reason) = Self.choose(choice, stored: folder.tensor("model.embed_tokens.weight")?.dtype ?? .f32)
+    (precision, reason) = Self.choose(choice, stored: folder.tensor(ModelConfig.embeddingName)?.dtype ?? .f32)
     self.quantization = quantization
     model = try Llama(
       config: config, from: CheckpointSource(folder: folder, precision: precision, quantization: quantization))
@@ -54,8 +54,34 @@ package struct LoadedModel {
     }
   }
 
+  /// Says what runs, and what of the checkpoint does not.
+  func announce(threads: Int, events: EventHandler) {
+    events(.note(opening(threads: threads)))
+    for note in config.notes { events(.warning(note)) }
+    let unused = unusedTensors
+    if !unused.isEmpty {
+      let more = unused.count > 3 ? ", …" : ""
+      events(
+        .warning(
+          "\(unused.count) tensor\(unused.count == 1 ? "" : "s") of the checkpoint \(unused.count == 1 ? "is" : "are") not used: "
+            + unused.prefix(3).joined(separator: ", ") + more))
+    }
+  }
+
+  /// Tensors that are no weights of the model, without what old checkpoints kept of the rotary embedding.
+  private var unusedTensors: [String] {
+    let used = Set(model.parameters.map(\.name) + [config.tiesEmbeddings ? ModelConfig.headName : ""])
+    return (folder?.names ?? []).filter { !used.contains($0) && !$0.hasSuffix("rotary_emb.inv_freq") }
+  }
+
+  /// Says where rows are longer than what the model was made for.
+  func warn(ofLength longest: Int, events: EventHandler) {
+    guard longest > config.maxPositions else { return }
+    events(.warning("up to \(longest) positions are used, the model was made for \(config.maxPositions)"))
+  }
+
   /// The line that opens a run: model, precision and its reason, library, threads.
-  func opening(threads: Int) -> String {
+  private func opening(threads: Int) -> String {
     "\(config.modelType), \(NumberText.count(config.parameterCount)) parameters, \(precision.rawValue) (\(reason)), "
       + (quantization.map { "linears in \($0.rawValue), " } ?? "")
       + "\(threads) thread\(threads == 1 ? "" : "s"), \(Matmul.backendDescription)"

@@ -53,7 +53,7 @@ struct MergedCheckpoint {
 
   /// The merged weight's bytes in the base's dtype, rounded once, to nearest even.
   private func merged(_ tensor: TensorView, _ module: AdapterModule) throws(GoraError) -> [UInt8] {
-    var values = tensor.toFloat()
+    var values = try tensor.toFloat()
     Merge.add(
       a: module.a, b: module.b, scaling: module.scaling, to: &values, rows: tensor.shape[0], columns: tensor.shape[1],
       rank: module.rank)
