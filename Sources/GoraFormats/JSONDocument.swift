@@ -17,8 +17,9 @@ package final class JSONDocument: Sendable {
     switch parsed {
     case .success(let value): self.value = value
     case .failure(let error):
-      throw GitLFS.refusal(of: text, path) ?? GoraError(
-        .data, at: Self.location(path: path, text: text, offset: error.offset, firstLine: firstLine), error.problem)
+      throw GitLFS.refusal(of: text, path)
+        ?? GoraError(
+          .data, at: Self.location(path: path, text: text, offset: error.offset, firstLine: firstLine), error.problem)
     }
   }
   private let firstLine: Int

@@ -29,7 +29,8 @@ package struct TensorView: @unchecked Sendable {
 
   /// Whether another tensor has the same elements in the same type.
   package func hasElements(of other: TensorView) -> Bool {
-    guard dtype == other.dtype, shape == other.shape, let a = bytes.baseAddress, let b = other.bytes.baseAddress else { return false }
+    guard dtype == other.dtype, shape == other.shape else { return false }
+    guard let a = bytes.baseAddress, let b = other.bytes.baseAddress else { return bytes.isEmpty }
     return memcmp(a, b, bytes.count) == 0
   }
 

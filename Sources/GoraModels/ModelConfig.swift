@@ -194,7 +194,9 @@ package struct ModelConfig: Sendable, Equatable {
   private static func nonNegative(_ root: JSONField, _ key: String) throws(GoraError) -> Double? {
     guard let field = try root.optional(key) else { return nil }
     let value = try field.double
-    guard value >= 0, value.isFinite else { throw field.error("\(field.name) is \(field.value.compact()); expected a number from 0") }
+    guard value >= 0, value.isFinite else {
+      throw field.error("\(field.name) is \(field.value.compact()); expected a number from 0")
+    }
     return value
   }
 }
@@ -207,7 +209,8 @@ extension ModelConfig {
       !head.hasElements(of: embedding)
     {
       tiesEmbeddings = false
-      notes.append("config.json ties the embeddings, but \(Self.headName) is not \(Self.embeddingName): not tied, as in Transformers")
+      notes.append(
+        "config.json ties the embeddings, but \(Self.headName) is not \(Self.embeddingName): not tied, as in Transformers")
     }
   }
 

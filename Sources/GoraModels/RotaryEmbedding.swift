@@ -86,8 +86,8 @@ package struct RotaryScaling: Sendable, Equatable {
     let outerFraction = try root.optional("partial_rotary_factor")
     let fractionField = innerFraction ?? outerFraction
     let fraction = try fractionField?.double ?? 1
-    let isKept = type == "proportional" ? (0...1).contains(fraction) : Int(exactly: (fraction * Double(headSize)).rounded(.down)) == headSize
-    if let fractionField, !isKept {
+    let turning = (fraction * Double(headSize)).rounded(.down)
+    if let fractionField, type == "proportional" ? !(0...1).contains(fraction) : turning != Double(headSize) {
       throw fractionField.error("partial_rotary_factor \(fraction) is not supported with rotary scaling \"\(type)\"")
     }
     // Phi's spelling, beside the settings, comes first.

@@ -112,7 +112,8 @@ private let refusals: [Refusal] = [
     let scratch = ScratchFolder()
     let types = [
       ("F8_E4M3", 3, 3), ("F8_E5M2", 3, 3), ("F8_E8M0", 1, 1), ("F8_E4M3FNUZ", 1, 1), ("F8_E5M2FNUZ", 1, 1), ("U16", 2, 4),
-      ("U32", 1, 4), ("U64", 1, 8), ("C64", 1, 8), ("F6_E2M3", 4, 3), ("F6_E3M2", 8, 6), ("F4", 6, 3), ("I64", 1, 8), ("BOOL", 2, 2),
+      ("U32", 1, 4), ("U64", 1, 8), ("C64", 1, 8), ("F6_E2M3", 4, 3), ("F6_E3M2", 8, 6), ("F4", 6, 3), ("I64", 1, 8),
+      ("BOOL", 2, 2),
     ]
     var (header, offset) = (" \n\t{\"__metadata__\": null", 0)
     for (type, count, bytes) in types {

@@ -94,7 +94,8 @@ import Testing
       row.append(Int32(try #require(last.firstIndex(of: last.max() ?? 0))))
     }
     var result: [Int32] = []
-    Generator(model: model, sampling: Sampling(), batchSize: 1, maxNewTokens: 20, endTokens: []).generate([prompt]) { result = $1 }
+    Generator(model: model, sampling: Sampling(), batchSize: 1, maxNewTokens: 20, endTokens: [])
+      .generate([prompt]) { result = $1 }
     #expect(prompt + result == row)
   }
 

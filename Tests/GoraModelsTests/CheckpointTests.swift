@@ -42,10 +42,14 @@ import Testing
     return try Llama(config: ModelConfig(of: checkpoint), from: CheckpointSource(folder: checkpoint, precision: precision))
   }
 
-  static func logits(_ model: Llama) throws -> [Float] { model.logits(PackedBatch(rows: Array(try Fixtures.rows("llama").prefix(2)))) }
+  static func logits(_ model: Llama) throws -> [Float] {
+    model.logits(PackedBatch(rows: Array(try Fixtures.rows("llama").prefix(2))))
+  }
 
   /// Weights at odd addresses stay in their own type and give the same bits.
-  @Test(arguments: ["llama", "llama-bf16"], [Precision.f32, .bf16]) func oddAddresses(_ fixture: String, precision: Precision) throws {
+  @Test(arguments: ["llama", "llama-bf16"], [Precision.f32, .bf16]) func oddAddresses(_ fixture: String, precision: Precision)
+    throws
+  {
     let tensors = try Self.tensors(fixture)
     let even = try Self.model(fixture, tensors, precision: precision)
     let odd = try Self.model(fixture, tensors, shift: 1, precision: precision)
