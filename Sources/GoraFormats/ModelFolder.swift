@@ -149,26 +149,30 @@ package final class ModelFolder: Sendable {
     }
   }
 
+  /// The tensors of all shards that the index names, in the order of the shards' names, as Transformers takes them: a tensor that
+  /// stands in two is that of the later one.
   private static func shards(path: String, indexPath: String) throws(GoraError) -> [String: TensorView] {
-    let index = try JSONDocument(path: indexPath, text: readWholeFile(indexPath))
-    var shards: [String: SafetensorsFile] = [:]
-    var tensors: [String: TensorView] = [:]
-    for (name, field) in try index.root.required("weight_map").members {
+    let map = try JSONDocument(path: indexPath, text: readWholeFile(indexPath)).root.required("weight_map").members
+    var shards: Set<String> = []
+    for (_, field) in map {
       let shard = try field.string
       let isPlain = !shard.isEmpty && shard != "." && !shard.contains("..") && !shard.utf8.contains(UInt8(ascii: "/"))
       guard isPlain, !shard.utf8.contains(0) else {
         throw field.error("shard name \"\(shard)\" leads out of the folder; expected a plain file name")
       }
-      if shards[shard] == nil {
-        guard access("\(path)/\(shard)", F_OK) == 0 else {
-          throw GoraError(
-            .noInput, at: .file("\(path)/\(shard)"), "missing shard, named by model.safetensors.index.json",
-            hint: "is the download of the checkpoint complete?")
-        }
-        shards[shard] = try SafetensorsFile(path: "\(path)/\(shard)")
+      shards.insert(shard)
+    }
+    var tensors: [String: TensorView] = [:]
+    for shard in shards.sorted(by: { Array($0.utf8).lexicographicallyPrecedes(Array($1.utf8)) }) {
+      guard access("\(path)/\(shard)", F_OK) == 0 else {
+        throw GoraError(
+          .noInput, at: .file("\(path)/\(shard)"), "missing shard, named by model.safetensors.index.json",
+          hint: "is the download of the checkpoint complete?")
       }
-      guard let tensor = shards[shard]?.tensor(name) else { throw field.error("shard \"\(shard)\" has no tensor \"\(name)\"") }
-      tensors[name] = tensor
+      for tensor in try SafetensorsFile(path: "\(path)/\(shard)").tensors { tensors[tensor.name] = tensor }
+    }
+    for (name, field) in map where tensors[name] == nil {
+      throw field.error("shard \"\(try field.string)\" has no tensor \"\(name)\"")
     }
     return tensors
   }

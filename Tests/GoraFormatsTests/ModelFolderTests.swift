@@ -112,6 +112,27 @@ private func replace(_ file: String, _ old: String, _ new: String) throws {
     }
   }
 
+  /// A tensor that the index does not name, or looks for in the wrong shard, is there; of two the later shard's counts.
+  @Test func takesTheShardsAsTheyAre() throws {
+    let scratch = ScratchFolder()
+    let path = try copied("llama-bf16", scratch)
+    let identity = try ModelFolder(path: path).identity
+    let index = "\(path)/model.safetensors.index.json"
+    try replace(index, "\"model.norm.weight\": \"model-00002", "\"model.norm.weight\": \"model-00001")
+    #expect(try ModelFolder(path: path).identity == identity)
+    try replace(index, "\"model.norm.weight\": \"model-00001-of-00002.safetensors\"", "\"model.embed_tokens.weight\": \"c\"")
+    let duplicate = errorThrown { try ModelFolder(path: path) }
+    #expect(duplicate.problem.contains("duplicate key"))
+    let one = [UInt8](repeating: 1, count: 64)
+    try one.withUnsafeBytes { bytes in
+      try SafetensorsWriter.write(
+        path: "\(path)/model-00003.safetensors",
+        tensors: [SafetensorsWriter.Tensor(name: "model.norm.weight", dtype: .bf16, shape: [32], bytes: bytes)], metadata: [])
+    }
+    try replace(index, "\"model.embed_tokens.weight\": \"c\"", "\"model.norm.weight\": \"model-00003.safetensors\"")
+    #expect(try ModelFolder(path: path).tensor("model.norm.weight").map { [UInt8]($0.bytes) } == one)
+  }
+
   @Test func refusesQuantisedWeights() throws {
     let scratch = ScratchFolder()
     let path = try copied("llama", scratch)
