@@ -3,7 +3,6 @@
 #include "gora_kernels.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 float gora_attention_row(float *s, size_t n, float scale, float *running);
@@ -18,7 +17,7 @@ static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 // Two tiles and two rows of floats a thread, kept for its next call.
 static float *thread_scratch(void) {
   static _Thread_local float *scratch;
-  if (!scratch && posix_memalign((void **)&scratch, 64, (2 * query_tile * key_tile + 2 * query_tile) * sizeof(float)) != 0) abort();
+  if (!scratch) scratch = gora_allocate((2 * query_tile * key_tile + 2 * query_tile) * sizeof(float));
   return scratch;
 }
 

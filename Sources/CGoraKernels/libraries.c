@@ -1,11 +1,12 @@
 // OpenBLAS (with its LAPACK) and oneDNN, opened with dlopen on first use. Three reasons:
-//  - OpenBLAS and OpenMP read their environment when they are loaded: opened here, they can be told to stay single-threaded
-//    (the pool owns the threads) and OpenBLAS which kernels to use (0.3.21 takes Haswell's on CPUs with AVX-512);
+//  - OpenBLAS and OpenMP read their environment when they are loaded: opened here, they are told to stay single-threaded (the pool
+//    owns the threads), and OpenBLAS which kernels to use (0.3.21 takes Haswell's on CPUs with AVX-512);
 //  - a stage that multiplies nothing starts without them;
 //  - where oneDNN is missing everything still runs.
 #include "gora_kernels.h"
 
 #include <dlfcn.h>
+#include <math.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,34 +49,55 @@ static bool has_avx512_bf16(void) {
 #endif
 }
 
-// Sets a variable for the time of a dlopen unless the user has set it.
-typedef struct {
-  const char *name;
-  bool set;
-} setting;
-
-static setting set_for_load(const char *name, const char *value) {
-  setting s = {name, getenv(name) == NULL};
-  if (s.set) setenv(name, value, 1);
-  return s;
+// dnnl_status_t, also where its header is not there.
+static const char *status_text(int status) {
+  switch (status) {
+  case 1: return "out of memory";
+  case 2: return "invalid arguments";
+  case 3: return "not implemented";
+  default: return "runtime error";
+  }
 }
 
-static void unset_after_load(setting s) {
-  if (s.set) unsetenv(s.name);
+// What the libraries find in the environment while they are loaded, whatever it holds: one thread, on any CPU.
+typedef struct {
+  const char *name, *value;  // NULL: not set
+  char *before;
+} variable;
+
+static void set(const char *name, const char *value) {
+  if (value) setenv(name, value, 1);
+  else unsetenv(name);
+}
+
+static void set_for_load(variable *v) {
+  const char *before = getenv(v->name);
+  v->before = before ? strdup(before) : NULL;
+  if (before && !v->before) gora_fail(GORA_UNAVAILABLE, "out of memory");
+  set(v->name, v->value);
+}
+
+static void set_as_before(variable *v) {
+  set(v->name, v->before);
+  free(v->before);
+}
+
+// What dlopen or dlsym says is wrong, kept.
+static const char *last_error(void) {
+  static char text[256];
+  const char *error = dlerror();
+  snprintf(text, sizeof text, "%s", error ? error : "unknown error");
+  return text;
 }
 
 static void open_openblas(void) {
-  setting threads = set_for_load("OPENBLAS_NUM_THREADS", "1");
-  setting core = {"OPENBLAS_CORETYPE", false};
-  if (has_avx512()) core = set_for_load("OPENBLAS_CORETYPE", "SkylakeX");
   void *library = dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);
-  if (!library) library = dlopen("libopenblas.so", RTLD_NOW | RTLD_LOCAL);
-  unset_after_load(threads);
-  unset_after_load(core);
   if (!library) {
-    libraries.failure = "libopenblas.so.0 is not installed";
-    return;
+    libraries.failure = last_error();
+    library = dlopen("libopenblas.so", RTLD_NOW | RTLD_LOCAL);
   }
+  if (!library) return;
+  libraries.failure = NULL;
   cblas_sgemm = dlsym(library, "cblas_sgemm");
   dpotrf = dlsym(library, "dpotrf_");
   dpotrs = dlsym(library, "dpotrs_");
@@ -86,6 +108,8 @@ static void open_openblas(void) {
     libraries.failure = "libopenblas lacks cblas_sgemm or its LAPACK";
     return;
   }
+  void (*set_threads)(int) = dlsym(library, "openblas_set_num_threads");
+  if (set_threads) set_threads(1);
   const char *(*config)(void) = dlsym(library, "openblas_get_config");
   libraries.openblas = config ? config() : "unknown";
   libraries.sgemm = "OpenBLAS";
@@ -114,6 +138,12 @@ DECLARE(dnnl_post_ops_destroy)
 DECLARE(dnnl_post_ops_append_sum)
 static dnnl_engine_t engine;
 
+static void onednn_failed(dnnl_status_t status) {
+  static char text[64];
+  snprintf(text, sizeof text, "oneDNN cannot be used for bf16: %s", status_text(status));
+  libraries.failure = text;
+}
+
 static bool open_bf16(void *library) {
   bool all = true;
 #define LOAD(name) all = (p_##name = dlsym(library, #name)) != NULL && all;
@@ -133,7 +163,24 @@ static bool open_bf16(void *library) {
   LOAD(dnnl_post_ops_create)
   LOAD(dnnl_post_ops_destroy)
   LOAD(dnnl_post_ops_append_sum)
-  return all && p_dnnl_engine_create(&engine, dnnl_cpu, 0) == dnnl_success;
+  if (!all) return false;
+  dnnl_status_t status = p_dnnl_engine_create(&engine, dnnl_cpu, 0);
+  if (status != dnnl_success) onednn_failed(status);
+  return status == dnnl_success;
+}
+
+static dnnl_status_t bf16_multiply(bool transpose_b, int64_t m, int64_t n, int64_t k, const uint16_t *a, int64_t lda,
+                                   const uint16_t *b, int64_t ldb, bool accumulates, float *c, int64_t ldc);
+
+// Whether the engine multiplies bf16, found by a product of every kind: afterwards one that fails is a failure.
+static bool multiplies_bf16(void) {
+  uint16_t operand[4] = {0};
+  float result[4] = {0};
+  dnnl_status_t status = dnnl_success;
+  for (int kind = 0; kind < 4 && status == dnnl_success; kind++)
+    status = bf16_multiply(kind & 1, 2, 2, 2, operand, 2, operand, 2, kind & 2, result, 2);
+  if (status != dnnl_success && status != dnnl_unimplemented) onednn_failed(status);
+  return status == dnnl_success;
 }
 #endif
 
@@ -141,27 +188,43 @@ static void open_onednn(void) {
   const char *choice = getenv("GORA_MATMUL");
   if (choice && strcmp(choice, "openblas") == 0) return;
 #ifdef HAVE_ONEDNN
-  setting threads = set_for_load("OMP_NUM_THREADS", "1");
   char name[32];
   snprintf(name, sizeof name, "libdnnl.so.%d", DNNL_VERSION_MAJOR);
   void *library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
-  unset_after_load(threads);
-  if (!library) return;
+  if (!library) {
+    // Without it OpenBLAS multiplies, to other bytes: only where it is not there at all.
+    const char *error = last_error();
+    bool is_absent = strncmp(error, name, strlen(name)) == 0 && strstr(error, "No such file");
+    if (!is_absent) libraries.failure = error;
+    return;
+  }
   onednn_sgemm = (dnnl_sgemm_type)dlsym(library, "dnnl_sgemm");
-  if (!onednn_sgemm) return;
+  if (!onednn_sgemm) {
+    libraries.failure = last_error();
+    return;
+  }
   static char version[32];
   snprintf(version, sizeof version, "%d.%d.%d", DNNL_VERSION_MAJOR, DNNL_VERSION_MINOR, DNNL_VERSION_PATCH);
   libraries.onednn = version;
   libraries.sgemm = "oneDNN";
-  libraries.failure = NULL;
   // "bf16" asks for oneDNN's bf16 product even where it has to emulate the unit: slow, for tests.
-  libraries.bf16 = open_bf16(library) && (has_avx512_bf16() || (choice && strcmp(choice, "bf16") == 0));
+  bool is_wanted = has_avx512_bf16() || (choice && strcmp(choice, "bf16") == 0);
+  libraries.bf16 = open_bf16(library) && is_wanted && multiplies_bf16();
 #endif
 }
 
 static void open_all(void) {
+  variable variables[] = {{"OPENBLAS_NUM_THREADS", "1"}, {"GOTO_NUM_THREADS", "1"}, {"OMP_NUM_THREADS", "1"},
+                          {"OMP_PROC_BIND"},             {"OMP_PLACES"},            {"GOMP_CPU_AFFINITY"},
+                          {"OPENBLAS_CORETYPE"}};
+  int count = sizeof variables / sizeof *variables;
+  // The kernels are the user's choice, if there is one.
+  const char *core = getenv("OPENBLAS_CORETYPE");
+  variables[count - 1].value = core ? core : has_avx512() ? "SkylakeX" : NULL;
+  for (int i = 0; i < count; i++) set_for_load(&variables[i]);
   open_openblas();
   if (!libraries.failure) open_onednn();
+  for (int i = 0; i < count; i++) set_as_before(&variables[i]);
 }
 
 const gora_libraries *gora_libraries_open(void) {
@@ -170,14 +233,37 @@ const gora_libraries *gora_libraries_open(void) {
   return &libraries;
 }
 
+static _Noreturn void product_failed(const char *kind, int status, int64_t m, int64_t n, int64_t k) {
+  gora_fail(status == 1 ? GORA_UNAVAILABLE : GORA_INTERNAL, "oneDNN's %s product of %lld x %lld by %lld x %lld failed: %s", kind,
+            (long long)m, (long long)k, (long long)k, (long long)n, status_text(status));
+}
+
+// Ends the process where there is no library.
+static void need_library(void) {
+  const gora_libraries *l = gora_libraries_open();
+  if (l->failure) gora_fail(GORA_UNAVAILABLE, "no matrix library: %s", l->failure);
+}
+
+// OpenBLAS maps a buffer for each thread that calls it, and tries for ever where it gets none.
+static void need_openblas(void) {
+  static const size_t buffer = 128 << 20;
+  static _Thread_local bool has_buffer;
+  need_library();
+  if (!has_buffer) free(gora_allocate(buffer));
+  has_buffer = true;
+}
+
 void gora_sgemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda,
                 const float *b, int64_t ldb, float beta, float *c, int64_t ldc) {
   if (m == 0 || n == 0) return;
-  if (onednn_sgemm)
-    onednn_sgemm(transpose_a ? 'T' : 'N', transpose_b ? 'T' : 'N', m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
-  else if (cblas_sgemm)
-    cblas_sgemm(101, transpose_a ? 112 : 111, transpose_b ? 112 : 111, (int)m, (int)n, (int)k, alpha, a, (int)lda, b, (int)ldb, beta,
-                c, (int)ldc);
+  if (!onednn_sgemm) need_openblas();
+  if (onednn_sgemm) {
+    int status = onednn_sgemm(transpose_a ? 'T' : 'N', transpose_b ? 'T' : 'N', m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+    if (status != 0) product_failed("f32", status, m, n, k);
+    return;
+  }
+  cblas_sgemm(101, transpose_a ? 112 : 111, transpose_b ? 112 : 111, (int)m, (int)n, (int)k, alpha, a, (int)lda, b, (int)ldb, beta, c,
+              (int)ldc);
 }
 
 #ifdef HAVE_ONEDNN
@@ -188,7 +274,7 @@ typedef struct {
 
 typedef struct {
   bf16_shape shape;
-  dnnl_primitive_t primitive;  // NULL where oneDNN refuses the shape, or nothing is here yet
+  dnnl_primitive_t primitive;  // NULL where nothing is here yet
   dnnl_memory_t memory[3];
 } bf16_product;
 
@@ -202,122 +288,137 @@ static void forget(bf16_product *p) {
   memset(p, 0, sizeof *p);
 }
 
-static void make(bf16_product *p, bf16_shape s) {
+static dnnl_status_t add_to_result(dnnl_primitive_attr_t attributes) {
+  dnnl_post_ops_t operations = NULL;
+  dnnl_status_t status = p_dnnl_post_ops_create(&operations);
+  if (status != dnnl_success) return status;
+#if DNNL_VERSION_MAJOR >= 3
+  status = p_dnnl_post_ops_append_sum(operations, 1, 0, dnnl_data_type_undef);
+#else
+  status = p_dnnl_post_ops_append_sum(operations, 1);
+#endif
+  if (status == dnnl_success) status = p_dnnl_primitive_attr_set_post_ops(attributes, operations);
+  p_dnnl_post_ops_destroy(operations);
+  return status;
+}
+
+static dnnl_status_t make(bf16_product *p, bf16_shape s) {
   forget(p);
-  p->shape = s;
   dnnl_dims_t dims[3] = {{s.m, s.k}, {s.k, s.n}, {s.m, s.n}},
               strides[3] = {{s.lda, 1}, {s.transpose_b ? 1 : s.ldb, s.transpose_b ? s.ldb : 1}, {s.ldc, 1}};
   dnnl_data_type_t types[3] = {dnnl_bf16, dnnl_bf16, dnnl_f32};
   dnnl_primitive_attr_t attributes = NULL;
-  if (p_dnnl_primitive_attr_create(&attributes) != dnnl_success) return;
-  if (s.accumulates) {
-    dnnl_post_ops_t operations = NULL;
-    p_dnnl_post_ops_create(&operations);
-#if DNNL_VERSION_MAJOR >= 3
-    p_dnnl_post_ops_append_sum(operations, 1, 0, dnnl_data_type_undef);
-#else
-    p_dnnl_post_ops_append_sum(operations, 1);
-#endif
-    p_dnnl_primitive_attr_set_post_ops(attributes, operations);
-    p_dnnl_post_ops_destroy(operations);
-  }
   dnnl_primitive_desc_t description = NULL;
+  dnnl_status_t status = p_dnnl_primitive_attr_create(&attributes);
+  if (status == dnnl_success && s.accumulates) status = add_to_result(attributes);
 #if DNNL_VERSION_MAJOR >= 3
   dnnl_memory_desc_t mds[3] = {NULL, NULL, NULL};
-  for (int i = 0; i < 3; i++) p_dnnl_memory_desc_create_with_strides(&mds[i], 2, dims[i], types[i], strides[i]);
-  bool described =
-      p_dnnl_matmul_primitive_desc_create(&description, engine, mds[0], mds[1], NULL, mds[2], attributes) == dnnl_success;
+  for (int i = 0; i < 3 && status == dnnl_success; i++)
+    status = p_dnnl_memory_desc_create_with_strides(&mds[i], 2, dims[i], types[i], strides[i]);
+  if (status == dnnl_success)
+    status = p_dnnl_matmul_primitive_desc_create(&description, engine, mds[0], mds[1], NULL, mds[2], attributes);
 #define DESCRIPTION(i) mds[i]
 #else
   dnnl_memory_desc_t mds[3];
-  for (int i = 0; i < 3; i++) p_dnnl_memory_desc_init_by_strides(&mds[i], 2, dims[i], types[i], strides[i]);
+  for (int i = 0; i < 3 && status == dnnl_success; i++)
+    status = p_dnnl_memory_desc_init_by_strides(&mds[i], 2, dims[i], types[i], strides[i]);
   dnnl_matmul_desc_t operation;
-  bool described = p_dnnl_matmul_desc_init(&operation, &mds[0], &mds[1], NULL, &mds[2]) == dnnl_success &&
-                   p_dnnl_primitive_desc_create(&description, &operation, attributes, engine, NULL) == dnnl_success;
+  if (status == dnnl_success) status = p_dnnl_matmul_desc_init(&operation, &mds[0], &mds[1], NULL, &mds[2]);
+  if (status == dnnl_success) status = p_dnnl_primitive_desc_create(&description, &operation, attributes, engine, NULL);
 #define DESCRIPTION(i) &mds[i]
 #endif
-  if (described && p_dnnl_primitive_create(&p->primitive, description) == dnnl_success) {
-    bool all = true;
-    for (int i = 0; i < 3; i++)
-      all = p_dnnl_memory_create(&p->memory[i], DESCRIPTION(i), engine, NULL) == dnnl_success && all;
-    if (!all) {
-      forget(p);
-      p->shape = s;
-    }
-  }
+  if (status == dnnl_success) status = p_dnnl_primitive_create(&p->primitive, description);
+  for (int i = 0; i < 3 && status == dnnl_success; i++)
+    status = p_dnnl_memory_create(&p->memory[i], DESCRIPTION(i), engine, NULL);
+  if (status == dnnl_success) p->shape = s;
+  else forget(p);
   if (description) p_dnnl_primitive_desc_destroy(description);
 #if DNNL_VERSION_MAJOR >= 3
-  for (int i = 0; i < 3; i++) p_dnnl_memory_desc_destroy(mds[i]);
+  for (int i = 0; i < 3; i++)
+    if (mds[i]) p_dnnl_memory_desc_destroy(mds[i]);
 #endif
-  p_dnnl_primitive_attr_destroy(attributes);
+  if (attributes) p_dnnl_primitive_attr_destroy(attributes);
+  return status;
 }
 
-bool gora_bf16_gemm(bool transpose_b, int64_t m, int64_t n, int64_t k, const uint16_t *a, int64_t lda, const uint16_t *b, int64_t ldb,
-                    bool accumulates, float *c, int64_t ldc) {
-  if (m == 0 || n == 0) return true;
-  if (!engine) return false;
+static dnnl_status_t bf16_multiply(bool transpose_b, int64_t m, int64_t n, int64_t k, const uint16_t *a, int64_t lda,
+                                   const uint16_t *b, int64_t ldb, bool accumulates, float *c, int64_t ldc) {
   static _Thread_local dnnl_stream_t stream;
-  if (!stream && p_dnnl_stream_create(&stream, engine, dnnl_stream_default_flags) != dnnl_success) return false;
+  dnnl_status_t status = stream ? dnnl_success : p_dnnl_stream_create(&stream, engine, dnnl_stream_default_flags);
+  if (status != dnnl_success) return status;
   bf16_shape shape = {transpose_b, m, n, k, lda, ldb, ldc, accumulates};
   uint64_t hash = 0;
   for (size_t i = 0; i < sizeof shape / sizeof(int64_t); i++)
     hash = (hash ^ (uint64_t)((const int64_t *)&shape)[i]) * 0x9E3779B97F4A7C15u;
   bf16_product *p = &products[hash >> 56];
-  if (memcmp(&p->shape, &shape, sizeof shape) != 0) make(p, shape);
-  if (!p->primitive) return false;
+  if (!p->primitive || memcmp(&p->shape, &shape, sizeof shape) != 0) status = make(p, shape);
   void *data[3] = {(void *)a, (void *)b, c};
-  for (int i = 0; i < 3; i++)
-    if (p_dnnl_memory_set_data_handle(p->memory[i], data[i]) != dnnl_success) return false;
+  for (int i = 0; i < 3 && status == dnnl_success; i++) status = p_dnnl_memory_set_data_handle(p->memory[i], data[i]);
+  if (status != dnnl_success) return status;
   dnnl_exec_arg_t arguments[3] = {
       {DNNL_ARG_SRC, p->memory[0]}, {DNNL_ARG_WEIGHTS, p->memory[1]}, {DNNL_ARG_DST, p->memory[2]}};
-  return p_dnnl_primitive_execute(p->primitive, stream, 3, arguments) == dnnl_success &&
-         p_dnnl_stream_wait(stream) == dnnl_success;
-}
-#else
-bool gora_bf16_gemm(bool transpose_b, int64_t m, int64_t n, int64_t k, const uint16_t *a, int64_t lda, const uint16_t *b, int64_t ldb,
-                    bool accumulates, float *c, int64_t ldc) {
-  return false;
+  status = p_dnnl_primitive_execute(p->primitive, stream, 3, arguments);
+  return status == dnnl_success ? p_dnnl_stream_wait(stream) : status;
 }
 #endif
 
+void gora_bf16_gemm(bool transpose_b, int64_t m, int64_t n, int64_t k, const uint16_t *a, int64_t lda, const uint16_t *b, int64_t ldb,
+                    bool accumulates, float *c, int64_t ldc) {
+  if (m == 0 || n == 0) return;
+  int status = 3;
+#ifdef HAVE_ONEDNN
+  if (engine) status = bf16_multiply(transpose_b, m, n, k, a, lda, b, ldb, accumulates, c, ldc);
+#endif
+  if (status != 0) product_failed("bf16", status, m, n, k);
+}
+
+// What LAPACK says of its arguments is a defect of ours; of the matrix (above 0), the caller's matter.
+static int checked(const char *name, int info) {
+  if (info < 0) gora_fail(GORA_INTERNAL, "LAPACK's %s refuses its argument %d", name, -info);
+  return info;
+}
+
 int gora_dpotrf(int n, double *a, int lda) {
+  need_openblas();
   int info = 0;
   dpotrf("L", &n, a, &lda, &info);
-  return info;
+  return checked("dpotrf", info);
 }
 
 int gora_dpotrs(int n, int columns, const double *a, int lda, double *b, int ldb) {
+  need_openblas();
   int info = 0;
   dpotrs("L", &n, &columns, a, &lda, b, &ldb, &info);
-  return info;
+  return checked("dpotrs", info);
 }
 
 int gora_sgesdd(int m, int n, float *a, int lda, float *s, float *u, int ldu, float *vt, int ldvt, bool vectors) {
+  need_openblas();
   int info = 0, query = -1, least = m < n ? m : n;
   float size = 0;
   const char *job = vectors ? "S" : "N";
-  int *integers = malloc((size_t)least * 8 * sizeof(int));
-  if (!integers) return -100;
+  int *integers = gora_allocate((size_t)least * 8 * sizeof(int));
   sgesdd(job, &m, &n, a, &lda, s, u, &ldu, vt, &ldvt, &size, &query, integers, &info);
-  int count = (int)size + 1;
-  float *work = malloc((size_t)count * sizeof(float));
-  if (work) sgesdd(job, &m, &n, a, &lda, s, u, &ldu, vt, &ldvt, work, &count, integers, &info);
-  else info = -100;
+  checked("sgesdd", info);
+  // A size above 2^24 has been rounded to a float.
+  int count = (int)nextafterf(size, INFINITY) + 1;
+  float *work = gora_allocate((size_t)count * sizeof(float));
+  sgesdd(job, &m, &n, a, &lda, s, u, &ldu, vt, &ldvt, work, &count, integers, &info);
   free(work);
   free(integers);
-  return info;
+  // Argument 4 is the matrix: it has a NaN.
+  return info == -4 ? 1 : checked("sgesdd", info);
 }
 
-int gora_sgeqrf_q(int m, int n, float *a, int lda, float *r_diagonal) {
+void gora_sgeqrf_q(int m, int n, float *a, int lda, float *r_diagonal) {
+  need_openblas();
   int info = 0, count = n * 64;
-  float *tau = malloc((size_t)n * sizeof(float)), *work = malloc((size_t)count * sizeof(float));
-  if (!tau || !work) info = -100;
-  if (info == 0) sgeqrf(&m, &n, a, &lda, tau, work, &count, &info);
-  if (info == 0) {
-    for (int j = 0; j < n; j++) r_diagonal[j] = a[(size_t)j * lda + j];
-    sorgqr(&m, &n, &n, a, &lda, tau, work, &count, &info);
-  }
+  float *tau = gora_allocate((size_t)n * sizeof(float)), *work = gora_allocate((size_t)count * sizeof(float));
+  sgeqrf(&m, &n, a, &lda, tau, work, &count, &info);
+  checked("sgeqrf", info);
+  for (int j = 0; j < n; j++) r_diagonal[j] = a[(size_t)j * lda + j];
+  sorgqr(&m, &n, &n, a, &lda, tau, work, &count, &info);
+  checked("sorgqr", info);
   free(tau);
   free(work);
-  return info;
 }

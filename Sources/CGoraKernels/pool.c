@@ -3,6 +3,7 @@
 #include "gora_kernels.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 
 #if defined(__x86_64__)
@@ -12,7 +13,7 @@
 #define PAUSE() ((void)0)
 #endif
 
-enum { max_parts = 0xFFFF, spins_before_sleep = 4000 };
+enum { max_parts = 0xFFFF, spins_before_sleep = 4000, spins_before_yield = 1000 };
 
 // generation (32 bits) | parts (16) | next unclaimed part (16)
 static _Atomic uint64_t state;
@@ -20,7 +21,8 @@ static _Atomic int unfinished;
 static _Atomic int sleepers;
 static gora_task task;
 static void *task_context;
-static int pool_threads = 1;
+static int first_part;
+static int running = 1;
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t wake = PTHREAD_COND_INITIALIZER;
 static _Thread_local bool inside;
@@ -33,8 +35,8 @@ static void run_parts(void) {
     unsigned parts = seen >> 16 & 0xFFFF, next = seen & 0xFFFF;
     if (next >= parts) return;
     if (!atomic_compare_exchange_weak(&state, &seen, seen + 1)) continue;
-    // The claim keeps this generation, and so task and context, alive until `unfinished` drops.
-    task(task_context, (int)next);
+    // The claim keeps this generation, and so task, context and first part, alive until `unfinished` drops.
+    task(task_context, first_part + (int)next);
     atomic_fetch_sub(&unfinished, 1);
   }
 }
@@ -70,36 +72,33 @@ static void start_workers(void) {
   for (int i = 1; i < requested; i++) {
     pthread_t thread;
     if (pthread_create(&thread, &attributes, worker, (void *)(intptr_t)i) != 0) break;
-    pool_threads++;
+    running++;
   }
   pthread_attr_destroy(&attributes);
 }
 
 int gora_pool_start(int threads) {
-  static pthread_once_t once = PTHREAD_ONCE_INIT;
   static pthread_mutex_t starting = PTHREAD_MUTEX_INITIALIZER;
+  static bool started;
   pthread_mutex_lock(&starting);
-  requested = threads < 1 ? 1 : threads;
-  pthread_once(&once, start_workers);
+  if (!started) {
+    requested = threads < 1 ? 1 : threads;
+    start_workers();
+    started = true;
+  }
   pthread_mutex_unlock(&starting);
-  return pool_threads;
+  return running;
 }
 
-int gora_pool_threads(void) { return pool_threads; }
+int gora_pool_threads(void) { return requested; }
 
 int gora_thread_index(void) { return own_index; }
 
-void gora_parallel(int parts, gora_task work, void *context) {
-  // One fork-join at a time; a second caller (tests run side by side) waits its turn.
-  static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
-  if (parts <= 1 || pool_threads == 1 || inside || parts > max_parts) {
-    for (int i = 0; i < parts; i++) work(context, i);
-    return;
-  }
-  pthread_mutex_lock(&turn);
-  inside = true;
+// Runs parts first … first + parts - 1, at most max_parts.
+static void fork_join(int first, int parts, gora_task work, void *context) {
   task = work;
   task_context = context;
+  first_part = first;
   atomic_store(&unfinished, parts);
   uint64_t generation = (atomic_load(&state) >> 32) + 1;
   atomic_store(&state, generation << 32 | (uint64_t)parts << 16);
@@ -109,7 +108,24 @@ void gora_parallel(int parts, gora_task work, void *context) {
     pthread_mutex_unlock(&mutex);
   }
   run_parts();
-  while (atomic_load(&unfinished) > 0) PAUSE();
+  // Whoever holds the last part may be waiting for this CPU.
+  for (int spin = 0; atomic_load(&unfinished) > 0; spin++) {
+    if (spin < spins_before_yield) PAUSE();
+    else sched_yield();
+  }
+}
+
+void gora_parallel(int parts, gora_task work, void *context) {
+  // One fork-join at a time; a second caller (tests run side by side) waits its turn.
+  static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
+  if (parts <= 1 || running == 1 || inside) {
+    for (int i = 0; i < parts; i++) work(context, i);
+    return;
+  }
+  pthread_mutex_lock(&turn);
+  inside = true;
+  for (int first = 0; first < parts; first += max_parts)
+    fork_join(first, parts - first < max_parts ? parts - first : max_parts, work, context);
   inside = false;
   pthread_mutex_unlock(&turn);
 }

@@ -1,5 +1,6 @@
 import ArgumentParser
 import GoraCore
+import GoraStages
 
 #if canImport(Glibc)
   import Glibc
@@ -43,36 +44,27 @@ package struct CommonOptions: ParsableArguments {
 
   package init() {}
 
-  /// `--threads`, else `GORA_THREADS`, else the CPUs this process may run on.
-  /// - Throws: status 64 for a count below 1 or a malformed variable, and for `-q` with `-v`.
+  /// Beyond this a count is a slip of the hand.
+  private static let threadRange = 1...1024
+
+  /// `--threads`, else `GORA_THREADS`, else the CPUs this process may use.
+  /// - Throws: status 64 for a count out of range or a malformed variable.
   package func threadCount() throws(GoraError) -> Int {
+    let range = Self.threadRange
     if let threads {
-      guard threads > 0 else { throw GoraError(.usage, "--threads is \(threads); expected at least 1") }
+      guard range ~= threads else {
+        throw GoraError(.usage, "--threads is \(threads); expected \(range.lowerBound) to \(range.upperBound)")
+      }
       return threads
     }
     if let text = Self.environment("GORA_THREADS") {
-      guard let count = Int(text), count > 0 else {
-        throw GoraError(.usage, "environment variable GORA_THREADS is \"\(text)\"; expected a number from 1")
+      guard let count = Int(text), range ~= count else {
+        throw GoraError(
+          .usage, "environment variable GORA_THREADS is \"\(text)\"; expected \(range.lowerBound) to \(range.upperBound)")
       }
       return count
     }
-    return Self.allowedCPUs
-  }
-
-  /// CPUs in the affinity mask (`Cpus_allowed` of /proc/self/status: sched_getaffinity's macros do not reach Swift).
-  private static var allowedCPUs: Int {
-    let key = "Cpus_allowed:"
-    if let file = fopen("/proc/self/status", "r") {
-      defer { fclose(file) }
-      var line = [CChar](repeating: 0, count: 4096)
-      while fgets(&line, Int32(line.count), file) != nil {
-        let text = String(decoding: line.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
-        guard text.hasPrefix(key) else { continue }
-        let count = text.dropFirst(key.count).reduce(0) { $0 + ($1.hexDigitValue?.nonzeroBitCount ?? 0) }
-        if count > 0 { return count }
-      }
-    }
-    return max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN)))
+    return min(AllowedCPUs.count, range.upperBound)
   }
 
   func check() throws(GoraError) {

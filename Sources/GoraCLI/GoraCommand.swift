@@ -30,7 +30,7 @@ extension GoraCommand {
   /// Runs the tool and ends the process.
   package static func main(_ arguments: [String]?) {
     StandardStreams.reserveDescriptors()
-    Signals.install()
+    Signals.install(tool: tool)
     Glibc.exit(status(of: arguments ?? Array(CommandLine.arguments.dropFirst())).rawValue)
   }
 
@@ -78,7 +78,11 @@ extension GoraCommand {
       }
       reporter = Reporter(tool: tool, settings: command.common.reporting)
       try command.common.check()
-      ThreadPool.start(threads: try command.common.threadCount())
+      let threads = try command.common.threadCount()
+      let running = ThreadPool.start(threads: threads)
+      if running < threads {
+        reporter.report(.warning("only \(running) of \(threads) threads could be started; the result is the same, but later"))
+      }
       try command.execute(reporter)
       reporter.clear()
       try StandardStreams.closeOutput()

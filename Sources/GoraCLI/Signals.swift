@@ -1,3 +1,4 @@
+import GoraCore
 import GoraFormats
 
 #if canImport(Glibc)
@@ -6,10 +7,12 @@ import GoraFormats
   import Musl
 #endif
 
-/// What the tools do on SIGINT, SIGTERM and SIGHUP: remove half-written files, then die by the same signal (128 + n).
+/// What the tools do on SIGINT, SIGTERM and SIGHUP, and when they crash: remove half-written files, then die by the same signal
+/// (128 + n).
 enum Signals {
-  static func install() {
+  static func install(tool: String) {
     TemporaryFiles.prepare()
+    Failure.prepare(tool: tool) { TemporaryFiles.unlinkAll() }
     for number in [SIGINT, SIGTERM, SIGHUP] {
       var action = sigaction()
       // nohup and background shells have a signal ignored on purpose.

@@ -1,3 +1,5 @@
+import CGoraKernels
+
 #if canImport(Glibc)
   import Glibc
 #elseif canImport(Musl)
@@ -43,11 +45,10 @@ package final class FloatBuffer {
     if mappedBytes > 0 { munmap(pointer, mappedBytes) } else { free(pointer) }
   }
 
+  /// Memory for `count` floats; without it the process ends (`gora_fail`).
   private static func allocate(_ count: Int) -> UnsafeMutablePointer<Float> {
-    var raw: UnsafeMutableRawPointer?
-    let status = posix_memalign(&raw, 64, max(64, count * MemoryLayout<Float>.stride))
-    precondition(status == 0, "out of memory: \(count) floats")
-    return raw!.bindMemory(to: Float.self, capacity: max(16, count))
+    let bytes = max(0, count).multipliedReportingOverflow(by: MemoryLayout<Float>.stride)
+    return gora_allocate(bytes.overflow ? .max : bytes.partialValue).bindMemory(to: Float.self, capacity: max(16, count))
   }
 
   /// Makes room for at least `count` floats; contents are lost when it grows.

@@ -9,6 +9,8 @@ package enum ExitStatus: Int32, Sendable {
   case data = 65
   /// Input missing or unreadable.
   case noInput = 66
+  /// The machine lacks what the run needs: memory, a library.
+  case unavailable = 69
   /// A defect of gora itself.
   case `internal` = 70
   /// Output cannot be created.

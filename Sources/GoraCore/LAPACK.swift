@@ -6,7 +6,6 @@ package enum LAPACK {
   /// - Returns: false where S is not positive definite.
   package static func solveSPD(_ s: [Double], n: Int, _ r: inout [Double], columns: Int) -> Bool {
     if n == 0 || columns == 0 { return true }
-    _ = gora_libraries_open()
     var factor = s
     guard gora_dpotrf(Int32(n), &factor, Int32(n)) == 0 else { return false }
     return gora_dpotrs(Int32(n), Int32(columns), factor, Int32(n), &r, Int32(n)) == 0
@@ -15,7 +14,6 @@ package enum LAPACK {
   /// Thin SVD of a row-major matrix [rows, columns]: M = U·diag(S)·Vᵀ with U [rows, k], Vᵀ [k, columns] row-major, k = min.
   /// - Returns: nil where the iteration did not converge.
   package static func svd(_ matrix: [Float], rows: Int, columns: Int) -> (u: [Float], s: [Float], vt: [Float])? {
-    _ = gora_libraries_open()
     // Row-major [rows, columns] is column-major [columns, rows], whose left vectors are V: U and Vᵀ change places.
     let k = min(rows, columns)
     var a = matrix
@@ -28,7 +26,6 @@ package enum LAPACK {
 
   /// Singular values alone, descending; the matrix is overwritten where the caller gives it away.
   package static func singularValues(_ matrix: consuming [Float], rows: Int, columns: Int) -> [Float]? {
-    _ = gora_libraries_open()
     var s = [Float](repeating: 0, count: min(rows, columns))
     var none: [Float] = [0]
     var nothing: [Float] = [0]
@@ -38,11 +35,10 @@ package enum LAPACK {
   }
 
   /// Orthonormal rows spanning the rows of a row-major matrix [rows, columns], rows ≤ columns; R's diagonal made positive.
-  package static func orthonormalRows(_ matrix: [Float], rows: Int, columns: Int) -> [Float]? {
-    _ = gora_libraries_open()
+  package static func orthonormalRows(_ matrix: [Float], rows: Int, columns: Int) -> [Float] {
     var q = matrix
     var diagonal = [Float](repeating: 0, count: rows)
-    guard gora_sgeqrf_q(Int32(columns), Int32(rows), &q, Int32(columns), &diagonal) == 0 else { return nil }
+    gora_sgeqrf_q(Int32(columns), Int32(rows), &q, Int32(columns), &diagonal)
     for i in 0..<rows where diagonal[i] < 0 {
       for j in 0..<columns { q[i * columns + j] = -q[i * columns + j] }
     }

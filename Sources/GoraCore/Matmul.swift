@@ -6,7 +6,7 @@ package enum Matmul {
   package static func open() throws(GoraError) {
     if let failure = gora_libraries_open().pointee.failure {
       throw GoraError(
-        .internal, "no matrix library: \(String(cString: failure))", hint: "apt-get install libopenblas-dev libdnnl-dev")
+        .unavailable, "no matrix library: \(String(cString: failure))", hint: "apt-get install libopenblas-dev libdnnl-dev")
     }
   }
 
@@ -45,7 +45,6 @@ package enum Matmul {
     c: UnsafeMutablePointer<Float>, ldc: Int
   ) {
     if m == 0 || n == 0 { return }
-    _ = gora_libraries_open()
     let ranges = ranges(max(m, n), multiplications: m * n * k)
     parallelParts(ranges.count) { part in
       let range = ranges[part]

@@ -3,9 +3,11 @@ import CGoraKernels
 /// The threads of a process: one pool, which owns all parallel work; libraries run single-threaded inside it.
 package enum ThreadPool {
   /// Starts the pool; the first call decides, later ones only read.
+  /// - Returns: how many threads run, fewer than asked for where the system refuses some.
   @discardableResult
   package static func start(threads: Int) -> Int { Int(gora_pool_start(Int32(clamping: threads))) }
 
+  /// The number asked for, by which work is cut up, so that results do not depend on how many could be started.
   package static var threads: Int { Int(gora_pool_threads()) }
 
   /// The running thread's place in the pool, `0..<threads`: picks scratch memory, never a result.
@@ -24,7 +26,7 @@ package func parallelParts(_ parts: Int, _ body: (Int) -> Void) {
     var task = escaping
     withUnsafeMutablePointer(to: &task) { pointer in
       gora_parallel(
-        Int32(clamping: parts),
+        Int32(parts),
         { context, part in context!.assumingMemoryBound(to: ((Int) -> Void).self).pointee(Int(part)) }, pointer)
     }
   }

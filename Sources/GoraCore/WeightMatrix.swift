@@ -92,18 +92,18 @@ package struct WeightMatrix: @unchecked Sendable {
         ldc: rows)
       return
     }
-    var ranges = Matmul.ranges(rows, multiplications: tokens * rows * columns)
+    let ranges = Matmul.ranges(rows, multiplications: tokens * rows * columns)
     if let w = hardwareBFloat16 {
       let half = narrow(x, count: tokens * columns, scratch: scratch)
-      ranges = refused(of: ranges) { range in
+      return parallelParts(ranges.count) { part in
+        let range = ranges[part]
         gora_bf16_gemm(
           true, Int64(tokens), Int64(range.count), Int64(columns), half, Int64(columns), w + range.lowerBound * columns,
           Int64(columns), accumulates, y + range.lowerBound, Int64(rows))
       }
-      if ranges.isEmpty { return }
     }
     let x = roundsInputs ? round(x, count: tokens * columns, scratch: scratch) : x
-    if isWidenedWhole(tokens: tokens, side: rows), hardwareBFloat16 == nil {
+    if isWidenedWhole(tokens: tokens, side: rows) {
       Matmul.sgemm(
         transposeB: true, m: tokens, n: rows, k: columns, a: x, lda: columns, b: widenedWhole(scratch), ldb: columns,
         beta: accumulates ? 1 : 0, c: y, ldc: rows)
@@ -162,18 +162,18 @@ package struct WeightMatrix: @unchecked Sendable {
         m: tokens, n: columns, k: rows, a: dy, lda: rows, b: w, ldb: columns, beta: accumulates ? 1 : 0, c: dx, ldc: columns)
       return
     }
-    var ranges = Matmul.ranges(columns, multiplications: tokens * rows * columns)
+    let ranges = Matmul.ranges(columns, multiplications: tokens * rows * columns)
     if let w = hardwareBFloat16 {
       let half = narrow(dy, count: tokens * rows, scratch: scratch)
-      ranges = refused(of: ranges) { range in
+      return parallelParts(ranges.count) { part in
+        let range = ranges[part]
         gora_bf16_gemm(
           false, Int64(tokens), Int64(range.count), Int64(rows), half, Int64(rows), w + range.lowerBound, Int64(columns),
           accumulates, dx + range.lowerBound, Int64(columns))
       }
-      if ranges.isEmpty { return }
     }
     let dy = roundsInputs ? round(dy, count: tokens * rows, scratch: scratch) : dy
-    if isWidenedWhole(tokens: tokens, side: columns), hardwareBFloat16 == nil {
+    if isWidenedWhole(tokens: tokens, side: columns) {
       Matmul.sgemm(
         m: tokens, n: columns, k: rows, a: dy, lda: rows, b: widenedWhole(scratch), ldb: columns, beta: accumulates ? 1 : 0,
         c: dx, ldc: columns)
@@ -211,15 +211,5 @@ package struct WeightMatrix: @unchecked Sendable {
     let out = UnsafeMutableRawPointer(scratch.inputs.reserve((count + 1) / 2)).assumingMemoryBound(to: UInt16.self)
     parallelRanges(count, grain: 65_536) { gora_f32_to_bf16(x + $0.lowerBound, out + $0.lowerBound, $0.count) }
     return UnsafePointer(out)
-  }
-}
-
-/// Runs `body` for every range on the pool; the ranges for which it returned false, as oneDNN does of a kind of product that it does
-/// not have, before it writes anything.
-private func refused(of ranges: [Range<Int>], _ body: (Range<Int>) -> Bool) -> [Range<Int>] {
-  withUnsafeTemporaryAllocation(of: Bool.self, capacity: ranges.count) { done in
-    nonisolated(unsafe) let done = done
-    parallelParts(ranges.count) { done[$0] = body(ranges[$0]) }
-    return ranges.indices.filter { !done[$0] }.map { ranges[$0] }
   }
 }

@@ -41,7 +41,7 @@ package enum DownProjection: String, CaseIterable, Sendable {
       let bound = 1 / Double(columns).squareRoot()
       return (0..<count).map { _ in Float((2 * random.uniform() - 1) * bound) }
     case .gaussian: return normal(1 / Double(columns).squareRoot())
-    case .orthogonal: return try orthonormalRows(normal(1), rows: module.rank, columns: columns)
+    case .orthogonal: return LAPACK.orthonormalRows(normal(1), rows: module.rank, columns: columns)
     case .xavier: return normal((2 / Double(columns + module.rank)).squareRoot())
     case .normal: return normal(0.02)
     case .uniform: return (0..<count).map { _ in Float(random.uniform()) }

@@ -32,10 +32,10 @@ package struct RandomisedSVD: Sendable, Equatable {
     var random = Random(seed: seed, stream: stream)
     // q directions as rows: in the input's space [q, columns], in the output's [q, rows].
     var basis = (0..<q * columns).map { _ in Float(random.normal()) }
-    var image = try orthonormalRows(outputs(of: basis, q, matrix, rows, columns), rows: q, columns: rows)
+    var image = LAPACK.orthonormalRows(outputs(of: basis, q, matrix, rows, columns), rows: q, columns: rows)
     for _ in 0..<powerIterations {
-      basis = try orthonormalRows(inputs(of: image, q, matrix, rows, columns), rows: q, columns: columns)
-      image = try orthonormalRows(outputs(of: basis, q, matrix, rows, columns), rows: q, columns: rows)
+      basis = LAPACK.orthonormalRows(inputs(of: image, q, matrix, rows, columns), rows: q, columns: columns)
+      image = LAPACK.orthonormalRows(outputs(of: basis, q, matrix, rows, columns), rows: q, columns: rows)
     }
     basis = inputs(of: image, q, matrix, rows, columns)
     guard let values = LAPACK.singularValues(basis, rows: q, columns: columns) else { throw noConvergence }

@@ -27,7 +27,7 @@ struct SingularTriplets {
     // M/size has entries near 1, so that no product underflows.
     let scale = Float(1 / size)
     let width = min(rank + Self.spare, min(rows, columns))
-    var basis = try orthonormalRows(
+    var basis = LAPACK.orthonormalRows(
       (0..<width * columns).map { _ in Float(random.normal()) }, rows: width, columns: columns)
     var image = [Float](repeating: 0, count: width * rows)
     func project() {
@@ -39,10 +39,10 @@ struct SingularTriplets {
     project()
     var caught = FixedSum.squares(image)
     for _ in 0..<Self.rounds {
-      let directions = try orthonormalRows(image, rows: width, columns: rows)
+      let directions = LAPACK.orthonormalRows(image, rows: width, columns: rows)
       Matmul.sgemm(
         m: width, n: columns, k: rows, alpha: scale, a: directions, lda: rows, b: matrix, ldb: columns, c: &basis, ldc: columns)
-      basis = try orthonormalRows(basis, rows: width, columns: columns)
+      basis = LAPACK.orthonormalRows(basis, rows: width, columns: columns)
       project()
       let before = caught
       caught = FixedSum.squares(image)
@@ -57,13 +57,6 @@ struct SingularTriplets {
       transposeA: true, m: rank, n: columns, k: width, a: x, lda: width, b: basis, ldb: columns, c: &vectors, ldc: columns)
     right = vectors
   }
-}
-
-/// Orthonormal rows that span those of a matrix [rows, columns], rows ≤ columns.
-/// - Throws: status 65 where the decomposition fails.
-func orthonormalRows(_ matrix: [Float], rows: Int, columns: Int) throws(GoraError) -> [Float] {
-  guard let result = LAPACK.orthonormalRows(matrix, rows: rows, columns: columns) else { throw noConvergence }
-  return result
 }
 
 var noConvergence: GoraError { GoraError(.data, "the matrix decomposition did not converge") }

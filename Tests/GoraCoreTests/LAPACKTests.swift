@@ -50,7 +50,7 @@ import Testing
   @Test(arguments: [[1, 1], [1, 9], [4, 4], [5, 30], [24, 40]]) func orthonormalRows(_ shape: [Int]) throws {
     let (rows, columns) = (shape[0], shape[1])
     let matrix = numbers(rows * columns, "qr")
-    let q = try #require(LAPACK.orthonormalRows(matrix, rows: rows, columns: columns))
+    let q = LAPACK.orthonormalRows(matrix, rows: rows, columns: columns)
     #expect(Self.distanceFromOrthonormal(q, rows, columns) < 3e-6)
     // M = L·Q with a lower triangle whose diagonal is positive: the same span, row by row.
     let l = Self.product(matrix, rows, columns, Self.transposed(q, rows, columns), rows)

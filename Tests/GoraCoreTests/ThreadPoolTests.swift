@@ -21,10 +21,18 @@ import Testing
     parallelParts(0) { _ in Issue.record("no part to run") }
   }
 
-  /// More parts than the pool's 16 bits hold.
+  /// More parts than the pool's 16 bits hold: each once, and still on all threads, before and after the 65,535th.
   @Test func manyParts() {
-    let counts = Self.tally(70_000) { counts in parallelParts(70_000) { counts[$0] += 1 } }
+    let counts = Self.tally(140_000) { counts in parallelParts(140_000) { counts[$0] += 1 } }
     #expect(counts.allSatisfy { $0 == 1 })
+    // A thread may come late: until both have been seen.
+    for range in [0..<70_000, 70_000..<140_000] {
+      let seen = (0..<200).contains { _ in
+        let threads = Self.tally(140_000) { threads in parallelParts(140_000) { threads[$0] = gora_thread_index() } }
+        return Set(threads[range]).count > 1
+      }
+      #expect(seen)
+    }
   }
 
   /// A call from inside a part runs in that part, to its end.

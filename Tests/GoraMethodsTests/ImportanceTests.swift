@@ -125,7 +125,7 @@ import Testing
     let (rows, columns) = (90, 64)
     var random = Random(seed: 2, stream: "spectrum")
     func orthonormal(_ n: Int, _ size: Int) throws -> [Float] {
-      try #require(LAPACK.orthonormalRows((0..<n * size).map { _ in Float(random.normal()) }, rows: n, columns: size))
+      LAPACK.orthonormalRows((0..<n * size).map { _ in Float(random.normal()) }, rows: n, columns: size)
     }
     let (u, v) = (try orthonormal(40, rows), try orthonormal(40, columns))
     var m = [Float](repeating: 0, count: rows * columns)

@@ -91,6 +91,7 @@ struct Outcome {
 /// A tool of this build as a child process, in a folder of its own.
 final class Child {
   private var pid: pid_t = 0
+  var processID: pid_t { pid }
   private let streams: String
 
   /// The folder of the test bundle, where the tools are built too.

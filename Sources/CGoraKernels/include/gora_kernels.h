@@ -5,12 +5,28 @@
 #include <stddef.h>
 #include <stdint.h>
 
+// MARK: failure.c — the end of a process that cannot go on, where nothing can be thrown
+
+// Statuses of sysexits.h: the machine lacks something (memory, a library); a defect.
+enum { GORA_UNAVAILABLE = 69, GORA_INTERNAL = 70 };
+
+// Who speaks in gora_fail, and what it calls first, and what is called before a crash: only what a signal handler may do. A crash
+// for want of memory becomes a failure.
+void gora_at_failure(const char *tool, void (*clean)(void));
+// Writes "tool: error: …" to standard error and ends the process.
+_Noreturn void gora_fail(int status, const char *format, ...) __attribute__((format(printf, 2, 3)));
+_Noreturn void gora_fail_with(int status, const char *problem);
+// Memory of 64-byte alignment, or the end; for free().
+void *gora_allocate(size_t bytes);
+
 // MARK: pool.c — one owner of the threads
 
 typedef void (*gora_task)(void *context, int part);
 
-// Starts the pool (once; later calls are ignored). Returns the number of threads, the caller's included.
+// Starts the pool (once; later calls are ignored). Returns how many threads run, the caller's included: fewer than asked for where
+// the system refuses some.
 int gora_pool_start(int threads);
+// The number asked for, by which work is cut up: results do not depend on how many threads could be started.
 int gora_pool_threads(void);
 // Which of the pool's threads runs this: 0 is the caller of gora_parallel. For scratch memory, never for results.
 int gora_thread_index(void);
@@ -29,18 +45,19 @@ typedef struct {
 
 const gora_libraries *gora_libraries_open(void);
 
+// A product that fails ends the process (gora_fail).
 // C[m,n] = alpha op(A) op(B) + beta C on the calling thread.
 void gora_sgemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, float alpha, const float *a,
                 int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
-// C[m,n] (f32) = A[m,k] op(B), or that added to C, with A, B in bf16 on the calling thread; returns false where oneDNN cannot.
-bool gora_bf16_gemm(bool transpose_b, int64_t m, int64_t n, int64_t k, const uint16_t *a, int64_t lda, const uint16_t *b,
+// C[m,n] (f32) = A[m,k] op(B), or that added to C, with A, B in bf16 on the calling thread; slow where `bf16` is false.
+void gora_bf16_gemm(bool transpose_b, int64_t m, int64_t n, int64_t k, const uint16_t *a, int64_t lda, const uint16_t *b,
                     int64_t ldb, bool accumulates, float *c, int64_t ldc);
 
-// LAPACK (double precision, column-major, Fortran conventions). Each returns LAPACK's info.
+// LAPACK (column-major, Fortran conventions). The first three return its info, 0 or more: what is wrong with the matrix.
 int gora_dpotrf(int n, double *a, int lda);                                     // lower Cholesky factor
 int gora_dpotrs(int n, int columns, const double *a, int lda, double *b, int ldb);  // solve with that factor
 int gora_sgesdd(int m, int n, float *a, int lda, float *s, float *u, int ldu, float *vt, int ldvt, bool vectors);
-int gora_sgeqrf_q(int m, int n, float *a, int lda, float *r_diagonal);          // a becomes Q (m x n, m >= n)
+void gora_sgeqrf_q(int m, int n, float *a, int lda, float *r_diagonal);         // a becomes Q (m x n, m >= n)
 
 // MARK: few_tokens.c — products of a weight that is read once
 

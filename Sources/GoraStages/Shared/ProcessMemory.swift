@@ -14,7 +14,7 @@ enum ProcessMemory {
   static var available: Int {
     var least = field("MemAvailable", of: "/proc/meminfo") ?? .max
     for room in controlGroups() { least = min(least, room) }
-    if let line = lines(of: "/proc/self/limits").first(where: { $0.hasPrefix("Max data size") }),
+    if let line = ControlGroups.lines(of: "/proc/self/limits").first(where: { $0.hasPrefix("Max data size") }),
       let limit = line.dropFirst("Max data size".count).split(separator: " ").first.flatMap({ Int($0) })
     {
       least = min(least, limit - (status("VmData") ?? 0))
@@ -24,46 +24,27 @@ enum ProcessMemory {
 
   private static func status(_ key: String) -> Int? { field(key, of: "/proc/self/status") }
 
-  private static func lines(of path: String) -> [Substring] {
-    guard let bytes = try? readWholeFile(path) else { return [] }
-    return String(decoding: bytes, as: UTF8.self).split(separator: "\n")
-  }
-
   /// `key: 123 kB`, in bytes.
   private static func field(_ key: String, of path: String) -> Int? {
-    guard let line = lines(of: path).first(where: { $0.hasPrefix("\(key):") }) else { return nil }
+    guard let line = ControlGroups.lines(of: path).first(where: { $0.hasPrefix("\(key):") }) else { return nil }
     return line.dropFirst(key.count + 1).split { $0 == " " || $0 == "\t" }.first.flatMap { Int($0) }.map { $0 << 10 }
   }
 
-  /// What each limited group above this process has left, its caches counted as free (versions 1 and 2).
+  /// What each limited group has left, its caches counted as free.
   private static func controlGroups() -> [Int] {
-    var rooms: [Int] = []
-    for line in lines(of: "/proc/self/cgroup") {
-      // `4:memory:/path` or, in version 2, `0::/path`.
-      let parts = line.split(separator: ":", maxSplits: 2, omittingEmptySubsequences: false)
-      guard parts.count == 3 else { continue }
-      let second = parts[0] == "0" && parts[1].isEmpty
-      guard second || parts[1].split(separator: ",").contains("memory") else { continue }
-      let root = second ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory"
-      let names = second ? ("memory.max", "memory.current", "") : ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_")
-      var path = parts[2]
-      while true {
-        let folder = root + path
-        // "max" is no number: no limit.
-        if let limit = lines(of: "\(folder)/\(names.0)").first.flatMap({ Int($0) }),
-          let used = lines(of: "\(folder)/\(names.1)").first.flatMap({ Int($0) })
-        {
-          let caches = lines(of: "\(folder)/memory.stat").reduce(0) { sum, line in
-            let words = line.split(separator: " ")
-            let isCache = words.first == "\(names.2)inactive_file" || words.first == "\(names.2)active_file"
-            return isCache ? sum + (words.last.flatMap { Int($0) } ?? 0) : sum
-          }
-          rooms.append(limit - used + min(used, caches))
-        }
-        guard let slash = path.lastIndex(of: "/") else { break }
-        path = path[..<slash]
+    ControlGroups().folders(of: "memory").compactMap { version, folder in
+      let names =
+        version == .two ? ("memory.max", "memory.current", "") : ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_")
+      // "max" is no number: no limit.
+      guard let limit = ControlGroups.lines(of: "\(folder)/\(names.0)").first.flatMap({ Int($0) }),
+        let used = ControlGroups.lines(of: "\(folder)/\(names.1)").first.flatMap({ Int($0) })
+      else { return nil }
+      let caches = ControlGroups.lines(of: "\(folder)/memory.stat").reduce(0) { sum, line in
+        let words = line.split(separator: " ")
+        let isCache = words.first == "\(names.2)inactive_file" || words.first == "\(names.2)active_file"
+        return isCache ? sum + (words.last.flatMap { Int($0) } ?? 0) : sum
       }
+      return limit - used + min(used, caches)
     }
-    return rooms
   }
 }

@@ -1,0 +1,59 @@
+// The end of a process that cannot go on where nothing can be thrown: deep in a computation, on any thread, without memory.
+#include "gora_kernels.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static char tool[64] = "gora";
+static void (*clean_up)(void);
+
+enum { crash_count = 5 };
+static const int crashes[crash_count] = {SIGABRT, SIGSEGV, SIGILL, SIGTRAP, SIGFPE};
+static struct sigaction before[crash_count];
+
+// Swift's own allocations abort where there is no memory, and leave ENOMEM behind; all else is a defect, and ends as it would have.
+static void crashed(int number) {
+  if (errno == ENOMEM) gora_fail(GORA_UNAVAILABLE, "out of memory");
+  if (clean_up) clean_up();
+  for (int i = 0; i < crash_count; i++)
+    if (crashes[i] == number) sigaction(number, &before[i], NULL);
+  raise(number);
+}
+
+void gora_at_failure(const char *name, void (*clean)(void)) {
+  snprintf(tool, sizeof tool, "%s", name);
+  clean_up = clean;
+  struct sigaction action = {.sa_handler = crashed};
+  for (int i = 0; i < crash_count; i++) sigaction(crashes[i], &action, &before[i]);
+}
+
+void gora_fail(int status, const char *format, ...) {
+  // The first thread to come here speaks; the process ends under the others.
+  static atomic_flag failed = ATOMIC_FLAG_INIT;
+  while (atomic_flag_test_and_set(&failed)) pause();
+  char line[512];
+  int length = snprintf(line, sizeof line, "%s%s: error: ", isatty(STDERR_FILENO) ? "\r\033[K" : "", tool);
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(line + length, sizeof line - (size_t)length - 1, format, arguments);
+  va_end(arguments);
+  strcat(line, "\n");
+  if (clean_up) clean_up();
+  if (write(STDERR_FILENO, line, strlen(line)) < 0) status = GORA_UNAVAILABLE;
+  _exit(status);
+}
+
+void gora_fail_with(int status, const char *problem) { gora_fail(status, "%s", problem); }
+
+void *gora_allocate(size_t bytes) {
+  void *memory = NULL;
+  if (posix_memalign(&memory, 64, bytes < 64 ? 64 : bytes) != 0)
+    gora_fail(GORA_UNAVAILABLE, "out of memory: %zu bytes are not to be had", bytes);
+  return memory;
+}
