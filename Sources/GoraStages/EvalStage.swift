@@ -118,7 +118,7 @@ package struct EvalStage {
     var earlier: Provenance?
     if let folder = c.adapter {
       let adapter = try Adapter(readingFolder: folder)
-      try adapter.requireBase(loaded.folder?.identity, folder: folder)
+      try adapter.requireBase(loaded.identity, folder: folder)
       try loaded.model.attach(adapter, from: folder)
       adapter.noteBase(of: loaded.quantization?.rawValue, events)
       earlier = adapter.provenance

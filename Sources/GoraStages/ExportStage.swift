@@ -1,6 +1,7 @@
 import GoraCore
 import GoraFormats
 import GoraMethods
+import GoraModels
 
 /// gora-export: an adapter for other readers, or merged into its base as a full checkpoint.
 package struct ExportStage {
@@ -37,7 +38,7 @@ package struct ExportStage {
     try Matmul.open()
     let adapter = try Adapter(readingFolder: c.adapter)
     let model = try ModelFolder(path: c.model)
-    try adapter.requireBase(model.identity, folder: c.adapter)
+    try adapter.requireBase(ModelIdentity(of: model), folder: c.adapter)
     adapter.noteBase(of: nil, events)
     for module in adapter.modules {
       guard let weight = model.tensor("\(module.name).weight") else {

@@ -224,7 +224,7 @@ package struct GradStage {
   ) throws(GoraError) -> [(String, String)] {
     let c = configuration
     var attributes = [
-      ("creator", c.context.tool), ("creator_version", c.context.version), ("model", loaded.folder?.identity ?? ""),
+      ("creator", c.context.tool), ("creator_version", c.context.version), ("model", loaded.identity?.text ?? ""),
       ("data", fingerprint(of: rows)),
       ("tokenizer", text.tokenizer?.fingerprint ?? "none"),
       ("batch_size", String(c.batchSize)), ("dtype", loaded.precision.rawValue),

@@ -49,13 +49,14 @@ package struct InitStage {
     let document = try JSONDocument(path: c.plan == "-" ? "standard input" : c.plan, text: InputText.read(c.plan))
     let plan = try RankPlan(reading: document.root)
     let model = try ModelFolder(path: c.model)
-    if let made = plan.model, made != model.identity {
+    let identity = try ModelIdentity(of: model)
+    if let difference = plan.model.flatMap(identity.difference) {
       throw GoraError(
-        .data, at: .file(document.path), "the plan is for model \(made.prefix(12))…, \(c.model) is \(model.identity.prefix(12))…",
+        .data, at: .file(document.path), "the plan is for \(difference)",
         hint: "give the --model it was made for, or plan again")
     }
     let gradients = try c.gradients.map { path throws(GoraError) in try GradientFileReader(path: path) }
-    try gradients?.requireModel(model)
+    try gradients?.requireModel(identity)
     let modules = plan.modules.filter { $0.rank > 0 }
     let weights = try modules.map { module throws(GoraError) in
       try self.weight(of: module, in: model, gradients: gradients, document: document)
@@ -101,7 +102,7 @@ package struct InitStage {
       let adapter = adapterModule(module, start.balanced(c.scaleOfA), plan)
       return method.isResidual ? adapter.residual(useRSLoRA: plan.scaling == .rslora) : adapter
     }
-    var adapter = Adapter(modules: adapters, useRSLoRA: plan.scaling == .rslora, model: model.identity, baseModel: c.model)
+    var adapter = Adapter(modules: adapters, useRSLoRA: plan.scaling == .rslora, model: identity.text, baseModel: c.model)
     adapter.start = report.record
     let inputs = [c.plan, c.model] + (c.gradients.map { [$0] } ?? []) + (c.gammaTrial?.data.paths ?? [])
     // Losses, and with them γ, depend on the number of threads as those of gora-train do; all else does not.

@@ -42,7 +42,8 @@ package struct ScoreStage {
     if c.metric.decomposes || c.metric.estimates { try Matmul.open() }
     let model = try ModelFolder(path: c.model)
     let gradients = try GradientFileReader(path: c.gradients)
-    try gradients.requireModel(model)
+    let identity = try ModelIdentity(of: model)
+    try gradients.requireModel(identity)
     guard !gradients.names.isEmpty else { throw GoraError(.data, at: .file(c.gradients), "the file has no gradients") }
     let weights = try gradients.names.map { name throws(GoraError) in try gradients.weight(name, of: model) }
     var summary = StageSummary(
@@ -64,7 +65,7 @@ package struct ScoreStage {
     }
     let inputs = [c.model, c.gradients]
     var table = ScoreTable(
-      metric: c.metric.name, model: model.identity,
+      metric: c.metric.name, model: identity.text,
       modules: weights.indices.map { i in
         let parts = importances.map { $0[i] }
         return ScoreTable.Module(

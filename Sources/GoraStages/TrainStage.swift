@@ -215,7 +215,7 @@ package struct TrainStage {
     switch configuration.method {
     case .adapter(let folder):
       let adapter = try Adapter(readingFolder: folder)
-      try adapter.requireBase(loaded.folder?.identity, folder: folder)
+      try adapter.requireBase(loaded.identity, folder: folder)
       try loaded.model.attach(adapter, from: folder)
       return adapter
     case .full(let targets):
@@ -269,7 +269,7 @@ package struct TrainStage {
       case .fromConfig: "from-config"
       }
     return [
-      ("method", method), ("model", loaded.folder?.identity ?? "\(loaded.config)"),
+      ("method", method), ("model", loaded.identity?.text ?? "\(loaded.config)"),
       ("adapter", adapter?.fingerprint ?? "none"), ("dtype", loaded.dtype),
       ("data", fingerprint(of: rows)),
       ("batch-size", String(settings.batchSize)), ("micro-batch-tokens", String(settings.microBatchTokens)),
@@ -294,7 +294,7 @@ package struct TrainStage {
         guard let low = loaded.model.linears.first(where: { $0.name == adapter.modules[i].name })?.adapter else { continue }
         adapter.modules[i].replaceTrained(a: low.a.values?.array ?? [], b: low.b.values?.array ?? [])
       }
-      adapter.model = loaded.folder?.identity
+      adapter.model = loaded.identity?.text
       adapter.baseQuantization = loaded.quantization?.rawValue
       try adapter.write(folder: c.output, profile: .compact, baseModel: c.model, provenance: provenance)
     } else {

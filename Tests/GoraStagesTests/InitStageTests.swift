@@ -1,5 +1,6 @@
 import GoraCore
 import GoraFormats
+import GoraModels
 import GoraMethods
 import GoraStages
 import Testing
@@ -8,7 +9,7 @@ import Testing
   @Test func theUpdateGoesDownTheGradientWithNormGamma() throws {
     let toy = try ToyCheckpoint()
     let adapter = try toy.adapter(method: .gora(a: .gradientSVD, gamma: 0.05))
-    #expect(adapter.model == (try ModelFolder(path: toy.model).identity))
+    #expect(adapter.model == (try ModelIdentity(of: ModelFolder(path: toy.model)).text))
     #expect(adapter.modules.map(\.name) == toy.shapes.map(\.name))
     for module in adapter.modules {
       #expect(module.scaling == 16 / Double(module.rank).squareRoot())
@@ -51,7 +52,7 @@ import Testing
       ).run { _ in }
     }
     var ofOther = toy.plan()
-    ofOther.model = try ModelFolder(path: other.model).identity
+    ofOther.model = try ModelIdentity(of: ModelFolder(path: other.model)).text
     var missing = toy.plan()
     missing.modules[0].name = "model.layers.7.self_attn.q_proj"
     var reshaped = toy.plan()

@@ -1,5 +1,6 @@
 import GoraCore
 import GoraFormats
+import GoraModels
 import GoraMethods
 import GoraStages
 import Testing
@@ -25,7 +26,7 @@ import Testing
     let toy = try ToyCheckpoint(recordsProvenance: true)
     let plan = try RankPlan(reading: toy.document(try self.plan(toy, source: try scores(toy))))
     #expect(plan.modules.map(\.shape) == toy.shapes.map { [$0.rows, $0.columns] })
-    #expect(plan.model == (try ModelFolder(path: toy.model).identity))
+    #expect(plan.model == (try ModelIdentity(of: ModelFolder(path: toy.model)).text))
     #expect(plan.provenance.records.count == 2)
     #expect(plan.referenceRank == 4 && plan.minRank == 2 && plan.maxRank == 16)
     #expect(plan.modules.allSatisfy { 2...16 ~= $0.rank && $0.importance != nil })

@@ -1,5 +1,6 @@
 import GoraCore
 import GoraFormats
+import GoraModels
 import GoraMethods
 import GoraStages
 import Testing
@@ -9,7 +10,7 @@ import Testing
     let toy = try ToyCheckpoint()
     let summary = try toy.score(metric: .sensitivity)
     let table = try ScoreTable(reading: toy.document(try #require(summary.output)))
-    #expect(table.model == (try ModelFolder(path: toy.model).identity))
+    #expect(table.model == (try ModelIdentity(of: ModelFolder(path: toy.model)).text))
     #expect(table.modules.map(\.name) == toy.shapes.map(\.name))
     for module in table.modules {
       let w = toy.weight(module.name)

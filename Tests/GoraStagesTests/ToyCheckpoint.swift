@@ -1,5 +1,6 @@
 import GoraCore
 import GoraFormats
+import GoraModels
 import GoraMethods
 import GoraStages
 
@@ -53,7 +54,7 @@ final class ToyCheckpoint {
     try file.commit()
     let writer = try GradientFileWriter(
       path: gradients, compression: .none, storesBFloat16: false,
-      attributes: [("model", try ModelFolder(path: model).identity)])
+      attributes: [("model", try ModelIdentity(of: ModelFolder(path: model)).text)])
     for shape in shapes {
       let values = gradient(shape.name)
       try values.withUnsafeBufferPointer { buffer -> Result<Void, GoraError> in

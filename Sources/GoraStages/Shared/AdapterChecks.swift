@@ -5,10 +5,10 @@ import GoraTraining
 
 extension Adapter {
   /// Refuses an adapter that was made for another base; one that does not say (PEFT's own) passes.
-  func requireBase(_ identity: String?, folder: String) throws(GoraError) {
-    guard let model, let identity, model != identity else { return }
+  func requireBase(_ identity: ModelIdentity?, folder: String) throws(GoraError) {
+    guard let model, let difference = identity?.difference(from: model) else { return }
     throw GoraError(
-      .data, at: .file(folder), "the adapter was made for model \(model.prefix(12))…, this one is \(identity.prefix(12))…",
+      .data, at: .file(folder), "the adapter was made for \(difference)",
       hint: "give the --model it was made with")
   }
 

@@ -1,13 +1,13 @@
 import GoraCore
 import GoraFormats
+import GoraModels
 
 extension GradientFileReader {
   /// Refuses gradients of another model; a file that does not say passes, and its shapes are checked all the same.
-  func requireModel(_ folder: ModelFolder) throws(GoraError) {
-    guard let model, model != folder.identity else { return }
+  func requireModel(_ identity: ModelIdentity) throws(GoraError) {
+    guard let model, let difference = identity.difference(from: model) else { return }
     throw GoraError(
-      .data, at: .file(path),
-      "these are gradients of model \(model.prefix(12))…, \(folder.path) is \(folder.identity.prefix(12))…",
+      .data, at: .file(path), "these are gradients of \(difference)",
       hint: "give the --model they were made with, or run gora-grad on this one")
   }
 

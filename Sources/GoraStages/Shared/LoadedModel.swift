@@ -54,6 +54,9 @@ package struct LoadedModel {
     }
   }
 
+  /// nil for a model made from a config.json alone.
+  var identity: ModelIdentity? { folder.map { ModelIdentity(of: $0, config: config) } }
+
   /// Says what runs, and what of the checkpoint does not.
   func announce(threads: Int, events: EventHandler) {
     events(.note(opening(threads: threads)))
