@@ -143,6 +143,7 @@ package struct EvalStage {
     _ loaded: LoadedModel, _ text: LoadedText, _ data: DataRows, _ summary: inout Summary, _ events: EventHandler
   ) throws(GoraError) {
     let rows = try text.encode(data, options: configuration.data, events: events)
+    loaded.warn(ofLength: rows.map(\.ids.count).max() ?? 0, events: events)
     summary.rows = rows.count
     let pieces = microBatches(rows, maxTokens: loaded.defaultMicroBatchTokens)
     let tokens = pieces.map(\.tokens)

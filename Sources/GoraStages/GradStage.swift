@@ -83,6 +83,7 @@ package struct GradStage {
     let text = try LoadedText(folder: c.model, config: loaded.config, options: c.data)
     let data = try text.read(c.data, vocabularySize: loaded.config.vocabularySize, folder: c.model, events: events)
     let rows = try text.encode(data, options: c.data, events: events)
+    loaded.warn(ofLength: rows.map(\.ids.count).max() ?? 0, events: events)
     let targets = loaded.linears(try c.targets.selected(of: loaded.model.linears.map(\.name)))
 
     let order = BatchOrder(

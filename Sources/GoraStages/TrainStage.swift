@@ -104,6 +104,7 @@ package struct TrainStage {
     let text = try LoadedText(folder: c.model, config: loaded.config, options: c.data)
     let data = try text.read(c.data, vocabularySize: loaded.config.vocabularySize, folder: c.model, events: events)
     let rows = try text.encode(data, options: c.data, events: events)
+    loaded.warn(ofLength: rows.map(\.ids.count).max() ?? 0, events: events)
     var validationRows: [EncodedRow] = []
     if let validation = c.validation {
       var options = c.data
