@@ -191,22 +191,25 @@ CLONES double gora_cross_entropy(float *logits, size_t vocabulary, size_t label,
   return log((double)sum) + (double)top - (double)target;
 }
 
-CLONES void gora_softmax(float *x, size_t n) {
+// x[i] = e^((x[i] - top) factor); returns their sum.
+CLONES double gora_softmax_weights(float *x, size_t n, float top, float factor) {
   REASSOCIATE
-  float top = maximum(x, n), sum = 0;
+  double sum = 0;
   for (size_t i = 0; i < n; i++) {
-    x[i] = exp_f32(x[i] - top);
+    x[i] = exp_f32((x[i] - top) * factor);
     sum += x[i];
   }
-  float factor = 1 / sum;
-  for (size_t i = 0; i < n; i++) x[i] *= factor;
+  return sum;
 }
 
 CLONES size_t gora_argmax(const float *x, size_t n) {
   float top = maximum(x, n);
+  bool has_nan = false;
+  for (size_t i = 0; i < n; i++) has_nan |= x[i] != x[i];
+  if (has_nan || isinf(top)) return n;
   for (size_t i = 0; i < n; i++)
     if (x[i] == top) return i;
-  return 0;
+  return n;
 }
 
 CLONES void gora_adamw(float *p, const float *g, float *m, float *v, size_t n, float gradient_scale, float lr, float beta1,

@@ -38,14 +38,29 @@ package enum Matmul {
       count, grain: 16, threads: ThreadPool.threads, rounds: multiplications < worthBalancing ? 1 : 3)
   }
 
+  /// How a product is cut up for the threads.
+  package enum Cut {
+    /// Into as many ranges as keep the threads busy: the last bits depend on their number.
+    case byThreads
+    /// Into strips of one width: the same bits for any number of threads.
+    case fixed
+  }
+
+  private static let strip = 256
+
   /// C[m,n] = alpha·op(A)·op(B) + beta·C; the larger of m and n is split over the pool.
   package static func sgemm(
     transposeA: Bool = false, transposeB: Bool = false, m: Int, n: Int, k: Int, alpha: Float = 1,
     a: UnsafePointer<Float>, lda: Int, b: UnsafePointer<Float>, ldb: Int, beta: Float = 0,
-    c: UnsafeMutablePointer<Float>, ldc: Int
+    c: UnsafeMutablePointer<Float>, ldc: Int, cut: Cut = .byThreads
   ) {
     if m == 0 || n == 0 { return }
-    let ranges = ranges(max(m, n), multiplications: m * n * k)
+    let count = max(m, n)
+    let ranges =
+      switch cut {
+      case .byThreads: ranges(count, multiplications: m * n * k)
+      case .fixed: stride(from: 0, to: count, by: strip).map { $0..<min(count, $0 + strip) }
+      }
     parallelParts(ranges.count) { part in
       let range = ranges[part]
       let from = range.lowerBound

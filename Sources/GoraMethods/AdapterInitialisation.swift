@@ -65,7 +65,7 @@ package struct AdapterFactors: Sendable, Equatable {
   }
 }
 
-/// A way to start an adapter. A new method is a new case here and nowhere else.
+/// A way to start an adapter.
 package enum InitialisationMethod: Sendable, Equatable {
   /// B = 0 (Hu et al. 2021).
   case lora(a: DownProjection)
@@ -145,7 +145,7 @@ package enum InitialisationMethod: Sendable, Equatable {
     var projected = [Float](repeating: 0, count: rows * rank)
     Matmul.sgemm(
       transposeB: true, m: rows, n: rank, k: columns, a: gradient, lda: columns, b: a, ldb: columns, c: &projected,
-      ldc: rank)
+      ldc: rank, cut: .fixed)
     // Row-major [out, r] is column-major [r, out]: one right-hand side an output.
     var solution = projected.map(Double.init)
     guard LAPACK.solveSPD(gram(a, rows: rank, columns: columns), n: rank, &solution, columns: rows) else {

@@ -10,6 +10,6 @@ package enum Merge {
     guard rank > 0 else { return }
     Matmul.sgemm(
       m: rows, n: columns, k: rank, alpha: Float(scaling), a: b, lda: rank, b: a, ldb: columns, beta: 1, c: &weight,
-      ldc: columns)
+      ldc: columns, cut: .fixed)
   }
 }

@@ -1,4 +1,3 @@
-import CGoraKernels
 import GoraCore
 
 /// The largest singular values of a matrix, estimated (Halko, Martinsson & Tropp 2011, algorithm 4.4).
@@ -44,34 +43,16 @@ package struct RandomisedSVD: Sendable, Equatable {
 
   /// X·Mᵀ [q, rows] of X [q, columns].
   private func outputs(of x: [Float], _ q: Int, _ m: UnsafePointer<Float>, _ rows: Int, _ columns: Int) -> [Float] {
-    product(q, rows) { from, width, target in
-      gora_sgemm(
-        false, true, Int64(q), Int64(width), Int64(columns), 1, x, Int64(columns), m + from * columns, Int64(columns), 0, target,
-        Int64(rows))
-    }
+    var product = [Float](repeating: 0, count: q * rows)
+    Matmul.sgemm(
+      transposeB: true, m: q, n: rows, k: columns, a: x, lda: columns, b: m, ldb: columns, c: &product, ldc: rows, cut: .fixed)
+    return product
   }
 
   /// Y·M [q, columns] of Y [q, rows].
   private func inputs(of y: [Float], _ q: Int, _ m: UnsafePointer<Float>, _ rows: Int, _ columns: Int) -> [Float] {
-    product(q, columns) { from, width, target in
-      gora_sgemm(
-        false, false, Int64(q), Int64(width), Int64(rows), 1, y, Int64(rows), m + from, Int64(columns), 0, target,
-        Int64(columns))
-    }
-  }
-
-  /// A matrix [q, n] made in strips of columns.
-  private func product(_ q: Int, _ n: Int, _ strip: (Int, Int, UnsafeMutablePointer<Float>) -> Void) -> [Float] {
-    _ = gora_libraries_open()
-    let width = 256
-    return [Float](unsafeUninitializedCapacity: q * n) { out, initialized in
-      initialized = q * n
-      guard let start = out.baseAddress else { return }
-      nonisolated(unsafe) let target = start
-      parallelParts((n + width - 1) / width) { part in
-        let from = part * width
-        strip(from, min(width, n - from), target + from)
-      }
-    }
+    var product = [Float](repeating: 0, count: q * columns)
+    Matmul.sgemm(m: q, n: columns, k: rows, a: y, lda: rows, b: m, ldb: columns, c: &product, ldc: columns, cut: .fixed)
+    return product
   }
 }

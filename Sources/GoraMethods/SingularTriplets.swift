@@ -3,7 +3,7 @@ import GoraCore
 /// The leading singular triplets of a matrix M [rows, columns]: M ≈ Σ values[i]·left[i]·right[i]ᵀ.
 ///
 /// By subspace iteration with spare directions (Halko, Martinsson & Tropp 2011, algorithm 4.4), exact where the subspace is the
-/// whole space. All products are in single precision, over M where it lies.
+/// whole space. All products are in single precision, over M where it lies, in strips: the same bits for any number of threads.
 struct SingularTriplets {
   /// Uᵀ [rank, rows], row-major.
   let left: [Float]
@@ -34,14 +34,15 @@ struct SingularTriplets {
       // image [width, rows] = basis [width, columns]·Mᵀ
       Matmul.sgemm(
         transposeB: true, m: width, n: rows, k: columns, alpha: scale, a: basis, lda: columns, b: matrix, ldb: columns,
-        c: &image, ldc: rows)
+        c: &image, ldc: rows, cut: .fixed)
     }
     project()
     var caught = FixedSum.squares(image)
     for _ in 0..<Self.rounds {
       let directions = LAPACK.orthonormalRows(image, rows: width, columns: rows)
       Matmul.sgemm(
-        m: width, n: columns, k: rows, alpha: scale, a: directions, lda: rows, b: matrix, ldb: columns, c: &basis, ldc: columns)
+        m: width, n: columns, k: rows, alpha: scale, a: directions, lda: rows, b: matrix, ldb: columns, c: &basis, ldc: columns,
+        cut: .fixed)
       basis = LAPACK.orthonormalRows(basis, rows: width, columns: columns)
       project()
       let before = caught
@@ -50,12 +51,25 @@ struct SingularTriplets {
     }
     // image = X·S·Yᵀ; M ≈ imageᵀ·basis = Y·S·(Xᵀ·basis).
     guard let (x, s, y) = LAPACK.svd(image, rows: width, columns: rows) else { throw noConvergence }
-    left = Array(y.prefix(rank * rows))
     values = s.prefix(rank).map { Double($0) * size }
     var vectors = [Float](repeating: 0, count: rank * columns)
     Matmul.sgemm(
-      transposeA: true, m: rank, n: columns, k: width, a: x, lda: width, b: basis, ldb: columns, c: &vectors, ldc: columns)
+      transposeA: true, m: rank, n: columns, k: width, a: x, lda: width, b: basis, ldb: columns, c: &vectors, ldc: columns,
+      cut: .fixed)
+    var images = Array(y.prefix(rank * rows))
+    for i in 0..<rank where Self.pointsDown(vectors[i * columns..<(i + 1) * columns]) {
+      for j in i * columns..<(i + 1) * columns { vectors[j].negate() }
+      for j in i * rows..<(i + 1) * rows { images[j].negate() }
+    }
+    left = images
     right = vectors
+  }
+
+  /// A pair of singular vectors may be turned round together: here the right one's largest element is positive, the first of equals.
+  private static func pointsDown(_ vector: ArraySlice<Float>) -> Bool {
+    var largest: Float = 0
+    for element in vector where abs(element) > abs(largest) { largest = element }
+    return largest < 0
   }
 }
 

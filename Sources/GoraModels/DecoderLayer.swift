@@ -66,6 +66,9 @@ package final class DecoderLayer {
   }
   var learns: Bool { linears.contains(where: \.learns) || inputNorm.gradient != nil || middleNorm.gradient != nil }
 
+  /// Whether the products round to bf16; a working copy of a weight changes nothing in that.
+  var roundsToBFloat16: Bool { linears.contains(where: \.weight.roundsInputs) }
+
   /// Takes the mapped weights out of the process; the next pass brings them back.
   func releaseWeights() { for linear in linears { linear.weight.releasePages() } }
 
@@ -99,7 +102,7 @@ package final class DecoderLayer {
     }
     rotary.rotate(activations.q.pointer, heads: config.heads)
     rotary.rotate(activations.k.pointer, heads: config.keyValueHeads)
-    if linear(.q).weight.matrix.roundsInputs {
+    if roundsToBFloat16 {
       // Scores are then the same where queries and keys come back from 16 bits.
       round(activations.q.pointer, count: tokens * config.querySize)
       round(activations.k.pointer, count: tokens * config.keyValueSize)

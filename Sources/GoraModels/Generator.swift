@@ -15,25 +15,13 @@ package struct Sampling: Sendable {
     self.seed = seed
   }
 
-  /// A token from one row of logits, which it may overwrite.
-  func token(_ logits: UnsafeMutablePointer<Float>, vocabulary: Int, random: inout Random) -> Int32 {
-    if temperature == 0 { return Int32(gora_argmax(logits, vocabulary)) }
-    gora_scale(logits, Float(1 / temperature), vocabulary)
-    gora_softmax(logits, vocabulary)
-    let order = (0..<vocabulary).sorted { logits[$0] > logits[$1] || (logits[$0] == logits[$1] && $0 < $1) }
-    var mass = 0.0
-    var nucleus = 0
-    while nucleus < vocabulary {
-      mass += Double(logits[order[nucleus]])
-      nucleus += 1
-      if mass >= topP { break }
-    }
-    var point = random.uniform() * mass
-    for candidate in order[..<nucleus] {
-      point -= Double(logits[candidate])
-      if point < 0 { return Int32(candidate) }
-    }
-    return Int32(order[nucleus - 1])
+  /// A token from one row of logits, which it may overwrite; nil where these are not finite.
+  func token(_ logits: UnsafeMutablePointer<Float>, vocabulary: Int, random: inout Random) -> Int32? {
+    let token =
+      temperature == 0
+      ? gora_argmax(logits, vocabulary)
+      : gora_sample(logits, vocabulary, Float(temperature), topP, random.uniform())
+    return token < vocabulary ? Int32(token) : nil
   }
 }
 
@@ -57,8 +45,26 @@ package struct Generator {
   package func byteCounts(_ prompts: [[Int32]]) -> (cache: Int, activations: Int) {
     let (slots, capacity) = cacheSize(prompts)
     let cache = KeyValueCache.byteCount(model.config, slots: slots, capacity: capacity, isBFloat16: model.roundsToBFloat16)
-    let firstStep = prompts.map(\.count).sorted(by: >).prefix(slots).reduce(0, +)
-    return (cache, model.forwardBytes(tokens: firstStep, rows: slots))
+    let firstStep = prompts.map(\.count).sorted(by: >).prefix(slots)
+    let tokens = min(firstStep.reduce(0, +), max(Self.tokensAtOnce, firstStep.first ?? 0))
+    return (cache, model.forwardBytes(tokens: tokens, rows: slots))
+  }
+
+  /// Tokens that go through the model together, but for a prompt that is longer by itself.
+  private static let tokensAtOnce = 2048
+
+  /// Rows whose new tokens go through the model together.
+  private static func pieces(_ counts: [Int]) -> [Range<Int>] {
+    var pieces: [Range<Int>] = []
+    var (from, tokens) = (0, 0)
+    for (row, count) in counts.enumerated() {
+      if row > from, tokens + count > tokensAtOnce {
+        pieces.append(from..<row)
+        (from, tokens) = (row, 0)
+      }
+      tokens += count
+    }
+    return pieces + [from..<counts.count]
   }
 
   /// Rows that advance together, and tokens that each may come to.
@@ -68,40 +74,48 @@ package struct Generator {
 
   /// - Parameters:
   ///   - prompts: token ids, none empty
+  ///   - rows: what the prompts are called in their random numbers' names, so that a prompt's do not depend on the others; their
+  ///     places where nil
   ///   - stops: whether a prompt's new tokens so far end it (a stop string); asked after each token
   ///   - finished: told of each prompt's new tokens, end token excluded, as it finishes
+  /// - Throws: status 1 where logits are not finite.
   package func generate(
-    _ prompts: [[Int32]], stops: (_ prompt: Int, _ new: [Int32]) -> Bool = { _, _ in false },
+    _ prompts: [[Int32]], rows: [Int]? = nil, stops: (_ prompt: Int, _ new: [Int32]) -> Bool = { _, _ in false },
     finished: (_ prompt: Int, _ new: [Int32]) -> Void
-  ) {
+  ) throws(GoraError) {
     if prompts.isEmpty { return }
+    let rows = rows ?? Array(prompts.indices)
     let (slots, capacity) = cacheSize(prompts)
     let cache = KeyValueCache(config: model.config, slots: slots, capacity: capacity, isBFloat16: model.roundsToBFloat16)
     var waiting = prompts.indices.makeIterator()
     var active: [(prompt: Int, slot: Int, new: [Int32], random: Random)] = []
     var free = Array((0..<slots).reversed())
+    let vocabulary = model.config.vocabularySize
     while true {
       while let slot = free.last, let prompt = waiting.next() {
         free.removeLast()
         cache.clear(slot)
-        active.append((prompt, slot, [], Random(seed: sampling.seed, stream: "generate/\(prompt)")))
+        active.append((prompt, slot, [], Random(seed: sampling.seed, stream: "generate/\(rows[prompt])")))
       }
       if active.isEmpty { return }
-      let step = CachedStep(cache: cache, rows: active.map { ($0.slot, $0.new.last.map { [$0] } ?? prompts[$0.prompt]) })
-      let logits = model.next(step)
-      let vocabulary = model.config.vocabularySize
-      var row = 0
+      let next = active.map { (slot: $0.slot, ids: $0.new.last.map { [$0] } ?? prompts[$0.prompt]) }
       var still: [(prompt: Int, slot: Int, new: [Int32], random: Random)] = []
-      for var entry in active {
-        let token = sampling.token(logits + row * vocabulary, vocabulary: vocabulary, random: &entry.random)
-        row += 1
-        let ended = endTokens.contains(token)
-        if !ended { entry.new.append(token) }
-        if ended || entry.new.count >= maxNewTokens || stops(entry.prompt, entry.new) {
-          finished(entry.prompt, entry.new)
-          free.append(entry.slot)
-        } else {
-          still.append(entry)
+      for piece in Self.pieces(next.map(\.ids.count)) {
+        let logits = model.next(CachedStep(cache: cache, rows: Array(next[piece])))
+        for (row, entry) in active[piece].enumerated() {
+          var entry = entry
+          guard let token = sampling.token(logits + row * vocabulary, vocabulary: vocabulary, random: &entry.random) else {
+            throw GoraError(
+              .negative, "row \(rows[entry.prompt] + 1): the model's logits are not finite after \(entry.new.count) new tokens")
+          }
+          let ended = endTokens.contains(token)
+          if !ended { entry.new.append(token) }
+          if ended || entry.new.count >= maxNewTokens || stops(entry.prompt, entry.new) {
+            finished(entry.prompt, entry.new)
+            free.append(entry.slot)
+          } else {
+            still.append(entry)
+          }
         }
       }
       active = still

@@ -37,7 +37,7 @@ package final class Llama {
     return roundsToBFloat16 ? .packed : .whole
   }
   /// Whether the products round to bf16, as in PyTorch with a bf16 model.
-  var roundsToBFloat16: Bool { layers.first?.linear(.q).weight.matrix.roundsInputs == true }
+  var roundsToBFloat16: Bool { layers.contains(where: \.roundsToBFloat16) }
 
   package init(config: ModelConfig, from source: any ParameterSource) throws(GoraError) {
     self.config = config
@@ -65,8 +65,17 @@ package final class Llama {
 
   // MARK: Forward
 
+  /// The last line before memory is read at a token id or a label, whatever let it come so far.
+  private func check(_ ids: some Sequence<Int32>) {
+    for id in ids where id < 0 || id >= config.vocabularySize {
+      Failure.end(
+        GoraError(.data, "token id \(id) is not in the model's vocabulary, which has 0 to \(config.vocabularySize - 1)"))
+    }
+  }
+
   private func embed(_ ids: [Int32], into x: UnsafeMutablePointer<Float>) {
     let h = config.hiddenSize
+    check(ids)
     for (t, id) in ids.enumerated() { embedding.matrix.widen(Int(id)..<Int(id) + 1, into: x + t * h) }
   }
 
@@ -109,6 +118,7 @@ package final class Llama {
 
   /// Sum of the losses of the batch's targets, without gradients.
   package func loss(_ batch: PackedBatch, each: ((Int, Double) -> Void)? = nil) -> Double {
+    check(batch.targets.lazy.map(\.label))
     let x = hidden(batch, keepFrom: config.layers)
     return head.loss(x, targets: batch.targets, scale: 0, hiddenGradient: nil, each: each, workspace: workspace)
   }
@@ -126,6 +136,7 @@ package final class Llama {
   package func accumulateGradient(_ batch: PackedBatch, scale: Float, finished: ((Int) -> Void)? = nil) -> Double {
     let lowest = lowestLearner
     let size = batch.tokens * config.hiddenSize
+    check(batch.targets.lazy.map(\.label))
     let x = hidden(batch, keepFrom: lowest)
     let dx = gradient.reserve(size)
     dx.update(repeating: 0, count: size)
@@ -140,6 +151,7 @@ package final class Llama {
         shared.input.reserve(size).update(from: kept[index - lowest].input.pointer, count: size)
         layers[index].forward(
           shared, batch: batch, rotary: rotary, scratch: scratch, workspace: workspace, output: output.pointer)
+        if roundsToBFloat16 { PackedActivations.round(shared, of: layers[index], tokens: batch.tokens) }
       }
       layers[index].backward(
         own, batch: batch, rotary: rotary, scratch: scratch, workspace: workspace, gradient: dx,

@@ -27,6 +27,14 @@ final class PackedActivations {
     return (whole, half)
   }
 
+  /// Rounds what is kept in 16 bits where it lies: recomputed activations are then those that come back from being kept.
+  static func round(_ activations: LayerActivations, of layer: DecoderLayer, tokens: Int) {
+    for (buffer, count) in buffers(activations, of: layer, tokens: tokens).half {
+      let x = buffer.pointer
+      parallelRanges(count, grain: 65_536, alignment: 32) { gora_round_bf16(x + $0.lowerBound, x + $0.lowerBound, $0.count) }
+    }
+  }
+
   /// Floats that a layer's packed activations take for each token, adapters left out.
   static func floatsPerToken(_ config: ModelConfig) -> Int {
     2 * config.hiddenSize + 2 + config.heads + config.querySize + config.keyValueSize + config.intermediateSize

@@ -32,6 +32,8 @@ package final class Parameter {
   private var original: (matrix: WeightMatrix, values: FloatBuffer?)?
 
   package var count: Int { shape.reduce(1, *) }
+  /// Whether products with the weight, not with its working copy, round their other operand to bf16.
+  var roundsInputs: Bool { (original?.matrix ?? matrix).roundsInputs }
 
   /// Bytes of the checkpoint's mapping that products with this weight read; 0 where it is held in memory of our own.
   package var mappedBytes: Int {

@@ -210,8 +210,8 @@ package struct EvalStage {
     var rates = StepRates()
     var round = (tokens: 0, start: 0.0)
     events(.progress(stage: "answers", done: 0, total: prompts.count, unit: "rows"))
-    generator.generate(
-      order.map { prompts[$0] },
+    try generator.generate(
+      order.map { prompts[$0] }, rows: order,
       stops: { _, new in
         guard !c.stops.isEmpty else { return false }
         let tail = tokenizer.decode(Array(new.suffix(32)))

@@ -79,7 +79,7 @@ import Testing
     let prompt = Array(Self.rows[1].prefix(try Self.golden.required("prompt").int))
     let expected = try Self.golden.required("cases").required(name).required("greedy").ints.map(Int32.init)
     var result: [Int32] = []
-    Generator(model: model, sampling: Sampling(), batchSize: 1, maxNewTokens: expected.count, endTokens: [])
+    try Generator(model: model, sampling: Sampling(), batchSize: 1, maxNewTokens: expected.count, endTokens: [])
       .generate([prompt]) { result = $1 }
     #expect(result == expected)
   }
@@ -94,7 +94,7 @@ import Testing
       row.append(Int32(try #require(last.firstIndex(of: last.max() ?? 0))))
     }
     var result: [Int32] = []
-    Generator(model: model, sampling: Sampling(), batchSize: 1, maxNewTokens: 20, endTokens: [])
+    try Generator(model: model, sampling: Sampling(), batchSize: 1, maxNewTokens: 20, endTokens: [])
       .generate([prompt]) { result = $1 }
     #expect(prompt + result == row)
   }

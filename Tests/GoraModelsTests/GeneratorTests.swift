@@ -41,7 +41,7 @@ import Testing
     let expected = Self.probabilities(model, prompt, temperature: temperature, topP: topP)
     let draws = 2000
     var counts = [Int](repeating: 0, count: expected.count)
-    Generator(
+    try Generator(
       model: model, sampling: Sampling(temperature: temperature, topP: topP, seed: 3), batchSize: 50, maxNewTokens: 1,
       endTokens: []
     ).generate([[Int32]](repeating: prompt, count: draws)) { counts[Int($1[0])] += 1 }
@@ -68,15 +68,15 @@ import Testing
 
   @Test func seeds() throws {
     let model = try Fixtures.model("llama")
-    func sample(_ seed: UInt64) -> [[Int32]] {
+    func sample(_ seed: UInt64) throws -> [[Int32]] {
       var results = [[Int32]](repeating: [], count: 3)
-      Generator(model: model, sampling: Sampling(temperature: 1, seed: seed), batchSize: 2, maxNewTokens: 8, endTokens: [])
+      try Generator(model: model, sampling: Sampling(temperature: 1, seed: seed), batchSize: 2, maxNewTokens: 8, endTokens: [])
         .generate([[1, 2], [1, 2], [1, 5, 9]]) { results[$0] = $1 }
       return results
     }
-    let first = sample(1)
-    #expect(sample(1) == first)
-    #expect(sample(2) != first)
+    let first = try sample(1)
+    #expect(try sample(1) == first)
+    #expect(try sample(2) != first)
     // Equal prompts get numbers of their own.
     #expect(first[0] != first[1])
   }
@@ -89,10 +89,10 @@ import Testing
   /// Seven prompts through three slots, rows ending at different times: each as if it were alone.
   @Test(arguments: LlamaGoldenTests.models, [0, 0.8]) func slotsEqualOneByOne(_ name: String, temperature: Double) throws {
     let model = try Fixtures.model(name)
-    func run(_ batchSize: Int) -> [[Int32]] {
+    func run(_ batchSize: Int) throws -> [[Int32]] {
       var results = [[Int32]](repeating: [], count: Self.prompts.count)
       var told = [Int](repeating: 0, count: Self.prompts.count)
-      Generator(
+      try Generator(
         model: model, sampling: Sampling(temperature: temperature, seed: 5), batchSize: batchSize, maxNewTokens: 14,
         endTokens: [33, 53, 14, 2]
       ).generate(Self.prompts, stops: { prompt, new in new.count == 4 + prompt }) {
@@ -102,9 +102,9 @@ import Testing
       #expect(told.allSatisfy { $0 == 1 })
       return results
     }
-    let alone = run(1)
-    #expect(run(3) == alone)
-    #expect(run(100) == alone)
+    let alone = try run(1)
+    #expect(try run(3) == alone)
+    #expect(try run(100) == alone)
     #expect(Set(alone.map(\.count)).count > 2)
   }
 
@@ -119,7 +119,7 @@ import Testing
         row.append(Int32(try #require(last.firstIndex(of: last.max() ?? 0))))
       }
       var result: [Int32] = []
-      Generator(model: model, sampling: Sampling(), batchSize: 1, maxNewTokens: 10, endTokens: []).generate([prompt]) {
+      try Generator(model: model, sampling: Sampling(), batchSize: 1, maxNewTokens: 10, endTokens: []).generate([prompt]) {
         result = $1
       }
       #expect(result == Array(row.dropFirst(prompt.count)))
@@ -161,27 +161,79 @@ import Testing
     #expect(try bytes("llama", .f32, batchSize: 9) == 2 * 2 * 3 * 13 * 16 * 4)
   }
 
+  /// A row's numbers are its own: other rows beside it, or before it, move none of its tokens.
+  @Test func numbersOfARow() throws {
+    let model = try Fixtures.model("llama")
+    func sample(_ rows: [Int]) throws -> [Int: [Int32]] {
+      var results: [Int: [Int32]] = [:]
+      try Generator(model: model, sampling: Sampling(temperature: 1, seed: 4), batchSize: 2, maxNewTokens: 8, endTokens: [])
+        .generate(rows.map { Self.prompts[$0] }, rows: rows) { results[rows[$0]] = $1 }
+      return results
+    }
+    let all = try sample([4, 1, 6, 3, 5, 2, 0])
+    #expect(try sample([2]) == all.filter { $0.key == 2 })
+    #expect(try sample([3, 0, 6]) == all.filter { [0, 3, 6].contains($0.key) })
+  }
+
+  /// More tokens of prompts than go through the model at once: each row as if it were alone, and no more memory.
+  @Test func promptsInPieces() throws {
+    let model = try Fixtures.model("llama")
+    let prompts = (0..<60).map { (row: Int) -> [Int32] in
+      (0..<50).map { (column: Int) -> Int32 in Int32(3 + (7 * row + 5 * column + row * column) % 60) }
+    }
+    let generator = Generator(model: model, sampling: Sampling(), batchSize: 60, maxNewTokens: 3, endTokens: [])
+    var together = [[Int32]](repeating: [], count: prompts.count)
+    try generator.generate(prompts) { together[$0] = $1 }
+    for (row, prompt) in prompts.enumerated() {
+      try generator.generate([prompt]) { #expect(together[row] == $1) }
+    }
+    #expect(generator.byteCounts(prompts).activations < 2 * generator.byteCounts(Array(prompts.prefix(30))).activations)
+  }
+
+  /// No token is chosen from what is not finite.
+  @Test(arguments: [0, 1.0]) func notFinite(_ temperature: Double) throws {
+    let model = try Fixtures.model("llama")
+    let norm = try #require(model.parameters.first { $0.name == "model.norm.weight" })
+    try #require(norm.values).pointer[3] = .nan
+    let generator = Generator(
+      model: model, sampling: Sampling(temperature: temperature), batchSize: 2, maxNewTokens: 3, endTokens: [])
+    let error = #expect(throws: GoraError.self) { try generator.generate([[1, 2]], rows: [6]) { _, _ in } }
+    #expect(error?.status == .negative && error?.problem.hasPrefix("row 7: ") == true)
+  }
+
+  /// A temperature that 1/x of is infinite in single precision is greedy.
+  @Test(arguments: [1e-40, 1e-300, .leastNonzeroMagnitude]) func coldest(_ temperature: Double) throws {
+    let model = try Fixtures.model("llama")
+    func run(_ temperature: Double) throws -> [Int32] {
+      var result: [Int32] = []
+      try Generator(model: model, sampling: Sampling(temperature: temperature), batchSize: 1, maxNewTokens: 12, endTokens: [])
+        .generate([[1, 33, 62]]) { result = $1 }
+      return result
+    }
+    #expect(try run(temperature) == run(0))
+  }
+
   /// An end token ends the row and is not part of it; a stop ends it after the token that asked for it.
   @Test func ends() throws {
     let model = try Fixtures.model("llama")
     let golden = try Fixtures.golden("llama").required("greedy").elements[0]
     let prompt = try golden.required("prompt").ints.map { Int32($0) }
     let tokens = try golden.required("tokens").ints.map { Int32($0) }
-    func run(_ ends: [Int32], _ limit: Int, _ stops: @escaping (Int, [Int32]) -> Bool = { _, _ in false }) -> [Int32] {
+    func run(_ ends: [Int32], _ limit: Int, _ stops: @escaping (Int, [Int32]) -> Bool = { _, _ in false }) throws -> [Int32] {
       var result: [Int32] = []
-      Generator(model: model, sampling: Sampling(), batchSize: 4, maxNewTokens: limit, endTokens: ends)
+      try Generator(model: model, sampling: Sampling(), batchSize: 4, maxNewTokens: limit, endTokens: ends)
         .generate([prompt], stops: stops) { result = $1 }
       return result
     }
     let end = tokens[5]
     let first = try #require(tokens.firstIndex(of: end))
-    #expect(run([end], 20) == Array(tokens[..<first]))
-    #expect(run([end, tokens[1]], 20) == Array(tokens[..<1]))
-    #expect(run([tokens[0]], 20).isEmpty)
-    #expect(run([], 1) == Array(tokens[..<1]))
-    #expect(run([], 20) { prompt, new in prompt == 0 && new.count == 7 } == Array(tokens[..<7]))
-    #expect(run([], 20) { _, new in new.contains(32) } == Array(tokens[...(tokens.firstIndex(of: 32) ?? 0)]))
-    Generator(model: model, sampling: Sampling(), batchSize: 4, maxNewTokens: 3, endTokens: []).generate([]) { _, _ in
+    #expect(try run([end], 20) == Array(tokens[..<first]))
+    #expect(try run([end, tokens[1]], 20) == Array(tokens[..<1]))
+    #expect(try run([tokens[0]], 20).isEmpty)
+    #expect(try run([], 1) == Array(tokens[..<1]))
+    #expect(try run([], 20) { prompt, new in prompt == 0 && new.count == 7 } == Array(tokens[..<7]))
+    #expect(try run([], 20) { _, new in new.contains(32) } == Array(tokens[...(tokens.firstIndex(of: 32) ?? 0)]))
+    try Generator(model: model, sampling: Sampling(), batchSize: 4, maxNewTokens: 3, endTokens: []).generate([]) { _, _ in
       Issue.record("no prompt, no result")
     }
   }

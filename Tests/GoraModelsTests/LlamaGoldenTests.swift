@@ -106,7 +106,7 @@ import Testing
     let prompts = try cases.map { try $0.required("prompt").ints.map(Int32.init) }
     let expected = try cases.map { try $0.required("tokens").ints.map(Int32.init) }
     var results = [[Int32]](repeating: [], count: prompts.count)
-    Generator(model: model, sampling: Sampling(), batchSize: batchSize, maxNewTokens: 20, endTokens: [])
+    try Generator(model: model, sampling: Sampling(), batchSize: batchSize, maxNewTokens: 20, endTokens: [])
       .generate(prompts) { results[$0] = $1 }
     #expect(results == expected)
   }

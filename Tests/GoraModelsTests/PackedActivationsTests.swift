@@ -12,7 +12,7 @@ import Testing
     try Matmul.open()
     let folder = try ModelFolder(path: "\(Fixtures.folder)/\(name)/model")
     return try Llama(
-      config: try ModelConfig(reading: folder.config), from: CheckpointSource(folder: folder, precision: precision))
+      config: try ModelConfig(of: folder), from: CheckpointSource(folder: folder, precision: precision))
   }
 
   static func run(_ name: String, _ precision: Precision, recompute: Bool) throws -> (loss: Double, gradients: [[Float]]) {
@@ -29,20 +29,48 @@ import Testing
     return (loss, model.linears.flatMap { [$0.weight, $0.adapter!.a, $0.adapter!.b].map { $0.gradient!.array } })
   }
 
-  /// Beside recomputation, which keeps every float, the loss is the same, and the gradients differ by what 16 bits leave out: less than
-  /// what the products of the same run lose by rounding their operands to 16 bits, which is measured against a run in f32.
-  @Test(arguments: ["llama", "llama3", "qwen2", "mistral"]) func losesLessThanTheProducts(_ name: String) throws {
+  /// Recomputed or kept: the same bits, in either precision, so that nothing depends on how much memory is free.
+  @Test(arguments: ["llama", "llama3", "qwen2", "mistral"], Precision.allCases)
+  func recomputedEqualsKept(_ name: String, _ precision: Precision) throws {
+    let kept = try Self.run(name, precision, recompute: false)
+    let again = try Self.run(name, precision, recompute: true)
+    #expect(kept.loss == again.loss)
+    #expect(kept.gradients == again.gradients)
+  }
+
+  /// What 16 bits leave out is of the size of what the products lose by rounding their operands to 16 bits.
+  @Test(arguments: ["llama", "llama3", "qwen2", "mistral"]) func losesNoMoreThanTheProducts(_ name: String) throws {
     let packed = try Self.run(name, .bf16, recompute: false)
-    let exact = try Self.run(name, .bf16, recompute: true)
-    let single = try Self.run(name, .f32, recompute: true)
-    #expect(packed.loss == exact.loss)
-    var (lost, rounded) = (0.0, 0.0)
-    for ((a, b), c) in zip(zip(packed.gradients, exact.gradients), single.gradients) {
+    let single = try Self.run(name, .f32, recompute: false)
+    for (a, b) in zip(packed.gradients, single.gradients) {
       let error = relativeError(a, b)
-      #expect(error < 0.05)
-      lost += error
-      rounded += relativeError(b, c)
+      #expect(error > 0 && error < 0.15, "\(error)")
     }
-    #expect(lost > 0 && lost < 0.8 * rounded, "\(lost) \(rounded)")
+  }
+
+  /// A working copy of q's weights, as exploration makes one, does not change what is kept.
+  @Test func workingCopies() throws {
+    let model = try Self.model("llama", .bf16)
+    let weight = model.layers[0].linear(.q).weight
+    weight.makeWorkingCopy(in: FloatBuffer(capacity: weight.count))
+    #expect(model.roundsToBFloat16 && model.keeping == .packed)
+    weight.dropWorkingCopy()
+    #expect(model.roundsToBFloat16 && model.keeping == .packed)
+  }
+
+  /// An id beyond the vocabulary, or a label, ends the process before memory is read there.
+  @Test func tokenBeyondTheVocabulary() async {
+    await #expect(processExitsWith: .exitCode(65)) {
+      let model = try PackedActivationsTests.model("llama", .f32)
+      _ = model.loss(PackedBatch(rows: [([1, 9_000_000], [-100, 2])]))
+    }
+    await #expect(processExitsWith: .exitCode(65)) {
+      let model = try PackedActivationsTests.model("llama", .f32)
+      _ = model.loss(PackedBatch(rows: [([1, 2], [-100, -1])]))
+    }
+    await #expect(processExitsWith: .exitCode(65)) {
+      let model = try PackedActivationsTests.model("llama", .f32)
+      try Generator(model: model, sampling: Sampling(), batchSize: 1, maxNewTokens: 1, endTokens: []).generate([[-3]]) { _, _ in }
+    }
   }
 }

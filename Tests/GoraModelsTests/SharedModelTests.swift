@@ -34,7 +34,7 @@ import Testing
       let prompt = try test.required("prompt_ids").ints.map { Int32($0) }
       let ids = try test.required("ids").ints.map { Int32($0) }
       var result: [Int32] = []
-      Generator(
+      try Generator(
         model: model, sampling: Sampling(), batchSize: 1, maxNewTokens: ids.count - prompt.count, endTokens: []
       ).generate([prompt]) { result = $1 }
       #expect(prompt + result == ids)

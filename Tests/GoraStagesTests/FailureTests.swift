@@ -10,7 +10,9 @@ import Testing
 
 /// What happens where the machine fails: libraries, memory, threads. Small libraries in C stand in for the real ones.
 @Suite(.serialized) struct FailureTests {
-  static let compiler: String? = ["/usr/bin/cc", "/usr/bin/clang", "/usr/bin/gcc"].first { (path: String) in access(path, X_OK) == 0 }
+  static let compiler: String? = ["/usr/bin/cc", "/usr/bin/clang", "/usr/bin/gcc"].first { (path: String) in
+    access(path, X_OK) == 0
+  }
 
   /// Compiles a shared library into the workbench; its path.
   static func library(_ name: String, _ source: String, in bench: Workbench) throws -> String {

@@ -95,11 +95,17 @@ void gora_swiglu(const float *gate, const float *up, float *y, size_t n);
 void gora_swiglu_backward(const float *dy, const float *gate, const float *up, float *dgate, float *dup, size_t n);
 // Mean-free cross-entropy of one row: returns its loss and, when scale != 0, replaces logits by scale * dloss/dlogits.
 double gora_cross_entropy(float *logits, size_t vocabulary, size_t label, float scale);
-void gora_softmax(float *x, size_t n);
-size_t gora_argmax(const float *x, size_t n);  // the first of equals
+size_t gora_argmax(const float *x, size_t n);  // the first of equals; n where an element is NaN or the largest is infinite
+double gora_softmax_weights(float *x, size_t n, float top, float factor);  // x = e^((x - top) factor), and their sum
 // Decoupled weight decay (Loshchilov & Hutter); correction1 = 1-b1^t, correction2 = 1-b2^t.
 void gora_adamw(float *p, const float *g, float *m, float *v, size_t n, float gradient_scale, float lr, float beta1, float beta2,
                 float epsilon, float weight_decay, float correction1, float correction2);
+
+// MARK: sampling.c — a draw, without sorting the vocabulary
+
+// A draw by softmax(x / temperature) from its nucleus, the smallest set of most likely elements with at least the mass top_p;
+// x is overwritten, `uniform` lies in [0, 1). Returns n where an element is NaN or the largest is infinite.
+size_t gora_sample(float *x, size_t n, float temperature, double top_p, double uniform);
 
 // MARK: importance.c — sums in double precision in a fixed order
 

@@ -38,7 +38,9 @@ struct ControlGroups {
       // −1 is none.
       case .one: words = ["cpu.cfs_quota_us", "cpu.cfs_period_us"].compactMap { Self.lines(of: "\(folder)/\($0)").first }
       }
-      guard words.count == 2, let quota = Double(words[0]), let period = Double(words[1]), quota > 0, period > 0 else { return nil }
+      guard words.count == 2, let quota = Double(words[0]), let period = Double(words[1]), quota > 0, period > 0 else {
+        return nil
+      }
       return quota / period
     }.min()
   }

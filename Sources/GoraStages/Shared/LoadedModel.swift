@@ -111,8 +111,4 @@ extension ModelConfig {
   var activationBytesPerToken: Int {
     4 * layers * (2 * hiddenSize + 2 * querySize + 2 * keyValueSize + 2 * intermediateSize + heads + 2)
   }
-  /// Bytes of shared scratch a token (LayerScratch, OutputHead's gathered rows).
-  var scratchBytesPerToken: Int {
-    4 * (6 * hiddenSize + 2 * querySize + 2 * keyValueSize + 4 * intermediateSize + 4 * hiddenSize)
-  }
 }
