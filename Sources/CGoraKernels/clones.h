@@ -1,8 +1,9 @@
-// How the hot loops are compiled: for AVX-512, AVX2 and the baseline, chosen at load time.
+// How the hot loops are compiled: for AVX-512, AVX2 with fused products and the baseline, chosen at load time by what the CPU has.
+// (A clone for a named CPU, such as haswell, would be chosen on that one alone.)
 #pragma once
 
 #if defined(__x86_64__) && defined(__linux__)
-#define CLONES __attribute__((target_clones("avx512f", "arch=haswell", "default")))
+#define CLONES __attribute__((target_clones("avx512f", "arch=x86-64-v3", "default")))
 #else
 #define CLONES
 #endif

@@ -47,7 +47,9 @@ package final class Linear {
   }
 
   /// Whether anything here learns.
-  package var learns: Bool { weight.gradient != nil || bias?.gradient != nil || adapter?.a.gradient != nil }
+  package var learns: Bool {
+    weight.gradient != nil || bias?.gradient != nil || adapter?.a.gradient != nil || adapter?.b.gradient != nil
+  }
   /// Whether backward needs x.
   var needsInput: Bool { weight.gradient != nil || adapter?.a.gradient != nil }
 

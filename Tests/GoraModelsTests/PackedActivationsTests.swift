@@ -48,6 +48,19 @@ import Testing
     }
   }
 
+  /// B learns beside an A that does not, as much as beside one that does.
+  @Test func frozenDownProjection() throws {
+    func gradients(_ trainsA: Bool) throws -> [[Float]] {
+      let model = try Self.model("llama", .f32)
+      model.attachAdapters()
+      if !trainsA { for linear in model.linears { linear.adapter?.a.gradient = nil } }
+      _ = model.accumulateGradient(PackedBatch(rows: try Fixtures.rows("llama")), scale: 1)
+      return model.linears.compactMap { $0.adapter?.b.gradient?.array }
+    }
+    let alone = try gradients(false)
+    #expect(try alone == gradients(true) && alone.allSatisfy { $0.contains { $0 != 0 } })
+  }
+
   /// A working copy of q's weights, as exploration makes one, does not change what is kept.
   @Test func workingCopies() throws {
     let model = try Self.model("llama", .bf16)
