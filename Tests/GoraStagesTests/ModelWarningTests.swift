@@ -39,7 +39,8 @@ import Testing
       "gora-eval --model model --adapter init --task loss --data rows.jsonl",
     ] {
       let outcome = try bench.run(line)
-      #expect(outcome.status == 65 && outcome.error.contains("these weights with another config.json"), "\(line): \(outcome.error)")
+      #expect(
+        outcome.status == 65 && outcome.error.contains("these weights with another config.json"), "\(line): \(outcome.error)")
     }
     // Spelled otherwise, it is the same model.
     try replace("\"rope_theta\": 20000.0", "\"rope_parameters\": {\"rope_theta\": 10000.0, \"rope_type\": \"default\"}")
