@@ -35,7 +35,7 @@ static span visible(const gora_attention_shape *shape, int64_t i, int64_t k0, in
   return (span){from, to > from ? to : from};
 }
 
-// The next tile of keys that queries [q0, q0+nq) see, from key k0 on; no longer than to the next multiple of key_tile.
+// Keys from k0 on that go through together: up to `end` and to the next multiple of key_tile.
 static int64_t tile_length(int64_t k0, int64_t end) { return least((k0 / key_tile + 1) * key_tile, end) - k0; }
 
 // Zeros what a query does not see of its row of nk numbers.
