@@ -6,7 +6,7 @@ import PackageDescription
 
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 let libraries: [Target.Dependency] = [
-  "GoraCore", "GoraFormats", "GoraText", "GoraMethods", "GoraModels", "GoraTraining", "GoraReport", "GoraStages",
+  "GoraCore", "GoraFormats", "GoraJinja", "GoraText", "GoraMethods", "GoraModels", "GoraTraining", "GoraReport", "GoraStages",
 ]
 
 let package = Package(
@@ -30,8 +30,10 @@ let package = Package(
     library("GoraCore", ["CGoraKernels"]),
     // Files between the stages: JSON, safetensors, HDF5, plans, adapters.
     library("GoraFormats", ["GoraCore", "CHDF5", "CZstd", "CZlib", "CCrypto"]),
+    // Jinja as chat templates are written in it. Pure functions, no files.
+    library("GoraJinja", ["GoraCore"]),
     // Tokenizers, data rows and prompt templates.
-    library("GoraText", ["GoraCore", "GoraFormats"]),
+    library("GoraText", ["GoraCore", "GoraFormats", "GoraJinja"]),
     // The science: importance, rank allocation, initialisation. Pure functions, no files.
     library("GoraMethods", ["GoraCore"]),
     // Model code: forward next to backward, one model one file.
@@ -56,7 +58,7 @@ let package = Package(
       path: "Benchmarks/gora-bench"),
     .testTarget(name: "GoraBenchTests", dependencies: ["gora-bench"], path: "Benchmarks/Tests"),
   ] + ["grad", "score", "plan", "init", "train", "eval", "export", "report", "problems"].map(tool)
-    + ["Core", "Formats", "Text", "Methods", "Models", "Training", "Report", "Stages"].map(tests),
+    + ["Core", "Formats", "Jinja", "Text", "Methods", "Models", "Training", "Report", "Stages"].map(tests),
   swiftLanguageModes: [.v6]
 )
 

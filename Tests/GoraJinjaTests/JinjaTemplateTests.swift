@@ -1,0 +1,2 @@
+import GoraJinja
+import Testing
