@@ -196,7 +196,9 @@ extension Rendering {
           return try rendering.lookedUp(attribute, in: item, standard: standard)
         })
     }
-    guard let first = values.positional.first, let name = first.text else { throw JinjaError("the filter \"map\" lacks a filter") }
+    guard let first = values.positional.first, let name = first.text else {
+      throw JinjaError("the filter \"map\" lacks a filter")
+    }
     guard let filter = Filter(rawValue: name) else { throw JinjaError("unknown filter \"\(name)\"") }
     let rest = CallValues(positional: Array(values.positional.dropFirst()), named: values.named)
     return .object(
@@ -424,7 +426,8 @@ extension Rendering {
       guard value.text != nil || value.integer != nil else { throw JinjaError("the filter \"urlencode\" asks for a string") }
       var result = ""
       for byte in text.utf8 {
-        let isPlain = (0x30...0x39).contains(byte) || (0x41...0x5A).contains(byte) || (0x61...0x7A).contains(byte)
+        let isPlain =
+          (0x30...0x39).contains(byte) || (0x41...0x5A).contains(byte) || (0x61...0x7A).contains(byte)
           || "-._~/".utf8.contains(byte)
         result += isPlain ? String(Character(Unicode.Scalar(byte))) : "%" + String.hexadecimal(UInt32(byte), 2).uppercased()
       }

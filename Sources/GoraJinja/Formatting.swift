@@ -36,7 +36,9 @@ extension Rendering {
       var spec = FormatSpec()
       var value: JinjaValue?
       if at < scalars.count, scalars[at] == "(" {
-        guard let end = scalars[at...].firstIndex(of: ")"), let dict else { throw JinjaError("a named place asks for a dictionary") }
+        guard let end = scalars[at...].firstIndex(of: ")"), let dict else {
+          throw JinjaError("a named place asks for a dictionary")
+        }
         let name = String(scalars[(at + 1)..<end])
         guard let found = dict[name] else { throw JinjaError("the dictionary has no key \(name.pythonRepr)") }
         value = found
@@ -234,12 +236,14 @@ extension Rendering {
     var at = end
     while at < scalars.count {
       let isItem = scalars[at] == "["
-      let stop = isItem
+      let stop =
+        isItem
         ? scalars[at...].firstIndex(of: "]") ?? scalars.count
         : scalars[(at + 1)...].firstIndex { $0 == "." || $0 == "[" } ?? scalars.count
       if isItem, stop == scalars.count { throw JinjaError("a place of the pattern lacks \"]\"") }
       let part = String(scalars[(at + 1)..<stop])
-      value = isItem
+      value =
+        isItem
         ? try item(Int(part).map { .int($0) } ?? .string(part), of: value) : try attribute(AttributeName(part), of: value)
       if case .undefined(let missing) = value { throw undefined(missing) }
       at = isItem ? stop + 1 : stop

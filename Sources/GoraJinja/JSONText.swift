@@ -99,7 +99,8 @@ extension Rendering {
       case .none: key = "null"
       default: throw JinjaError("a \(entry.key.typeName) cannot be a key of JSON")
       }
-      if isSorted, case .string = entry.key {} else if isSorted, dict.entries.count > 1 {
+      if isSorted, case .string = entry.key {
+      } else if isSorted, dict.entries.count > 1 {
         throw JinjaError("sorting keys that are no strings is not supported")
       }
       members.append((key, entry.value))

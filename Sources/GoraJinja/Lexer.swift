@@ -279,7 +279,9 @@ struct Lexer {
       }
       if end < source.count, source[end] | 0x20 == UInt8(ascii: "e") {
         var exponent = end + 1
-        if exponent < source.count, source[exponent] == UInt8(ascii: "+") || source[exponent] == UInt8(ascii: "-") { exponent += 1 }
+        if exponent < source.count, source[exponent] == UInt8(ascii: "+") || source[exponent] == UInt8(ascii: "-") {
+          exponent += 1
+        }
         if digits(exponent) > exponent {
           end = digits(exponent)
           isFloat = true

@@ -168,7 +168,8 @@ extension Rendering {
         return try made(strings: text.words(limit: limit, fromRight: method == .rsplit))
       }
       if separator.isEmpty { throw JinjaError("\(name) by an empty separator") }
-      let pieces = method == .split
+      let pieces =
+        method == .split
         ? text.pieces(between: separator, limit: limit) : text.piecesFromRight(between: separator, limit: limit)
       return try made(strings: pieces)
     case .splitlines:
@@ -193,14 +194,18 @@ extension Rendering {
     case .partition, .rpartition:
       let separator = try self.text(try values.bound(to: ["sep"], of: name, required: 1)[0], of: name) ?? ""
       if separator.isEmpty { throw JinjaError("\(name) by an empty separator") }
-      let pieces = method == .partition
+      let pieces =
+        method == .partition
         ? text.pieces(between: separator, limit: 1) : text.piecesFromRight(between: separator, limit: 1)
-      let parts = pieces.count == 2 ? [pieces[0], separator, pieces[1]] : method == .partition ? [text, "", ""] : ["", "", text]
+      let parts =
+        pieces.count == 2 ? [pieces[0], separator, pieces[1]] : method == .partition ? [text, "", ""] : ["", "", text]
       return .tuple(JinjaList(parts.map { .string($0) }))
     case .removeprefix, .removesuffix:
       let affix = try self.text(try values.bound(to: [name], of: name, required: 1)[0], of: name) ?? ""
-      let has = affix.utf8.count <= text.utf8.count
-        && (method == .removeprefix ? text.utf8.starts(with: affix.utf8) : text.utf8.reversed().starts(with: affix.utf8.reversed()))
+      let has =
+        affix.utf8.count <= text.utf8.count
+        && (method == .removeprefix
+          ? text.utf8.starts(with: affix.utf8) : text.utf8.reversed().starts(with: affix.utf8.reversed()))
       guard has else { return .string(text) }
       return method == .removeprefix
         ? .string(text.bytes(affix.utf8.count, text.utf8.count)) : .string(text.bytes(0, text.utf8.count - affix.utf8.count))

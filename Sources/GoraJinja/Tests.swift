@@ -70,7 +70,8 @@ extension Rendering {
       return Test(text) != nil
     case (.sequence, .object(let object)): return object is JinjaRange || object is JinjaMarkup
     case (.iterable, .object(let object)):
-      return object is JinjaRange || object is JinjaMarkup || object is JinjaView || object is JinjaGenerator || object is JinjaLoop
+      return object is JinjaRange || object is JinjaMarkup || object is JinjaView || object is JinjaGenerator
+        || object is JinjaLoop
     case (.sequence, .none), (.sequence, .bool), (.sequence, .int), (.sequence, .float): return false
     case (.iterable, .none), (.iterable, .bool), (.iterable, .int), (.iterable, .float): return false
     case (.sequence, _), (.iterable, _): return true
