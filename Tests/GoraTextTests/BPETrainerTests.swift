@@ -31,7 +31,7 @@ struct BPETrainerTests {
       fputs(text, file)
       fclose(file)
     }
-    #expect(try String(decoding: readTokenizerFile(path), as: UTF8.self) == text)
+    #expect(try String(decoding: readWholeFile(path), as: UTF8.self) == text)
   }
 
   @Test func roundTripsAnyText() throws {

@@ -29,7 +29,7 @@ struct TokenizerGoldenTests {
     let tokenizer = try Tokenizer(contentsOf: "\(data)/\(folder)/tokenizer.json")
     let name = folder.split(separator: "/").last ?? ""
     var rows = 0
-    for line in try readTokenizerFile("\(data)/golden/\(name).jsonl").split(separator: 0x0A) {
+    for line in try readWholeFile("\(data)/golden/\(name).jsonl").split(separator: 0x0A) {
       let row = try JSONDocument(path: "golden", text: Array(line)).root
       let text = try row.required("text").string
       let ids = try row.required("ids").ints.map { Int32($0) }

@@ -7,7 +7,7 @@ import Testing
 /// Settings that the models at hand lack, against HF `tokenizers` (Tests/Fixtures/tokenizer/make_fixtures.py), and refusals.
 struct TokenizerTests {
   private static func document(_ name: String) throws -> JSONField {
-    try JSONDocument(path: name, text: readTokenizerFile("\(tokenizerFixtures)/\(name)")).root
+    try JSONDocument(path: name, text: readWholeFile("\(tokenizerFixtures)/\(name)")).root
   }
 
   /// The object with some members replaced; one level deeper under "model".

@@ -32,7 +32,7 @@ package struct LoadedText {
     let settingsPath = "\(folder)/tokenizer_config.json"
     var settings: JSONDocument?
     if exists(settingsPath) { settings = try JSONDocument(path: settingsPath, text: readWholeFile(settingsPath)) }
-    let tokenizer = exists(tokenizerPath) ? try Tokenizer(contentsOf: tokenizerPath) : nil
+    let tokenizer = exists(tokenizerPath) ? try Tokenizer(folder: folder) : nil
     self.tokenizer = tokenizer
     if let tokenizer, tokenizer.vocabularySize > config.vocabularySize {
       // Larger embeddings than tokenizers are common (padding); the reverse would index outside the embedding.

@@ -12,42 +12,62 @@ package final class Tokenizer: Sendable {
   private let parts: TokenizerParts
   private let plainTokens: AddedTokenFinder
   private let normalizedTokens: AddedTokenFinder
-  private let added: TokenizerVocabulary
+  private let added: AddedVocabulary
   /// Added tokens as HF spells them by id: normalised where they are looked for so.
   private let spellings: TokenizerVocabulary
   private let special: Set<Int32>
+  private let named: [(name: String, token: AddedToken)]
   private let scratch = Mutex(TokenizerScratch())
 
-  /// Reads a tokenizer.json.
+  /// Reads a tokenizer.json by itself.
   /// - Throws: `.noInput` for a file that cannot be read, `.data` for what is malformed or not supported, by name.
   package convenience init(contentsOf path: String) throws(GoraError) {
-    try self.init(bytes: try readTokenizerFile(path), path: path)
+    try self.init(bytes: try readWholeFile(path), path: path)
   }
 
-  /// Reads the text of a tokenizer.json; `path` is for errors.
-  package init(bytes: [UInt8], path: String) throws(GoraError) {
+  /// Reads the tokenizer of a checkpoint folder as Transformers' AutoTokenizer does: tokenizer.json with what
+  /// tokenizer_config.json, special_tokens_map.json and added_tokens.json add to it.
+  package convenience init(folder: String) throws(GoraError) {
+    let path = "\(folder)/tokenizer.json"
+    try self.init(bytes: try readWholeFile(path), path: path, folder: folder)
+  }
+
+  /// Reads the text of a tokenizer.json; `path` is for errors, `folder` holds the files beside it.
+  package init(bytes: [UInt8], path: String, folder: String? = nil) throws(GoraError) {
     fingerprint = fnv1a(bytes)
-    parts = try TokenizerParts(JSONDocument(path: path, text: bytes).root)
-    var added = TokenizerVocabulary(capacity: parts.addedTokens.count)
-    var spellings = added
-    var plain: [(AddedToken, [UInt8])] = []
-    var normalized: [(AddedToken, [UInt8])] = []
-    for token in parts.addedTokens {
-      var spelling = AlignedText(Array(token.content.utf8), tracksSources: false)
-      _ = added.insert(token.content, id: token.id)
-      if token.normalized {
-        for normalizer in parts.normalizers { normalizer.apply(to: &spelling) }
-        normalized.append((token, spelling.bytes))
-      } else {
-        plain.append((token, spelling.bytes))
+    let root = try JSONDocument(path: path, text: bytes).root
+    let settings = try folder.map { folder throws(GoraError) in try TokenizerFolder(folder, tokenizer: root, text: bytes) }
+    let parts = try TokenizerParts(root, kind: settings?.kind ?? .asWritten)
+    var added = AddedVocabulary()
+    added.add(parts.addedTokens, to: parts.model.vocabulary)
+    added.add(settings?.tokens ?? [], to: parts.model.vocabulary)
+
+    var spellings = TokenizerVocabulary(capacity: added.size - parts.model.vocabulary.count)
+    var finders: [AddedTokenFinder] = []
+    for normalized in [false, true] {
+      var entries: [AddedTokenFinder.Entry] = []
+      for (content, id, token) in added.sought(normalized: normalized) {
+        var spelling = AlignedText(content, tracksSources: false)
+        if normalized { for normalizer in parts.normalizers { normalizer.apply(to: &spelling) } }
+        guard !spelling.bytes.isEmpty else {
+          throw root.error("the added token \"\(String(decoding: content, as: UTF8.self))\" is nothing once it is normalised")
+        }
+        _ = spellings.insert(String(decoding: spelling.bytes, as: UTF8.self), id: id)
+        if settings?.splitsSpecialTokens == true, added.isSpecial(content) { continue }
+        entries.append(AddedTokenFinder.Entry(bytes: spelling.bytes, id: id, token: token))
       }
-      _ = spellings.insert(String(decoding: spelling.bytes, as: UTF8.self), id: token.id)
+      finders.append(AddedTokenFinder(entries))
     }
+    self.parts = parts
     self.added = added
     self.spellings = spellings
-    special = Set(parts.addedTokens.filter(\.special).map(\.id))
-    plainTokens = AddedTokenFinder(plain)
-    normalizedTokens = AddedTokenFinder(normalized)
+    named = settings?.named ?? []
+    special = Set(added.specialIds)
+    plainTokens = finders[0]
+    normalizedTokens = finders[1]
+    for id in beginTokens + endTokens where token(id) == nil {
+      throw root.error("the post-processor puts id \(id) around a text, which is no token of the vocabulary")
+    }
   }
 
   /// The ids of a text. Added tokens in it (`<s>`) are taken for themselves; `addSpecialTokens` applies the template.
@@ -126,7 +146,9 @@ package final class Tokenizer: Sendable {
   }
 
   /// The id of a token of the vocabulary or an added token.
-  package func id(of token: String) -> Int32? { added.id(of: token) ?? parts.model.vocabulary.id(of: token) }
+  package func id(of token: String) -> Int32? {
+    added.id(of: Array(token.utf8)) ?? parts.model.vocabulary.id(of: token)
+  }
 
   /// The token of an id, in the vocabulary's own spelling (`Ġthe`, `▁the`).
   package func token(_ id: Int32) -> String? {
@@ -137,6 +159,17 @@ package final class Tokenizer: Sendable {
 
   /// Largest id + 1.
   package var vocabularySize: Int { max(added.size, parts.model.vocabulary.size) }
+
+  /// The special tokens that the checkpoint's files name (`bos_token`, `eos_token`, …) with their texts, as chat templates see
+  /// them; none for a tokenizer.json by itself.
+  package var specialTokens: [(name: String, text: String)] {
+    named.map { ($0.name, String(decoding: $0.token.content, as: UTF8.self)) }
+  }
+
+  /// The id of a named special token; nil where the checkpoint names none.
+  package func specialId(_ name: String) -> Int32? {
+    named.first { $0.name == name }.flatMap { added.id(of: $0.token.content) }
+  }
 
   /// Whether the id is an added token marked special (begin, end, …), which `decode` leaves out.
   package func isSpecial(_ id: Int32) -> Bool { special.contains(id) }

@@ -6,9 +6,9 @@ struct TokenizerBPE: Sendable {
   var merges: TokenizerMerges
   /// Taken for a character that is neither in the vocabulary nor spelt by byte tokens; nil drops it.
   var unknown: Int32?
-  var fusesUnknown: Bool
+  var fusesUnknown = false
   /// A word that is a token by itself is not merged.
-  var ignoresMerges: Bool
+  var ignoresMerges = false
   /// Ids of `<0x00>`…`<0xFF>`, -1 where absent; empty without byte fallback.
   var byteTokens: [Int32]
   /// The word's bytes stand for one character each of the byte-level alphabet.

@@ -1,12 +1,6 @@
 import GoraCore
 import GoraFormats
 
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
-
 /// What a tokenizer.json says, in the order of the work. `truncation` and `padding` are the caller's business
 /// (transformers sets both anew at every call) and are not read.
 struct TokenizerParts: Sendable {
@@ -18,55 +12,44 @@ struct TokenizerParts: Sendable {
   /// nil where the file names none.
   var decoders: [TokenizerDecoder]?
 
-  init(_ root: JSONField) throws(GoraError) {
-    normalizers = try root.optional("normalizer").map { field throws(GoraError) in try readNormalizers(field) } ?? []
-    var isByteLevel = false
-    preTokenizers = []
-    if let field = try root.optional("pre_tokenizer") {
-      try readPreTokenizers(field, into: &preTokenizers, isByteLevel: &isByteLevel)
+  init(_ root: JSONField, kind: TokenizerKind = .asWritten) throws(GoraError) {
+    addedTokens = []
+    var isByteLevel = kind != .asWritten && !kind.isSentencePiece
+    if kind == .asWritten {
+      normalizers = try root.optional("normalizer").map { field throws(GoraError) in try readNormalizers(field) } ?? []
+      preTokenizers = []
+      if let field = try root.optional("pre_tokenizer") {
+        try readPreTokenizers(field, into: &preTokenizers, isByteLevel: &isByteLevel)
+      }
+      decoders = try root.optional("decoder").map { field throws(GoraError) in try readDecoders(field) }
+      for field in try root.optional("added_tokens")?.elements ?? [] { addedTokens.append(try readAddedToken(field)) }
+    } else {
+      normalizers = kind.normalizers
+      preTokenizers = kind.preTokenizers
+      decoders = kind.decoders
     }
-    model = try readModel(root.required("model"), isByteLevel: isByteLevel)
+    model = try readModel(root.required("model"), isByteLevel: isByteLevel, kind: kind)
     // Where no merge joins a word to the space behind it, cutting there changes no id and makes words worth remembering.
     if !isByteLevel, !model.ignoresMerges, !model.merges.crossesMetaspace,
       model.vocabulary.id(of: TokenizerPattern.metaspace) != nil
     {
       preTokenizers.append(.split(TokenizerSplit(pattern: .metaspaceWord, behavior: .isolated)))
     }
-    decoders = try root.optional("decoder").map { field throws(GoraError) in try readDecoders(field) }
     templates = try root.optional("post_processor").map { field throws(GoraError) in try readTemplates(field) } ?? []
-    addedTokens = []
-    for field in try root.optional("added_tokens")?.elements ?? [] {
-      let content = try field.required("content").string
-      if content.isEmpty { continue }
-      // HF keeps the vocabulary's id where the token is in it.
-      let listed = Int32(try field.required("id").int(in: 0...largestId))
-      addedTokens.append(
-        AddedToken(
-          id: model.vocabulary.id(of: content) ?? listed, content: content,
-          singleWord: try field.flag("single_word"), stripsLeft: try field.flag("lstrip"),
-          stripsRight: try field.flag("rstrip"), normalized: try field.flag("normalized"),
-          special: try field.flag("special")))
-    }
   }
+}
+
+/// A token as `added_tokens` and Transformers' `AddedToken` spell it; the older keys are false where they are absent.
+func readAddedToken(_ field: JSONField) throws(GoraError) -> AddedToken {
+  let special = try field.flag("special")
+  return AddedToken(
+    content: try field.required("content").bytes, singleWord: try field.flag("single_word"),
+    stripsLeft: try field.flag("lstrip"), stripsRight: try field.flag("rstrip"),
+    normalized: try field.optional("normalized")?.bool ?? !special, special: special)
 }
 
 /// Ids beyond this are refused: tables are as long as the largest id.
-private let largestId = 1 << 24
-
-func readTokenizerFile(_ path: String) throws(GoraError) -> [UInt8] {
-  guard let file = fopen(path, "rb") else {
-    throw GoraError(.noInput, at: .file(path), "cannot read: \(String(cString: strerror(errno)))")
-  }
-  defer { fclose(file) }
-  var bytes: [UInt8] = []
-  while true {
-    let part = [UInt8](unsafeUninitializedCapacity: 1 << 20) { $1 = fread($0.baseAddress, 1, $0.count, file) }
-    bytes.append(contentsOf: part)
-    if part.count < 1 << 20 { break }
-  }
-  if ferror(file) != 0 { throw GoraError(.noInput, at: .file(path), "cannot read: \(String(cString: strerror(errno)))") }
-  return bytes
-}
+private let largestId = 1 << 21
 
 extension JSONField {
   /// A flag that is false where absent.
@@ -178,12 +161,19 @@ private func readMetaspace(_ field: JSONField) throws(GoraError) -> TokenizerPre
 
 // MARK: - Model
 
-private func readModel(_ field: JSONField, isByteLevel: Bool) throws(GoraError) -> TokenizerBPE {
+private func readModel(_ field: JSONField, isByteLevel: Bool, kind: TokenizerKind) throws(GoraError) -> TokenizerBPE {
   if let type = try field.optional("type")?.string {
     guard type == "BPE" else { throw field.unsupported("the model \"\(type)\"", ["BPE"]) }
   } else if try field.optional("merges") == nil {
     // Files of old versions name no type.
     throw field.unsupported("a model without type and merges", ["BPE"])
+  }
+  let vocabulary = try readVocabulary(field.required("vocab"))
+  let merges = try readMerges(field.required("merges"), vocabulary)
+  guard kind == .asWritten else {
+    return TokenizerBPE(
+      vocabulary: vocabulary, merges: merges, fusesUnknown: kind.isSentencePiece,
+      byteTokens: kind.isSentencePiece ? byteTokens(of: vocabulary) : [], isByteLevel: isByteLevel)
   }
   if let dropout = try field.optional("dropout"), try dropout.double > 0 {
     throw dropout.unsupported("dropout", ["a model without dropout"])
@@ -193,23 +183,23 @@ private func readModel(_ field: JSONField, isByteLevel: Bool) throws(GoraError) 
     let text = try affix.string
     if !text.isEmpty { throw affix.unsupported("the \(key) \"\(text)\"", ["null or \"\""]) }
   }
-  let vocabulary = try readVocabulary(field.required("vocab"))
   var unknown: Int32?
   if let token = try field.optional("unk_token") {
     unknown = vocabulary.id(of: try token.string)
     if unknown == nil { throw token.error("\"unk_token\" is \"\(try token.string)\", which is not in the vocabulary") }
   }
-  var byteTokens: [Int32] = []
-  if try field.flag("byte_fallback") {
-    byteTokens = (0..<256).map { byte in
-      let hex = String(byte, radix: 16, uppercase: true)
-      return vocabulary.id(of: "<0x" + (hex.count == 1 ? "0" : "") + hex + ">") ?? -1
-    }
-  }
   return TokenizerBPE(
-    vocabulary: vocabulary, merges: try readMerges(field.required("merges"), vocabulary), unknown: unknown,
-    fusesUnknown: try field.flag("fuse_unk"), ignoresMerges: try field.flag("ignore_merges"), byteTokens: byteTokens,
-    isByteLevel: isByteLevel)
+    vocabulary: vocabulary, merges: merges, unknown: unknown, fusesUnknown: try field.flag("fuse_unk"),
+    ignoresMerges: try field.flag("ignore_merges"),
+    byteTokens: try field.flag("byte_fallback") ? byteTokens(of: vocabulary) : [], isByteLevel: isByteLevel)
+}
+
+/// Ids of `<0x00>`…`<0xFF>`, -1 where absent.
+private func byteTokens(of vocabulary: TokenizerVocabulary) -> [Int32] {
+  (0..<256).map { byte in
+    let hex = String(byte, radix: 16, uppercase: true)
+    return vocabulary.id(of: "<0x" + (hex.count == 1 ? "0" : "") + hex + ">") ?? -1
+  }
 }
 
 private func readVocabulary(_ field: JSONField) throws(GoraError) -> TokenizerVocabulary {
