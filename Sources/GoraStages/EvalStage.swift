@@ -183,13 +183,13 @@ package struct EvalStage {
       }
       golds.append(gold)
     }
-    let prompts = data.rows.map { text.encoder.encodePrompt($0) }
+    let prompts = try data.rows.map { row throws(GoraError) in try text.encoder.encodePrompt(row) }
     if let empty = prompts.firstIndex(where: \.isEmpty) {
       throw GoraError(.data, at: .file(c.data.paths.joined(separator: ", ")), "row \(empty + 1) has an empty prompt")
     }
     let longest = (prompts.map(\.count).max() ?? 0) + c.maxNewTokens
     loaded.warn(ofLength: longest, events: events)
-    let ends = data.rows.first.map { text.encoder.stopTokens(for: $0) } ?? [text.endToken]
+    let ends = try data.rows.first.map { row throws(GoraError) in try text.encoder.stopTokens(for: row) } ?? [text.endToken]
     // Prompts of one length advance in step; long ones first, so that the last batch is not a lone long one.
     let order = prompts.indices.sorted { (-prompts[$0].count, $0) < (-prompts[$1].count, $1) }
     let generator = Generator(

@@ -1,60 +1,84 @@
 import GoraCore
 import GoraFormats
+import GoraJinja
 
-extension Template {
-  /// The checkpoint's own chat template (`--template tokenizer`), told by what its Jinja text contains.
+/// A checkpoint's own chat template, rendered as Transformers' `apply_chat_template` does.
+package struct ChatTemplate: Sendable, Equatable {
+  /// Where it was found, for messages.
+  package let name: String
+  private let source: String
+  private let template: JinjaTemplate
+  /// `bos_token`, `eos_token` and the like, as tokenizer_config.json has them.
+  private let specialTokens: [(name: String, value: JinjaValue)]
+
+  /// - Throws: `GoraError` (exit 65) with line and column where the text is no template.
+  package init(_ source: String, name: String, specialTokens: [(name: String, text: String)]) throws(GoraError) {
+    self.name = name
+    self.source = source
+    template = try JinjaTemplate(source, name: name)
+    self.specialTokens = specialTokens.map { ($0.name, .string($0.text)) }
+  }
+
+  package static func == (a: ChatTemplate, b: ChatTemplate) -> Bool { a.source == b.source && a.name == b.name }
+
+  /// A chat as one text, with the parts of it that are learnt.
+  struct Rendered: Equatable {
+    var text: String
+    /// Byte ranges, in order.
+    var learnt: [Range<Int>]
+  }
+
+  private func render(_ turns: ArraySlice<ChatTurn>, asks: Bool) throws(GoraError) -> JinjaTemplate.Rendered {
+    let messages = turns.map { turn in
+      JinjaValue.dict([.init("role", .string(turn.role.rawValue)), .init("content", .string(turn.content))])
+    }
+    return try template.render(
+      specialTokens + [
+        ("messages", .list(messages)), ("tools", .none), ("documents", .none), ("add_generation_prompt", .bool(asks)),
+      ])
+  }
+
+  /// The text before the answer to `turns`.
+  func prompt(_ turns: ArraySlice<ChatTurn>) throws(GoraError) -> String {
+    String(decoding: try render(turns, asks: true).text, as: UTF8.self)
+  }
+
+  /// Letters for private use, which neither templates nor answers have.
+  private static let mark = "\u{F8F0}\u{F8F1}\u{F8F2}"
+
+  /// The whole chat. An answer is learnt from its first letter to the end of its turn; blanks behind that separate turns and are not
+  /// learnt. `{% generation %}` says it where a template has it.
   ///
-  /// - Parameter config: tokenizer_config.json; nil where the checkpoint has none.
-  /// - Returns: nil where it has no `chat_template`.
-  /// - Throws: `GoraError` (exit 65) where the template is none of the known ones.
-  package static func ofTokenizer(_ config: JSONDocument?) throws(GoraError) -> Template? {
-    guard let field = try config?.root.optional("chat_template") else { return nil }
-    let text: String
-    if case .array = field.value.content {
-      text = try namedDefault(field)
-    } else {
-      text = try field.string
+  /// - Throws: `GoraError` (exit 65) where the template refuses the chat, or renders a turn in another way once others follow.
+  func rendered(_ turns: ArraySlice<ChatTurn>) throws(GoraError) -> Rendered {
+    let whole = try render(turns, asks: false)
+    let text = String(decoding: whole.text, as: UTF8.self)
+    if template.hasGenerations {
+      guard !whole.hasHiddenGeneration else {
+        throw fail("{% generation %} stands in a macro or a set block, so what is learnt is not known")
+      }
+      return Rendered(text: text, learnt: whole.generations)
     }
-    if text.contains("<|im_start|>") {
-      return .chatml(system: defaultSystem(in: text), startsWithBOS: text.contains("bos_token"))
+    var learnt: [Range<Int>] = []
+    for index in turns.indices where turns[index].role == .assistant {
+      let turn = index == turns.endIndex - 1 ? whole.text : try render(turns[...index], asks: false).text
+      guard whole.text.starts(with: turn) else {
+        throw fail("turn \(index - turns.startIndex + 1) is rendered in another way once others follow it")
+      }
+      // A mark in the answer's place shows where it begins, whatever the template puts in front of it.
+      let marked = try render(turns[..<index] + [ChatTurn(.assistant, Self.mark)], asks: false).text
+      guard let start = marked.firstRange(of: Array(Self.mark.utf8))?.lowerBound, turn.starts(with: marked[..<start]) else {
+        throw fail("where the answer of turn \(index - turns.startIndex + 1) begins depends on what it says")
+      }
+      var end = turn.count
+      while end > start, [0x20, 0x0A, 0x0D, 0x09].contains(turn[end - 1]) { end -= 1 }
+      if end > start { learnt.append(start..<end) }
     }
-    if text.contains("<|start_header_id|>") {
-      // Llama 3.1 and later put two dates first; theirs is the clock's only where the caller asks for it.
-      let isDated = text.contains("Cutting Knowledge Date: December 2023")
-      return .llama3(preamble: isDated ? "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n" : nil)
-    }
-    if text.contains("[INST]") { return .inst }
-    throw field.error(
-      "the chat template is none that is known: \(excerpt(text))",
-      hint: "known are ChatML, Llama 3 and [INST]; choose another --template or write a template file")
+    return Rendered(text: text, learnt: learnt)
   }
 
-  /// A list of named templates: the one called `default`.
-  private static func namedDefault(_ list: JSONField) throws(GoraError) -> String {
-    for element in try list.elements where try element.required("name").string == "default" {
-      return try element.required("template").string
-    }
-    throw list.error("\(list.name) has no template named \"default\"")
-  }
-
-  /// The system message that a ChatML template spells out for chats that have none (Qwen 2, SmolLM).
-  private static func defaultSystem(in text: String) -> String? {
-    let opening = "<|im_start|>system"
-    var rest = Substring(text)
-    while let start = rest.firstRange(of: opening) {
-      rest = rest[start.upperBound...]
-      // Jinja text has the newline itself or its escape.
-      guard let newline = ["\\n", "\n"].first(where: rest.hasPrefix) else { continue }
-      let line = rest.dropFirst(newline.count)
-      guard let end = line.firstRange(of: "<|im_end|>") else { return nil }
-      let message = line[..<end.lowerBound]
-      if !message.isEmpty, !message.contains(where: { "'\"{}+".contains($0) }) { return String(message) }
-    }
-    return nil
-  }
-
-  private static func excerpt(_ text: String) -> String {
-    let line = text.prefix(60).map { $0.isNewline ? " " : String($0) }.joined()
-    return "\"\(line)\(text.count > 60 ? "…" : "")\""
+  private func fail(_ problem: String) -> GoraError {
+    GoraError(
+      .data, at: .file(name), "chat template: \(problem)", hint: "split such chats, or choose another --template")
   }
 }

@@ -32,6 +32,9 @@ package struct Instruction: Sendable, Equatable {
 
   /// Instruction and context in one text, for prompts that have one place only.
   package var request: String { input.isEmpty ? instruction : instruction + "\n" + input }
+
+  /// The same as a chat of two turns.
+  var turns: [ChatTurn] { [ChatTurn(.user, request), ChatTurn(.assistant, response)] }
 }
 
 /// One message of a chat.

@@ -9,12 +9,12 @@ package enum Template: Sendable, Equatable {
   case alpaca
   /// The prompt MetaMath was trained and is evaluated with.
   case metamath
-  /// `<|im_start|>role … <|im_end|>`; `system` is the message that stands where the row has none.
-  case chatml(system: String?, startsWithBOS: Bool)
-  /// Llama 3's headers; `preamble` opens the system message, where the checkpoint's template has one.
-  case llama3(preamble: String?)
-  /// `[INST] … [/INST]` of Llama 2 and Mistral.
-  case inst
+  /// `<|im_start|>role … <|im_end|>`.
+  case chatml
+  /// Llama 3's headers.
+  case llama3
+  /// The checkpoint's own.
+  case tokenizer(ChatTemplate)
   /// The user's own file.
   case file(TemplateFile)
 
@@ -26,8 +26,8 @@ package enum Template: Sendable, Equatable {
     case "plain": self = .plain
     case "alpaca": self = .alpaca
     case "metamath": self = .metamath
-    case "chatml": self = .chatml(system: nil, startsWithBOS: true)
-    case "llama3": self = .llama3(preamble: nil)
+    case "chatml": self = .chatml
+    case "llama3": self = .llama3
     default: return nil
     }
   }
@@ -39,19 +39,19 @@ package enum Template: Sendable, Equatable {
     case .metamath: "metamath"
     case .chatml: "chatml"
     case .llama3: "llama3"
-    case .inst: "inst"
+    case .tokenizer(let own): own.name
     case .file(let file): file.path
     }
   }
 
   /// The default for a kind of row.
   ///
-  /// - Parameter chat: the checkpoint's own chat template, where it has one that is known.
+  /// - Parameter chat: the checkpoint's own chat template, where it has one.
   package static func standard(for kind: RowKind, chat: Template?) -> Template {
     switch kind {
     case .query: .metamath
     case .instruction: .alpaca
-    case .chat: chat ?? .chatml(system: nil, startsWithBOS: true)
+    case .chat: chat ?? .chatml
     case .question, .completion, .tokens, .text: .plain
     }
   }
@@ -80,18 +80,12 @@ struct TemplateSegment: Equatable {
 }
 
 extension Template {
-  /// Whether the begin token stands before the first segment.
-  var startsWithBOS: Bool {
-    if case .chatml(_, let startsWithBOS) = self { return startsWithBOS }
-    return true
-  }
-
   /// What an answer ends with where that is text and not the tokenizer's end token.
   var endOfTurn: String? {
     switch self {
     case .chatml: "<|im_end|>"
     case .llama3: "<|eot_id|>"
-    case .plain, .alpaca, .metamath, .inst, .file: nil
+    case .plain, .alpaca, .metamath, .tokenizer, .file: nil
     }
   }
 
@@ -104,19 +98,21 @@ extension Template {
       answered(
         Self.withoutInput + "### Instruction:\n" + task.request + "\n\n### Response: Let's think step by step.",
         task.response)
-    case .chatml, .llama3, .inst: segments([ChatTurn(.user, task.request), ChatTurn(.assistant, task.response)])
+    case .chatml, .llama3, .tokenizer: segments(task.turns[...])
     case .file(let file):
       answered(file.prompt(instruction: task.instruction, input: task.input), task.response + file.ending)
     }
   }
 
   /// The pieces of a chat; every assistant turn is learnt with its end token. What follows the last one is left out.
-  func segments(_ turns: [ChatTurn]) -> [TemplateSegment] {
-    let turns = turns[...(turns.lastIndex { $0.role == .assistant } ?? turns.endIndex - 1)]
+  ///
+  /// The checkpoint's own template has none: its text is rendered and tokenised whole.
+  func segments(_ turns: ArraySlice<ChatTurn>) -> [TemplateSegment] {
     switch self {
-    case .chatml(let system, _): return Self.chatml(Array(turns), system: system)
-    case .llama3(let preamble): return Self.llama3(Array(turns), preamble: preamble)
-    case .plain, .alpaca, .metamath, .inst, .file: return exchanges(Array(turns))
+    case .chatml: Self.chatml(turns)
+    case .llama3: Self.llama3(turns)
+    case .plain, .alpaca, .metamath, .file: exchanges(turns)
+    case .tokenizer: []
     }
   }
 
@@ -140,9 +136,7 @@ extension Template {
 
   // MARK: Chat
 
-  private static func chatml(_ turns: [ChatTurn], system: String?) -> [TemplateSegment] {
-    var turns = turns
-    if let system, turns.first?.role != .system { turns.insert(ChatTurn(.system, system), at: 0) }
+  private static func chatml(_ turns: ArraySlice<ChatTurn>) -> [TemplateSegment] {
     var pieces: [TemplateSegment] = []
     var between = ""
     for turn in turns {
@@ -158,20 +152,11 @@ extension Template {
     return joined(pieces)
   }
 
-  private static func llama3(_ turns: [ChatTurn], preamble: String?) -> [TemplateSegment] {
-    var turns = turns
-    if let preamble {
-      if turns.first?.role == .system {
-        turns[0].content = preamble + trimmed(turns[0].content)
-      } else {
-        turns.insert(ChatTurn(.system, preamble), at: 0)
-      }
-    }
+  private static func llama3(_ turns: ArraySlice<ChatTurn>) -> [TemplateSegment] {
     var pieces: [TemplateSegment] = []
-    for (i, turn) in turns.enumerated() {
+    for turn in turns {
       let opening = "<|start_header_id|>\(turn.role.rawValue)<|end_header_id|>\n\n"
-      // The preamble keeps its empty line: Llama 3.1 trims the user's system message only.
-      let content = preamble != nil && i == 0 ? turn.content : trimmed(turn.content)
+      let content = trimmed(turn.content)
       if turn.role == .assistant {
         pieces.append(TemplateSegment(text: opening))
         pieces.append(TemplateSegment(text: content + "<|eot_id|>", isLearnt: true))
@@ -183,7 +168,7 @@ extension Template {
   }
 
   /// Templates that know questions and answers only: each assistant turn answers what was said since the last one.
-  private func exchanges(_ turns: [ChatTurn]) -> [TemplateSegment] {
+  private func exchanges(_ turns: ArraySlice<ChatTurn>) -> [TemplateSegment] {
     var pieces: [TemplateSegment] = []
     var system = ""
     var said: [String] = []
@@ -193,13 +178,8 @@ extension Template {
       case .user: said.append(turn.content)
       case .assistant:
         let request = said.joined(separator: "\n")
-        if self == .inst {
-          let opening = system.isEmpty ? "" : "<<SYS>>\n\(system)\n<</SYS>>\n\n"
-          pieces += answered("[INST] \(opening)\(Self.trimmed(request)) [/INST]", Self.trimmed(turn.content))
-        } else {
-          let whole = system.isEmpty ? request : request.isEmpty ? system : system + "\n" + request
-          pieces += segments(Instruction(kind: .instruction, instruction: whole, response: turn.content))
-        }
+        let whole = system.isEmpty ? request : request.isEmpty ? system : system + "\n" + request
+        pieces += segments(Instruction(kind: .instruction, instruction: whole, response: turn.content))
         system = ""
         said = []
       }
@@ -220,10 +200,14 @@ extension Template {
     return result
   }
 
+  /// As Python's `strip`: by scalars, so that a mark's blank stays a blank, and with the separators U+001C to U+001F.
   private static func trimmed(_ text: String) -> String {
-    var text = Substring(text)
-    while text.first?.isWhitespace == true { text.removeFirst() }
-    while text.last?.isWhitespace == true { text.removeLast() }
-    return String(text)
+    func isBlank(_ scalar: Unicode.Scalar) -> Bool {
+      scalar.properties.isWhitespace || (0x1C...0x1F).contains(scalar.value)
+    }
+    var scalars = Substring(text).unicodeScalars
+    while let first = scalars.first, isBlank(first) { scalars.removeFirst() }
+    while let last = scalars.last, isBlank(last) { scalars.removeLast() }
+    return String(scalars)
   }
 }

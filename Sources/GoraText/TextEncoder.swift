@@ -7,6 +7,9 @@ package protocol TextEncoder: Sendable {
   /// Ids of `text` without begin and end tokens, with the place of each in the text.
   func tokenized(_ text: String) -> TokenizedText
 
+  /// Whether an id is a special token, such as an end of turn.
+  func isSpecial(_ id: Int32) -> Bool
+
   /// What the tokenizer puts in front of a text, and behind it.
   var beginTokens: [Int32] { get }
   var endTokens: [Int32] { get }

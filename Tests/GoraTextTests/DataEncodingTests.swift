@@ -10,7 +10,7 @@ import Testing
     let path = data + "models/stories260K/tokenizer.json"
     let tokenizer = try Tokenizer(bytes: Array(try #require(contents(path)).utf8), path: path)
     let encoder = RowEncoder(encoder: tokenizer, bos: 1, eos: 2, template: nil, maxLength: 4096)
-    let encoded = encoder.encode(try DataFile.read([data + "gsm8k/test.jsonl"]).rows)
+    let encoded = try encoder.encode(DataFile.read([data + "gsm8k/test.jsonl"]).rows)
     #expect(encoded.rows.count == 1319 && encoded.cut == 0 && encoded.dropped == 0)
     var hash = 0
     for row in encoded.rows {

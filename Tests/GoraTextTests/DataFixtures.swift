@@ -38,6 +38,7 @@ struct ByteEncoder: TextEncoder {
     return result
   }
 
+  func isSpecial(_ id: Int32) -> Bool { id >= 256 }
   var beginTokens: [Int32] { [Self.bos] }
   var endTokens: [Int32] { [] }
 

@@ -10,7 +10,7 @@ private func encoder(_ template: Template?, bos: Int32? = ByteEncoder.bos, maxLe
 
 /// A row's text with what is learnt in ⟦ ⟧.
 private func marked(_ row: DataRow, _ template: Template?, bos: Int32? = ByteEncoder.bos) throws -> String {
-  let encoded = try #require(encoder(template, bos: bos).encode(row))
+  let encoded = try #require(try encoder(template, bos: bos).encode(row))
   #expect(encoded.ids.count == encoded.labels.count)
   var text = ""
   var run: [Int32] = []
@@ -47,7 +47,7 @@ private let chat = DataRow.chat([
   @Test func plainTextIsLearntWhole() throws {
     #expect(try marked(.text("abc"), nil) == "<s>⟦abc</s>⟧")
     // A text that brings its begin token does not get a second one.
-    #expect(try #require(encoder(nil).encode(.text("<s>a"))).ids == [256, 97, 257])
+    #expect(try #require(try encoder(nil).encode(.text("<s>a"))).ids == [256, 97, 257])
   }
 
   @Test func alpaca() throws {
@@ -76,11 +76,8 @@ private let chat = DataRow.chat([
       try marked(chat, template)
         == "<s><|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n⟦Hello<|im_end|>⟧"
         + "\n<|im_start|>user\n Bye <|im_end|>\n<|im_start|>assistant\n⟦Ciao<|im_end|>⟧")
-    #expect(
-      try marked(question, .chatml(system: "S", startsWithBOS: false))
-        == "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\n1+1?<|im_end|>\n<|im_start|>assistant\n⟦2<|im_end|>⟧")
-    #expect(encoder(template).stopTokens(for: question) == [257, 259])
-    #expect(encoder(.plain).stopTokens(for: question) == [257])
+    #expect(try encoder(template).stopTokens(for: question) == [257, 259])
+    #expect(try encoder(.plain).stopTokens(for: question) == [257])
   }
 
   @Test func llama3() throws {
@@ -90,12 +87,6 @@ private let chat = DataRow.chat([
         == "<s><|start_header_id|>system<|end_header_id|>\n\nBe kind.<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|>"
         + "<|start_header_id|>assistant<|end_header_id|>\n\n⟦Hello<|eot_id|>⟧<|start_header_id|>user<|end_header_id|>\n\nBye<|eot_id|>"
         + "<|start_header_id|>assistant<|end_header_id|>\n\n⟦Ciao<|eot_id|>⟧")
-  }
-
-  @Test func inst() throws {
-    #expect(
-      try marked(chat, .inst)
-        == "<s>[INST] <<SYS>>\nBe kind.\n<</SYS>>\n\nHi [/INST]⟦Hello</s>⟧[INST] Bye [/INST]⟦Ciao</s>⟧")
   }
 
   @Test func templateFiles() throws {
@@ -114,45 +105,44 @@ private let chat = DataRow.chat([
     }
   }
 
-  @Test func theTokenizersTemplateIsToldByItsText() throws {
-    func template(_ json: String) throws -> Template? {
-      try Template.ofTokenizer(JSONDocument(path: "c", text: Array(json.utf8)))
-    }
-    #expect(try Template.ofTokenizer(nil) == nil)
-    #expect(try template("{}") == nil)
+  /// Zephyr's shape: the answer begins where the text that asks for it ends, and ends with its end token, not the newline behind.
+  @Test func theCheckpointsOwnTemplateIsRendered() throws {
+    let source =
+      "{% for m in messages %}{{ '<|' + m.role + '|>\n' + m.content + eos_token + '\n' }}{% endfor %}"
+      + "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"
+    let own = Template.tokenizer(try ChatTemplate(source, name: "own", specialTokens: [("eos_token", "</s>")]))
+    #expect(try marked(question, own) == "<|user|>\n1+1?</s>\n<|assistant|>\n⟦2</s>⟧\n")
     #expect(
-      try template(#"{"chat_template": "{{ '<|im_start|>system\\nYou are it.<|im_end|>\\n' }}"}"#)
-        == .chatml(system: "You are it.", startsWithBOS: false))
-    #expect(
-      try template(#"{"chat_template": "{{ bos_token }}{{'<|im_start|>' + message['role'] + '\n' + message['content']}}"}"#)
-        == .chatml(system: nil, startsWithBOS: true))
-    #expect(try template(#"{"chat_template": "<|start_header_id|>"}"#) == .llama3(preamble: nil))
-    let dated = try #require(try template(#"{"chat_template": "<|start_header_id|>Cutting Knowledge Date: December 2023"}"#))
-    #expect(
-      try marked(question, dated)
-        == "<s><|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n<|eot_id|>"
-        + "<|start_header_id|>user<|end_header_id|>\n\n1+1?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n⟦2<|eot_id|>⟧"
-    )
-    #expect(
-      try template(#"{"chat_template": [{"name": "tool", "template": "x"}, {"name": "default", "template": "[INST]"}]}"#) == .inst
-    )
-    #expect { _ = try template(#"{"chat_template": "<start_of_turn>user"}"#) } throws: {
-      ($0 as? GoraError)?.problem == "the chat template is none that is known: \"<start_of_turn>user\""
-    }
+      try marked(chat, own)
+        == "<|system|>\nBe kind.</s>\n<|user|>\nHi</s>\n<|assistant|>\n⟦Hello</s>⟧\n<|user|>\n Bye </s>\n"
+        + "<|assistant|>\n⟦Ciao</s>⟧\n")
+    #expect(ByteEncoder.text(try encoder(own).encodePrompt(question)) == "<|user|>\n1+1?</s>\n<|assistant|>\n")
+    #expect(try encoder(own).stopTokens(for: question) == [257])
   }
 
-  @Test(.enabled(if: shared != nil))
-  func qwensOwnTemplateBringsItsSystemMessage() throws {
-    let path = try #require(shared) + "/data/tokenizers/qwen2.5/tokenizer_config.json"
-    let document = try JSONDocument(path: path, text: Array(try #require(contents(path)).utf8))
-    #expect(
-      try Template.ofTokenizer(document)
-        == .chatml(system: "You are Qwen, created by Alibaba Cloud. You are a helpful assistant.", startsWithBOS: false))
+  @Test func theTemplatesOwnMarksSayWhatIsLearnt() throws {
+    let source =
+      "{% for m in messages %}{% if m.role == 'assistant' %}{% generation %}{{ m.content }}{% endgeneration %}"
+      + "{% else %}{{ m.content }}|{% endif %}{% endfor %}"
+    let own = Template.tokenizer(try ChatTemplate(source, name: "own", specialTokens: []))
+    #expect(try marked(chat, own) == "Be kind.|Hi|⟦Hello⟧ Bye |⟦Ciao⟧")
+  }
+
+  @Test func whatATemplateRefusesOrChangesLaterIsNamed() throws {
+    let refuses = try ChatTemplate("{{ raise_exception('roles must alternate') }}", name: "own", specialTokens: [])
+    let error = #expect(throws: GoraError.self) { try encoder(.tokenizer(refuses)).encode([question]) }
+    #expect(error?.problem.contains("roles must alternate") == true)
+    #expect(error?.problem.contains("row 1") == true)
+    // Earlier answers lose a mark once others follow, as thoughts do in some templates.
+    let changes = try ChatTemplate(
+      "{% for m in messages %}{{ m.content }}{% if loop.last %}!{% endif %}{% endfor %}", name: "own", specialTokens: [])
+    let changed = #expect(throws: GoraError.self) { try encoder(.tokenizer(changes)).encode([chat]) }
+    #expect(changed?.problem.contains("turn 3 is rendered in another way") == true)
   }
 
   @Test func defaultsAreStated() {
     #expect(
-      Template.explanation(chosen: nil, kinds: [.question, .chat], chat: .llama3(preamble: nil))
+      Template.explanation(chosen: nil, kinds: [.question, .chat], chat: .llama3)
         == "template plain for question/answer rows (default), template llama3 for chat rows (the checkpoint's own)")
     #expect(Template.explanation(chosen: .alpaca, kinds: [.question], chat: nil) == "template alpaca")
     #expect(Template.explanation(chosen: .alpaca, kinds: [.tokens], chat: nil) == "no template (input_ids/labels rows)")
@@ -167,7 +157,7 @@ private let chat = DataRow.chat([
       .tokens(ids: [5, 6], labels: [-100, 6]),
       .text(""),
     ]
-    let result = encoder(nil, maxLength: 8).encode(rows)
+    let result = try encoder(nil, maxLength: 8).encode(rows)
     #expect(result.rows.count == 4)
     #expect(result.cut == 1)
     #expect(result.dropped == 2)
@@ -179,18 +169,18 @@ private let chat = DataRow.chat([
 
   @Test func promptsAreTheRowsBeforeTheAnswer() throws {
     for template in [
-      Template.plain, .alpaca, .metamath, .inst, .chatml(system: nil, startsWithBOS: true), .llama3(preamble: nil),
+      Template.plain, .alpaca, .metamath, .chatml, .llama3,
     ] {
       for row in [question, withInput, chat] {
-        let whole = try #require(encoder(template).encode(row))
-        let prompt = encoder(template).encodePrompt(row)
+        let whole = try #require(try encoder(template).encode(row))
+        let prompt = try encoder(template).encodePrompt(row)
         #expect(Array(whole.ids[..<prompt.count]) == prompt)
         #expect(whole.labels[prompt.count...].allSatisfy { $0 != -100 })
         #expect(whole.labels[prompt.count - 1] == -100)
         #expect(ByteEncoder.text(Array(whole.ids[prompt.count...])).hasPrefix(try #require(row.expectedAnswer)))
       }
     }
-    #expect(encoder(nil).encodePrompt(.tokens(ids: [1, 2, 3], labels: [-100, -100, 3])) == [1, 2])
-    #expect(encoder(nil).encodePrompt(.text("a")) == [256])
+    #expect(try encoder(nil).encodePrompt(.tokens(ids: [1, 2, 3], labels: [-100, -100, 3])) == [1, 2])
+    #expect(try encoder(nil).encodePrompt(.text("a")) == [256])
   }
 }

@@ -48,12 +48,7 @@ package struct LoadedText {
     }
     endToken = end
     var chosen: Template?
-    let own: Template?
-    do throws(GoraError) { own = try Template.ofTokenizer(settings) } catch {
-      // A checkpoint's unknown chat template matters only to those who ask for it.
-      if options.template == "tokenizer" { throw error }
-      own = nil
-    }
+    let own = try Self.chatTemplate(folder, settings).map(Template.tokenizer)
     switch options.template {
     case nil: break
     case "tokenizer":
@@ -76,6 +71,31 @@ package struct LoadedText {
       template: chosen, chatTemplate: own, maxLength: options.maxLength)
     let template = chosen
     explain = { Template.explanation(chosen: template, kinds: $0, chat: own) }
+  }
+
+  /// chat_template.jinja, else `chat_template` of tokenizer_config.json: a text, or a list of which the one named "default" counts.
+  private static func chatTemplate(_ folder: String, _ settings: JSONDocument?) throws(GoraError) -> ChatTemplate? {
+    var special: [(name: String, text: String)] = []
+    for (key, field) in try settings?.root.members ?? [] where key.hasSuffix("_token") {
+      switch field.value.content {
+      case .string(let text): special.append((key, text))
+      case .object: special.append((key, try field.required("content").string))
+      default: break
+      }
+    }
+    let path = "\(folder)/chat_template.jinja"
+    if exists(path) {
+      return try ChatTemplate(String(decoding: readWholeFile(path), as: UTF8.self), name: path, specialTokens: special)
+    }
+    guard let field = try settings?.root.optional("chat_template") else { return nil }
+    let name = "\(field.document.path) (chat_template)"
+    guard case .array = field.value.content else {
+      return try ChatTemplate(field.string, name: name, specialTokens: special)
+    }
+    for element in try field.elements where try element.required("name").string == "default" {
+      return try ChatTemplate(element.required("template").string, name: name, specialTokens: special)
+    }
+    throw field.error("\(field.name) has no template named \"default\"")
   }
 
   private static func endToken(_ settings: JSONDocument?, _ tokenizer: Tokenizer?) throws(GoraError) -> Int32? {
@@ -103,7 +123,7 @@ package struct LoadedText {
 
   /// Encoded rows, with a word on those that were cut or dropped.
   package func encode(_ data: DataRows, options: DataOptions, events: EventHandler) throws(GoraError) -> [EncodedRow] {
-    let encoded = encoder.encode(data.rows)
+    let encoded = try encoder.encode(data.rows)
     if encoded.cut > 0 { events(.warning("\(encoded.cut) of \(data.rows.count) rows cut to \(options.maxLength) tokens")) }
     if encoded.dropped > 0 {
       events(.warning("\(encoded.dropped) rows dropped: nothing to learn is left within \(options.maxLength) tokens"))
@@ -120,6 +140,7 @@ package struct LoadedText {
 private struct NoTokenizer: TextEncoder {
   func encode(_ text: String, addSpecialTokens: Bool) -> [Int32] { [] }
   func tokenized(_ text: String) -> TokenizedText { TokenizedText(ids: [], offsets: []) }
+  func isSpecial(_ id: Int32) -> Bool { false }
   var beginTokens: [Int32] { [] }
   var endTokens: [Int32] { [] }
 }
