@@ -69,7 +69,7 @@ struct TokenizerTests {
     (#"{"pre_tokenizer": {"type": "BertPreTokenizer"}}"#, "BertPreTokenizer"),
     (#"{"pre_tokenizer": {"type": "Split", "pattern": {"Regex": "a|b"}, "behavior": "Isolated"}}"#, "a|b"),
     (#"{"pre_tokenizer": {"type": "Split", "pattern": {"String": "a"}, "behavior": "Odd"}}"#, "Odd"),
-    (#"{"post_processor": {"type": "BertProcessing"}}"#, "BertProcessing"),
+    (#"{"post_processor": {"type": "NobodysProcessing"}}"#, "NobodysProcessing"),
     (#"{"decoder": {"type": "WordPiece"}}"#, "WordPiece"),
     (#"{"model": {"end_of_word_suffix": "</w>"}}"#, "</w>"),
   ])
@@ -86,7 +86,14 @@ struct TokenizerTests {
     (#"{"model": {"vocab": {"a": 0, "b": 0}, "merges": []}}"#, "given to two tokens"),
     (#"{"model": {"vocab": {"a": -1}, "merges": []}}"#, "id of \"a\""),
     (#"{"model": {"vocab": {"a": 99999999999}, "merges": []}}"#, "id of \"a\""),
+    (#"{"model": {"vocab": {"a": 2147483648}, "merges": []}}"#, "id of \"a\""),
     (#"{"model": {"unk_token": "<nothing>"}}"#, "<nothing>"), (#"{"added_tokens": [{"id": 1}]}"#, "content"),
+    (
+      #"{"post_processor": {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "x"}}, {"Sequence": {"id": "A"}}], "#
+        + #""special_tokens": {"x": {"ids": [900000]}}}}"#, "id 900000"
+    ),
+    (#"{"post_processor": {"type": "BertProcessing", "cls": ["<s>", 0], "sep": [1]}}"#, "sep"),
+    (#"{"post_processor": {"type": "BertProcessing", "cls": ["<s>", 0], "sep": ["</s>", 301]}}"#, "id 301"),
   ])
   func refusesMalformedFiles(_ change: String, _ part: String) throws {
     let json = Self.changed(try Self.document("trained.json").value, try JSON(parsing: change))
@@ -122,6 +129,18 @@ struct TokenizerTests {
     let once = tokenizer.encode("thethere")
     let many = tokenizer.encode(String(repeating: "thethere", count: 40))
     #expect(many == Array(repeating: once, count: 40).flatMap { $0 })
+  }
+
+  /// Tokens that take blanks along look at those blanks alone: work that grows with the square would take minutes here.
+  @Test func strippingTokensTakeLinearTime() throws {
+    let added = #"[{"id": 300, "content": "<tag>", "lstrip": true, "rstrip": true, "special": true}]"#
+    let json = Self.changed(
+      try Self.document("trained.json").value,
+      .object(["added_tokens": try JSON(parsing: added), "post_processor": nil]))
+    let tokenizer = try Tokenizer(bytes: Array(json.compact().utf8), path: "tags")
+    let letter = try #require(tokenizer.id(of: "a"))
+    let text = String(repeating: "a  <tag>  ", count: 30_000)
+    #expect(tokenizer.encode(text) == Array(repeating: [letter, 300], count: 30_000).flatMap { $0 })
   }
 
   @Test func encodesFromSeveralThreads() async throws {

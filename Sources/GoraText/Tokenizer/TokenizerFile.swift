@@ -266,11 +266,22 @@ private func readTemplates(_ field: JSONField) throws(GoraError) -> [TokenizerTe
     // Moves offsets only.
     case "ByteLevel": break
     case "TemplateProcessing": templates.append(try readTemplate(step))
+    case "BertProcessing", "RobertaProcessing":
+      templates.append(TokenizerTemplate(before: [try readNamedId(step, "cls")], after: [try readNamedId(step, "sep")]))
     case let type:
-      throw step.unsupported("the post-processor \"\(type)\"", ["TemplateProcessing", "ByteLevel", "Sequence"])
+      throw step.unsupported(
+        "the post-processor \"\(type)\"",
+        ["TemplateProcessing", "BertProcessing", "RobertaProcessing", "ByteLevel", "Sequence"])
     }
   }
   return templates
+}
+
+/// The id of `["<s>", 0]`.
+private func readNamedId(_ field: JSONField, _ key: String) throws(GoraError) -> Int32 {
+  let pair = try field.required(key)
+  guard try pair.elements.count == 2 else { throw pair.error("\(pair.name) must be a token and its id") }
+  return Int32(try pair.elements[1].int(in: 0...largestId))
 }
 
 private func readTemplate(_ field: JSONField) throws(GoraError) -> TokenizerTemplate {

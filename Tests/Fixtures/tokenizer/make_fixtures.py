@@ -61,12 +61,20 @@ variants.append(("pieces", "merges across words", {"model": {
     "vocab": {**sp["model"]["vocab"], "e▁": len(pieces), "e▁t": len(pieces) + 1}, "merges": [["e", "▁"], ["e▁", "t"]] + merges}}))
 variants.append(("bytes", "ignore merges", {"model": {"ignore_merges": True, "merges": []}}))
 for base, tokenizer in (("bytes", trained), ("pieces", sp)):
+    for kind in ("BertProcessing", "RobertaProcessing"):
+        more = {"trim_offsets": False, "add_prefix_space": False} if kind[0] == "R" else {}
+        variants.append((base, kind, {"post_processor": {"type": kind, "sep": ["</s>", 1], "cls": ["<s>", 0], **more}}))
     n = len(tokenizer["model"]["vocab"])
     variants.append((base, "added tokens", {"added_tokens": tokenizer["added_tokens"] + [
         special(n, "<tool>", lstrip=True), special(n + 1, "foo", single_word=True, special=False),
         special(n + 2, "<end>", rstrip=True), special(n + 3, "foo bar", special=False, normalized=True),
         special(n + 4, "éé", special=False, normalized=True, lstrip=True, rstrip=True),
         special(n + 5, "sat on", special=False, normalized=True, single_word=True)]}))
+
+    variants.append((base, "added tokens in stripped blanks", {"added_tokens": tokenizer["added_tokens"] + [
+        special(n, "<end>", rstrip=True), special(n + 1, " b", lstrip=True), special(n + 2, "  <end>", single_word=True)]}))
+    variants.append((base, "ids that nobody gives", {"added_tokens": tokenizer["added_tokens"] + [
+        special(n + 50, "<tool>"), special(n + 50, "<end>"), special(2, "foo", special=False, normalized=True)]}))
 
 cases = []
 for base, name, change in variants:
