@@ -6,6 +6,9 @@ struct AdapterConfig: Sendable {
   let alpha: Double
   let useRSLoRA: Bool
   let baseModel: String?
+  /// Trained with this share of the inputs left out (`lora_dropout`).
+  let dropout: Double
+  let targets: AdapterTargets
   private let rankPattern: PatternTable<Int>
   private let alphaPattern: PatternTable<Double>
 
@@ -21,6 +24,8 @@ struct AdapterConfig: Sendable {
     alpha = try root.optional("lora_alpha")?.double ?? 8
     useRSLoRA = try root.optional("use_rslora")?.bool ?? false
     baseModel = try root.optional("base_model_name_or_path")?.string
+    dropout = try root.optional("lora_dropout")?.double ?? 0
+    targets = try AdapterTargets(reading: root)
     rankPattern = try Self.table(root, "rank_pattern") { field throws(GoraError) in try field.int(in: 1...(1 << 20)) }
     alphaPattern = try Self.table(root, "alpha_pattern") { field throws(GoraError) in try field.double }
   }
@@ -36,8 +41,7 @@ struct AdapterConfig: Sendable {
     for (name, value) in try field.members {
       guard let pattern = ModulePattern(name) else {
         throw value.error(
-          "the key \"\(name)\" of \"\(key)\" is a regular expression that gora does not read",
-          hint: "write full module paths; of expressions, \".\", \".*\" and a leading \"^\" are understood")
+          "the key \"\(name)\" of \"\(key)\" is a regular expression that gora does not read", hint: "write full module paths")
       }
       rules.append((pattern, try read(value)))
     }
@@ -48,12 +52,12 @@ struct AdapterConfig: Sendable {
     func refuse(_ field: JSONField, _ key: String) -> GoraError {
       field.error("\"\(key)\" is \(field.value.compact()); gora reads plain LoRA adapters without it")
     }
-    for key in ["use_dora", "lora_bias", "fan_in_fan_out", "use_qalora"] {
+    for key in ["use_dora", "lora_bias", "fan_in_fan_out", "use_qalora", "ensure_weight_tying"] {
       if let field = try root.optional(key), try field.bool { throw refuse(field, key) }
     }
     if let bias = try root.optional("bias"), try bias.string != "none" { throw refuse(bias, "bias") }
     let mustBeNull = [
-      "modules_to_save", "layers_to_transform", "layer_replication", "trainable_token_indices", "target_parameters",
+      "modules_to_save", "layer_replication", "trainable_token_indices", "target_parameters",
       "alora_invocation_tokens", "arrow_config", "use_bdlora", "kasa_config", "monteclora_config", "megatron_config",
     ]
     for key in mustBeNull {

@@ -48,6 +48,8 @@ package struct Adapter: Sendable, Equatable {
   package var model: String?
   /// `base_model_name_or_path`.
   package var baseModel: String?
+  /// `lora_dropout`: kept for other trainers; gora trains without dropout.
+  package var dropout = 0.0
   /// How gora-train held the base's weights (`nf4`); nil: as they are, or not known.
   package var baseQuantization: String?
   package var provenance: Provenance
@@ -96,6 +98,12 @@ package struct Adapter: Sendable, Equatable {
     var modules: [AdapterModule] = []
     for name in down.keys.sorted(by: naturallyPrecedes) {
       guard let a = down[name] else { continue }
+      // PEFT leaves such factors out and says so in a list of unexpected keys at most.
+      guard config.targets.contains(name) else {
+        throw GoraError(
+          .data, at: a.location, "\(Self.configName) does not say that \"\(name)\" is adapted",
+          hint: "see \"target_modules\", \"exclude_modules\" and \"layers_to_transform\" there")
+      }
       guard let b = up[name] else { throw GoraError(.data, at: .file(file.path), "\"\(name)\" has lora_A but no lora_B") }
       modules.append(try Self.module(name, a, b, config))
     }
@@ -109,6 +117,7 @@ package struct Adapter: Sendable, Equatable {
     self.modules = modules
     useRSLoRA = config.useRSLoRA
     baseModel = config.baseModel
+    dropout = config.dropout
     model = metadata("gora_model")
     start = try document(Self.startKey)?.value
     baseQuantization = metadata("gora_base_quantization")

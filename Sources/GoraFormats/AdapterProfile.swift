@@ -100,7 +100,7 @@ extension Adapter {
       "base_model_name_or_path": JSON(baseModel), "bias": "none", "exclude_modules": nil, "fan_in_fan_out": false,
       "inference_mode": true, "init_lora_weights": true, "layer_replication": nil, "layers_pattern": nil,
       "layers_to_transform": nil, "loftq_config": JSON(.object([])), "lora_alpha": JSON(whole: layout.alpha),
-      "lora_bias": false, "lora_dropout": 0.0, "megatron_config": nil, "megatron_core": "megatron.core",
+      "lora_bias": false, "lora_dropout": JSON(dropout), "megatron_config": nil, "megatron_core": "megatron.core",
       "modules_to_save": nil, "peft_type": "LORA", "r": JSON(layout.rank), "rank_pattern": JSON(.object(layout.rankPattern)),
       "revision": nil, "target_modules": JSON(modules.map(\.name).sorted().map { JSON($0) }), "target_parameters": nil,
       "task_type": "CAUSAL_LM", "trainable_token_indices": nil, "use_dora": false, "use_qalora": false,

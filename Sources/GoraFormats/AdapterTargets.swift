@@ -37,20 +37,20 @@ struct AdapterTargets: Sendable {
     excluded = try Self.modules(root, "exclude_modules")
     layers = try Self.layers(root)
     layerPatterns = try Self.patterns(root)
-    let field = try root.optional("layers_to_transform")
-    switch targets {
-    case .names: break
-    case .allLinear, .expression:
-      if let field { throw field.error("\(field.name) cannot be used where \"target_modules\" is a string") }
+    for key in ["layers_to_transform", "layers_pattern"] {
+      guard let field = try root.optional(key) else { continue }
+      if case .names = targets { continue }
+      throw field.error("\(field.name) cannot be used where \"target_modules\" is a string")
     }
-    if layers == nil, !layerPatterns.isEmpty, let field = try root.optional("layers_pattern"), field.value.content != .array([]) {
-      throw field.error("\(field.name) needs \"layers_to_transform\"")
+    if !layerPatterns.isEmpty, try root.optional("layers_to_transform") == nil {
+      throw root.error("\"layers_pattern\" needs \"layers_to_transform\"")
     }
   }
 
   func contains(_ module: String) -> Bool {
     if excluded?.contains(module) == true || !targets.contains(module) { return false }
-    guard let layers else { return true }
+    // A whole name counts in every layer.
+    guard let layers, case .names(let names) = targets, !names.contains(module) else { return true }
     return layer(of: module).map(layers.contains) ?? false
   }
 
@@ -108,7 +108,8 @@ struct AdapterTargets: Sendable {
     }
     for pattern in patterns where pattern.unicodeScalars.contains(where: { "\\^$*+?()[]{}|".unicodeScalars.contains($0) }) {
       throw field.error(
-        "\(field.name) has \"\(pattern)\", a regular expression that gora does not read", hint: "write the name of the list of layers")
+        "\(field.name) has \"\(pattern)\", a regular expression that gora does not read",
+        hint: "write the name of the list of layers")
     }
     return patterns
   }

@@ -20,7 +20,8 @@ struct RegularExpression: Sendable {
     var parser = Parser(text)
     guard let tree = parser.parse() else { return nil }
     var program: [Step] = []
-    guard Self.emit(tree, to: &program) else { return nil }
+    var calls = 0
+    guard Self.emit(tree, to: &program, &calls) else { return nil }
     program.append(.matched)
     self.program = program
   }
@@ -96,21 +97,22 @@ struct RegularExpression: Sendable {
 
   private static let longestProgram = 10_000
 
-  /// False where the program becomes too long.
-  private static func emit(_ tree: Tree, to program: inout [Step]) -> Bool {
-    guard program.count < longestProgram else { return false }
+  /// False where the program, or the work of making it, becomes too long.
+  private static func emit(_ tree: Tree, to program: inout [Step], _ calls: inout Int) -> Bool {
+    calls += 1
+    guard program.count < longestProgram, calls < 10 * longestProgram else { return false }
     switch tree {
     case .character(let set): program.append(.character(set))
     case .start: program.append(.start)
     case .end: program.append(.end)
     case .wordBoundary(let wanted): program.append(.wordBoundary(wanted))
-    case .sequence(let parts): for part in parts where !emit(part, to: &program) { return false }
+    case .sequence(let parts): for part in parts where !emit(part, to: &program, &calls) { return false }
     case .alternatives(let parts):
       var jumps: [Int] = []
       for (i, part) in parts.enumerated() {
         let fork = program.count
         if i + 1 < parts.count { program.append(.fork(fork + 1, 0)) }
-        guard emit(part, to: &program) else { return false }
+        guard emit(part, to: &program, &calls) else { return false }
         guard i + 1 < parts.count else { break }
         jumps.append(program.count)
         program.append(.fork(0, 0))
@@ -118,19 +120,19 @@ struct RegularExpression: Sendable {
       }
       for jump in jumps { program[jump] = .fork(program.count, program.count) }
     case .repeated(let part, let least, let most):
-      for _ in 0..<least where !emit(part, to: &program) { return false }
+      for _ in 0..<least where !emit(part, to: &program, &calls) { return false }
       if let most {
         var forks: [Int] = []
         for _ in least..<max(most, least) {
           forks.append(program.count)
           program.append(.fork(0, 0))
-          guard emit(part, to: &program) else { return false }
+          guard emit(part, to: &program, &calls) else { return false }
         }
         for fork in forks { program[fork] = .fork(fork + 1, program.count) }
       } else {
         let fork = program.count
         program.append(.fork(0, 0))
-        guard emit(part, to: &program) else { return false }
+        guard emit(part, to: &program, &calls) else { return false }
         program.append(.fork(fork, fork))
         program[fork] = .fork(fork + 1, program.count)
       }

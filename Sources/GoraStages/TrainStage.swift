@@ -113,6 +113,7 @@ package struct TrainStage {
       validationRows = try text.encode(read, options: options, events: events)
     }
     let adapter = try prepare(loaded)
+    adapter?.noteDropout(events)
 
     // Set up.
     let trained = trainedParameters(loaded)

@@ -27,39 +27,77 @@ private func update(_ module: AdapterModule) -> [Double] {
   }
 }
 
-@Suite struct ModulePatternTests {
-  static let names = ["model.layers.1.self_attn.q_proj", "model.layers.11.self_attn.q_proj", "model.layers.2.mlp.up_proj"]
+/// What PEFT and Python's `re` say (Tests/Fixtures/adapters/make_fixtures.py).
+@Suite struct AdapterMatchingTests {
+  private let root: JSONField
+  private let names: [String]
 
-  /// What Python's `re.match(r"(.*\.)?(KEY)$", name)` says.
-  @Test(
-    arguments: [
-      (#"q_proj"#, [true, true, false]),
-      (#"^q_proj"#, [false, false, false]),
-      (#"model.layers.1.self_attn.q_proj"#, [true, false, false]),
-      (#"^model.layers.1.self_attn.q_proj"#, [true, false, false]),
-      (#"1.self_attn.q_proj"#, [true, false, false]),
-      (#"layers.1.self_attn.q_proj"#, [true, false, false]),
-      (#"layers.1.*"#, [true, true, false]),
-      (#"model\.layers\.1\..*q_proj"#, [true, false, false]),
-      (#".*proj"#, [true, true, true]),
-      (#"proj"#, [false, false, false]),
-      (#"layers.1..self_attn.q_proj"#, [false, true, false]),
-      (#"base_model.model.model.layers.2.mlp.up_proj"#, [false, false, false]),
-      (#"up.proj"#, [false, false, true]),
-      (#"self_attn"#, [false, false, false]),
-      (#"^.*layers.2.*"#, [false, false, true]),
-      (#"."#, [false, false, false]),
-      (#""#, [false, false, false]),
-    ] as [(String, [Bool])])
-  func matchesAsPEFTDoes(_ key: String, _ expected: [Bool]) throws {
-    let pattern = try #require(ModulePattern(key))
-    #expect(Self.names.map(pattern.matches) == expected)
+  init() throws {
+    let path = "\(fixturesFolder)/adapters/matching.json"
+    root = try JSONDocument(path: path, text: readWholeFile(path)).root
+    names = try root.required("names").elements.map { try $0.string }
+  }
+
+  @Test func adaptsTheModulesThatPEFTAdapts() throws {
+    for entry in try root.required("configs").elements {
+      let config = try entry.required("config")
+      let adapted = try entry.required("adapted").elements.map { try $0.string }
+      let targets = try AdapterTargets(reading: config)
+      #expect(names.filter(targets.contains) == adapted, "\(config.value.compact())")
+    }
+    // Without targets: what PEFT's table has for llama, mistral and qwen2.
+    let standard = try AdapterTargets(reading: JSONDocument(path: "c", text: Array("{}".utf8)).root)
+    #expect(names.filter(standard.contains) == names.filter { $0.hasSuffix("q_proj") || $0.hasSuffix("v_proj") })
+    let linear = #"{"target_modules": "All-Linear", "exclude_modules": ["q_proj"]}"#
+    let all = try AdapterTargets(reading: JSONDocument(path: "c", text: Array(linear.utf8)).root)
+    #expect(names.filter(all.contains) == names.filter { !$0.hasSuffix("q_proj") && $0 != "lm_head" })
+  }
+
+  @Test func keysMatchAsInPEFT() throws {
+    for entry in try root.required("keys").elements {
+      let key = try entry.required("key").string
+      let pattern = try #require(ModulePattern(key))
+      #expect(try names.filter(pattern.matches) == entry.required("matches").elements.map { try $0.string }, "\(key)")
+    }
+  }
+
+  /// Every expression gives Python's answers or is refused; those that Python refuses are refused.
+  @Test func expressionsMatchAsInPython() throws {
+    let texts = try root.required("texts").elements.map { try $0.string }
+    var refused: [String] = []
+    for entry in try root.required("expressions").elements {
+      let text = try entry.required("expression").string
+      let matches = try entry.optional("matches")?.elements.map { try $0.bool }
+      if let expression = RegularExpression(text) {
+        #expect(texts.map(expression.matches) == matches, "\(text)")
+      } else if matches != nil {
+        refused.append(text)
+      }
+    }
+    #expect(refused == ["(?=a)b", #"(a)\1"#, "(?i)A", "a++", "(?<!a)b"])
+  }
+
+  @Test func longExpressionsEnd() {
+    #expect(RegularExpression("((((){1000}){1000}){1000}){1000}") == nil)
+    #expect(RegularExpression("((a{1000}){1000}){1000}") == nil)
+    #expect(RegularExpression(String(repeating: "(", count: 100_000)) == nil)
+    let expression = RegularExpression("(a*)*(a|a)*b")
+    #expect(expression?.matches(String(repeating: "a", count: 10_000)) == false)
   }
 
   @Test(arguments: [
-    "(q|v)_proj", "q_proj$", "q_pro[j]", "q_proj?", "q_p+", #"\d"#, "a*", "^^a", "a{2}", "a|b", #"a\"#, ".*?", "**",
+    (#"{"target_modules": "(?=q).*"}"#, "regular expression"), (#"{"exclude_modules": "(a"}"#, "regular expression"),
+    (#"{"target_modules": "q_proj", "layers_to_transform": [1]}"#, "layers_to_transform"),
+    (#"{"target_modules": ["q_proj"], "layers_pattern": "h"}"#, "layers_to_transform"),
+    (#"{"target_modules": ["q_proj"], "layers_to_transform": 1, "layers_pattern": "(h)"}"#, "layers_pattern"),
+    (#"{"target_modules": [1]}"#, "target_modules"), (#"{"layers_to_transform": "1"}"#, "layers_to_transform"),
   ])
-  func refusesOtherExpressions(_ key: String) { #expect(ModulePattern(key) == nil) }
+  func refusesByName(_ config: String, _ part: String) {
+    let error = #expect(throws: GoraError.self) {
+      try AdapterTargets(reading: JSONDocument(path: "c", text: Array(config.utf8)).root)
+    }
+    #expect(error?.status == .data && error?.problem.contains(part) == true, "\(error?.problem ?? "")")
+  }
 }
 
 @Suite struct AdapterTests {
@@ -184,6 +222,16 @@ private func update(_ module: AdapterModule) -> [Double] {
     #expect(scratch.names == ["adapter_config.json", "adapter_model.safetensors"])
   }
 
+  @Test(arguments: [AdapterProfile.native, .compact, .padded])
+  func keepsTheDropoutOfOthers(_ profile: AdapterProfile) throws {
+    let scratch = ScratchFolder()
+    var adapter = sample()
+    adapter.dropout = 0.05
+    try adapter.write(folder: scratch.path, profile: profile, baseModel: "b", provenance: nil)
+    #expect(try Adapter(readingFolder: scratch.path).dropout == 0.05)
+    #expect(try String(decoding: scratch.bytes("adapter_config.json"), as: UTF8.self).contains("\"lora_dropout\": 0.05,"))
+  }
+
   @Test func leavesOutRankZero() throws {
     let scratch = ScratchFolder()
     var adapter = sample()
@@ -208,10 +256,11 @@ private func update(_ module: AdapterModule) -> [Double] {
     ("\"fan_in_fan_out\": false", "\"fan_in_fan_out\": true", "fan_in_fan_out"),
     ("\"bias\": \"none\"", "\"bias\": \"all\"", "bias"),
     ("\"modules_to_save\": null", "\"modules_to_save\": [\"lm_head\"]", "modules_to_save"),
-    ("\"layers_to_transform\": null", "\"layers_to_transform\": [1]", "layers_to_transform"),
+    ("\"exclude_modules\": null", "\"exclude_modules\": [\"q_proj\"]", "does not say that \"model.layers.2.q_proj\" is adapted"),
+    ("\"use_dora\": false", "\"ensure_weight_tying\": true", "ensure_weight_tying"),
     ("\"target_parameters\": null", "\"target_parameters\": [\"x\"]", "target_parameters"),
     ("\"init_lora_weights\": true", "\"init_lora_weights\": \"pissa\"", "init_lora_weights"),
-    ("\"rank_pattern\": {", "\"rank_pattern\": {\"(q|v)_proj\": 3,", "(q|v)_proj"),
+    ("\"rank_pattern\": {", "\"rank_pattern\": {\"(?=q)_proj\": 3,", "(?=q)_proj"),
     ("\"rank_pattern\": {", "\"rank_pattern\": {\"q_proj\": 0,", "q_proj"),
     ("\"model.layers.2.q_proj\": 4", "\"model.layers.2.q_proj\": 5", "says rank 5"),
     ("\"r\": 4", "\"r\": 0", "\"r\""),
