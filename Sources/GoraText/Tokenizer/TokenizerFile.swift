@@ -130,11 +130,15 @@ private func readSplit(_ field: JSONField) throws(GoraError) -> TokenizerSplit {
   let source = try field.required("pattern")
   let pattern: TokenizerPattern
   if let regex = try source.optional("Regex")?.string {
-    guard let known = TokenizerPattern.known.first(where: { $0.regex == regex }) else {
+    if let known = TokenizerPattern.known.first(where: { $0.regex == regex }) {
+      pattern = known.pattern
+    } else if let expression = RegularExpression(regex, dialect: .oniguruma), !expression.matchesNothing {
+      pattern = .expression(expression)
+    } else {
       throw source.unsupported(
-        "the regular expression \"\(regex)\" of the pre-tokenizer Split", TokenizerPattern.known.map(\.regex))
+        "the regular expression \"\(regex)\" of the pre-tokenizer Split",
+        ["characters, classes, \\p{…}, groups, (?i:…), quantifiers, one character looked at ahead"])
     }
-    pattern = known.pattern
   } else {
     pattern = .literal(try source.required("String").bytes)
   }

@@ -1,6 +1,9 @@
-/// What a pre-tokenizer looks for. The regular expressions of the known models are matched by hand.
+import GoraFormats
+
+/// What a pre-tokenizer looks for. The regular expressions of the commonest models are matched by hand.
 enum TokenizerPattern: Sendable, Equatable {
   case literal([UInt8])
+  case expression(RegularExpression)
   /// GPT-2: contractions, words, numbers and the rest, each with a space in front.
   case gpt2
   /// Llama 3 and Qwen 2: words with one leading character, digits in groups of at most `digits`.
@@ -85,6 +88,7 @@ struct TokenizerSplit: Sendable {
   @inline(__always)
   private func forEachPart(of bytes: UnsafeRawBufferPointer, _ range: Range<Int>, _ body: (Range<Int>, Bool) -> Void) {
     let scanner = PatternScanner(bytes: bytes, end: range.upperBound)
+    var memory = RegularExpression.Memory()
     var at = range.lowerBound
     var gap = at
     while at < range.upperBound {
@@ -95,6 +99,7 @@ struct TokenizerSplit: Sendable {
       case .number: end = scanner.number(at)
       case .metaspaceWord: end = scanner.metaspaceWord(at)
       case .literal(let literal): end = scanner.literal(literal, at)
+      case .expression(let expression): end = expression.match(bytes, at..<range.upperBound, &memory) ?? at
       }
       if end > at {
         if gap < at { body(gap..<at, false) }
