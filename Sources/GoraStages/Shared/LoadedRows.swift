@@ -24,31 +24,25 @@ package struct LoadedText {
   package let tokenizer: Tokenizer?
   package let encoder: RowEncoder
   package let endToken: Int32
+  /// Of the model: embeddings may be larger than the tokenizer (padding), and smaller where no text uses its last tokens.
+  private let vocabularySize: Int
   private let explain: ([RowKind]) -> String
 
   /// - Parameter folder: holds tokenizer.json, and perhaps tokenizer_config.json.
   package init(folder: String, config: ModelConfig, options: DataOptions) throws(GoraError) {
-    let tokenizerPath = "\(folder)/tokenizer.json"
     let settingsPath = "\(folder)/tokenizer_config.json"
     var settings: JSONDocument?
     if exists(settingsPath) { settings = try JSONDocument(path: settingsPath, text: readWholeFile(settingsPath)) }
-    let tokenizer = exists(tokenizerPath) ? try Tokenizer(folder: folder) : nil
+    let tokenizer = exists("\(folder)/tokenizer.json") ? try Tokenizer(folder: folder) : nil
     self.tokenizer = tokenizer
-    if let tokenizer, tokenizer.vocabularySize > config.vocabularySize {
-      // Larger embeddings than tokenizers are common (padding); the reverse would index outside the embedding.
-      throw GoraError(
-        .data, at: .file(tokenizerPath),
-        "the tokenizer has ids up to \(tokenizer.vocabularySize - 1), the model's vocabulary is \(config.vocabularySize)")
-    }
-    var end = config.eosTokens.first
-    if end == nil { end = try Self.endToken(settings, tokenizer) }
-    guard let end else {
+    guard let end = config.eosTokens.first ?? tokenizer?.specialId("eos_token") else {
       throw GoraError(
         .data, at: .file(folder), "no end token: config.json has no eos_token_id, tokenizer_config.json no eos_token")
     }
     endToken = end
+    vocabularySize = config.vocabularySize
     var chosen: Template?
-    let own = try Self.chatTemplate(folder, settings).map(Template.tokenizer)
+    let own = try Self.chatTemplate(folder, settings, tokenizer).map(Template.tokenizer)
     switch options.template {
     case nil: break
     case "tokenizer":
@@ -74,15 +68,10 @@ package struct LoadedText {
   }
 
   /// chat_template.jinja, else `chat_template` of tokenizer_config.json: a text, or a list of which the one named "default" counts.
-  private static func chatTemplate(_ folder: String, _ settings: JSONDocument?) throws(GoraError) -> ChatTemplate? {
-    var special: [(name: String, text: String)] = []
-    for (key, field) in try settings?.root.members ?? [] where key.hasSuffix("_token") {
-      switch field.value.content {
-      case .string(let text): special.append((key, text))
-      case .object: special.append((key, try field.required("content").string))
-      default: break
-      }
-    }
+  private static func chatTemplate(
+    _ folder: String, _ settings: JSONDocument?, _ tokenizer: Tokenizer?
+  ) throws(GoraError) -> ChatTemplate? {
+    let special = tokenizer?.specialTokens ?? []
     let path = "\(folder)/chat_template.jinja"
     if exists(path) {
       return try ChatTemplate(String(decoding: readWholeFile(path), as: UTF8.self), name: path, specialTokens: special)
@@ -96,12 +85,6 @@ package struct LoadedText {
       return try ChatTemplate(element.required("template").string, name: name, specialTokens: special)
     }
     throw field.error("\(field.name) has no template named \"default\"")
-  }
-
-  private static func endToken(_ settings: JSONDocument?, _ tokenizer: Tokenizer?) throws(GoraError) -> Int32? {
-    guard let field = try settings?.root.optional("eos_token") else { return nil }
-    if case .object = field.value.content { return tokenizer?.id(of: try field.required("content").string) }
-    return tokenizer?.id(of: try field.string)
   }
 
   /// The rows of `options.paths`; texts need a tokenizer.
@@ -127,6 +110,13 @@ package struct LoadedText {
     if encoded.cut > 0 { events(.warning("\(encoded.cut) of \(data.rows.count) rows cut to \(options.maxLength) tokens")) }
     if encoded.dropped > 0 {
       events(.warning("\(encoded.dropped) rows dropped: nothing to learn is left within \(options.maxLength) tokens"))
+    }
+    for row in encoded.rows {
+      guard let id = row.ids.first(where: { $0 >= vocabularySize }) else { continue }
+      throw GoraError(
+        .data, at: .file(options.paths.joined(separator: ", ")),
+        "a row has the token \"\(tokenizer?.token(id) ?? "")\", id \(id); the model's vocabulary ends at \(vocabularySize - 1)",
+        hint: "the tokenizer has tokens that the embedding lacks; leave them out of the data")
     }
     guard !encoded.rows.isEmpty else {
       throw GoraError(
