@@ -22,10 +22,12 @@ enum CheckpointWriter {
     let old = try document.root.optional("torch_dtype")
     let named: DType = try (new ?? old)?.string == "bfloat16" ? .bf16 : .f32
     var narrow: [FloatBuffer] = []
+    var isWidened = false
     var tensors: [SafetensorsWriter.Tensor] = []
     for parameter in model.parameters {
       let dtype = base?.tensor(parameter.name)?.dtype ?? named
-      guard let values = parameter.values else {
+      // What was not trained is copied.
+      guard let values = parameter.values, parameter.gradient != nil || base?.tensor(parameter.name) == nil else {
         guard let tensor = base?.tensor(parameter.name) else { continue }
         tensors.append(
           SafetensorsWriter.Tensor(name: parameter.name, dtype: tensor.dtype, shape: tensor.shape, bytes: tensor.bytes))
@@ -39,7 +41,8 @@ enum CheckpointWriter {
           values.pointer, UnsafeMutableRawPointer(half.pointer).assumingMemoryBound(to: UInt16.self), parameter.count)
         bytes = UnsafeRawBufferPointer(start: half.pointer, count: parameter.count * 2)
       }
-      // f16 bases get trained weights in f32: rounding to f16 can overflow.
+      // f16 bases get trained weights in f32, rounding to f16 can overflow, and config.json says so.
+      if dtype == .f16 { isWidened = true }
       tensors.append(
         SafetensorsWriter.Tensor(
           name: parameter.name, dtype: dtype == .bf16 ? .bf16 : .f32, shape: parameter.shape, bytes: bytes))
@@ -51,6 +54,23 @@ enum CheckpointWriter {
     }
     try SafetensorsWriter.write(path: "\(output)/model.safetensors", tensors: tensors, metadata: metadata)
     withExtendedLifetime(narrow) {}
-    try AtomicFile.write(path: "\(output)/config.json", bytes: configText)
+    let config = isWidened ? try Self.inBinary32(configText, document.root) : configText
+    try AtomicFile.write(path: "\(output)/config.json", bytes: config)
+  }
+
+  /// config.json with f32 as the weights' type: readers take it from there, not from the tensors.
+  private static func inBinary32(_ text: [UInt8], _ config: JSONField) throws(GoraError) -> [UInt8] {
+    var fields: [JSONField] = []
+    for key in ["dtype", "torch_dtype"] { if let field = try config.optional(key) { fields.append(field) } }
+    var text = text
+    if fields.isEmpty, let start = text.firstIndex(of: UInt8(ascii: "{")) {
+      text.insert(contentsOf: Array("\n  \"dtype\": \"float32\",".utf8), at: start + 1)
+    }
+    // The last first, so that the places of the others hold.
+    for field in fields.sorted(by: { $0.value.offset > $1.value.offset }) {
+      let end = field.value.offset + (try field.string).utf8.count + 2
+      text.replaceSubrange(field.value.offset..<min(end, text.count), with: Array("\"float32\"".utf8))
+    }
+    return text
   }
 }

@@ -28,14 +28,18 @@ struct MergedCheckpoint {
     if let provenance { metadata.append(("gora_provenance", provenance.text)) }
     let file = try AtomicFile(path: "\(folder)/model.safetensors")
     var done = 0
+    // Weights that the adapter changes, and those of them that come out as they were.
+    var (changed, unmoved) = (0, 0)
     try SafetensorsWriter.write(
       to: file, entries: tensors.map { SafetensorsWriter.Entry(name: $0.name, dtype: $0.dtype, shape: $0.shape) },
       metadata: metadata
     ) { entry, append throws(GoraError) in
       guard let tensor = model.tensor(entry.name) else { return }
       if let module = adapter.modules.first(where: { "\($0.name).weight" == entry.name }) {
-        let bytes = try merged(tensor, module)
-        try bytes.withUnsafeBytes { bytes -> Result<Void, GoraError> in
+        let merged = try merged(tensor, module)
+        changed += merged.changed
+        unmoved += merged.unmoved
+        try merged.bytes.withUnsafeBytes { bytes -> Result<Void, GoraError> in
           do throws(GoraError) { return .success(try append(bytes)) } catch { return .failure(error) }
         }.get()
       } else {
@@ -43,6 +47,12 @@ struct MergedCheckpoint {
       }
       done += 1
       events(.progress(stage: "merging", done: done, total: tensors.count, unit: "tensors"))
+    }
+    if unmoved > changed / 2 {
+      events(
+        .warning(
+          "\(unmoved) of the \(changed) weights that the adapter changes stay as they are: its update is less than the base's dtype "
+            + "tells apart"))
     }
     try file.commit()
     for name in Self.companions where access("\(model.path)/\(name)", F_OK) == 0 {
@@ -52,8 +62,11 @@ struct MergedCheckpoint {
   }
 
   /// The merged weight's bytes in the base's dtype, rounded once, to nearest even.
-  private func merged(_ tensor: TensorView, _ module: AdapterModule) throws(GoraError) -> [UInt8] {
-    var values = try tensor.toFloat()
+  private func merged(
+    _ tensor: TensorView, _ module: AdapterModule
+  ) throws(GoraError) -> (bytes: [UInt8], changed: Int, unmoved: Int) {
+    let old = try tensor.toFloat()
+    var values = old
     Merge.add(
       a: module.a, b: module.b, scaling: module.scaling, to: &values, rows: tensor.shape[0], columns: tensor.shape[1],
       rank: module.rank)
@@ -71,6 +84,13 @@ struct MergedCheckpoint {
     guard values.allSatisfy({ $0.magnitude <= limit }) else {
       throw GoraError(.data, at: tensor.location, "a merged weight does not fit \(tensor.dtype.rawValue)")
     }
-    return result
+    let width = result.count / max(1, values.count)
+    var (changed, unmoved) = (0, 0)
+    for i in values.indices where values[i] != old[i] {
+      changed += 1
+      let place = i * width..<(i + 1) * width
+      if result[place].elementsEqual(tensor.bytes[place]) { unmoved += 1 }
+    }
+    return (result, changed, unmoved)
   }
 }

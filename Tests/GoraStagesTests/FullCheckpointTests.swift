@@ -1,0 +1,49 @@
+import GoraCore
+import GoraFormats
+import Testing
+
+/// What gora-train --method full leaves beside its weights.
+@Suite struct FullCheckpointTests {
+  /// Trained weights of an f16 base are f32: readers must be told so, for they go by config.json.
+  @Test(arguments: [
+    (#""dtype": "float16""#, #""dtype": "float32""#), (#""torch_dtype": "float16""#, #""torch_dtype": "float32""#),
+    (#""dtype": "float16", "torch_dtype": "float16""#, #""dtype": "float32", "torch_dtype": "float32""#),
+    (#""torchscript": false"#, #""torchscript": false"#),
+  ])
+  func configurationSaysWhatIsThere(_ old: String, _ new: String) throws {
+    let bench = try Workbench()
+    let config = String(decoding: try bench.bytes("model/config.json"), as: UTF8.self)
+    let named = #""torch_dtype": "float32""#
+    try #require(config.contains(named))
+    try bench.write(config.replacing(named, with: old), to: "model/config.json")
+    try halve(bench)
+    let outcome = try bench.run("gora-train --method full --targets q_proj --model model --data rows.jsonl --max-steps 1 -o out")
+    #expect(outcome.status == 0, "\(outcome.error)")
+    for tensor in try SafetensorsFile(path: bench.file("out/model.safetensors")).tensors {
+      #expect(tensor.dtype == (tensor.name.contains("q_proj") ? .f32 : .f16), "\(tensor.name)")
+    }
+    let written = String(decoding: try bench.bytes("out/config.json"), as: UTF8.self)
+    var expected = config.replacing(named, with: new)
+    if !new.contains("dtype") { expected = "{\n  \"dtype\": \"float32\"," + expected.dropFirst() }
+    #expect(written == expected)
+    #expect(try bench.run("gora-eval --model out --task loss --data rows.jsonl").status == 0)
+  }
+
+  /// Rewrites the model's weights in f16.
+  private func halve(_ bench: Workbench) throws {
+    var halves: [(name: String, shape: [Int], bytes: [UInt8])] = []
+    for tensor in try SafetensorsFile(path: bench.file("model/model.safetensors")).tensors {
+      let values = try tensor.toFloat().map { Float16($0).bitPattern }
+      halves.append((tensor.name, tensor.shape, values.withUnsafeBytes { Array($0) }))
+    }
+    let file = try AtomicFile(path: bench.file("model/model.safetensors"))
+    let entries = halves.map { SafetensorsWriter.Entry(name: $0.name, dtype: .f16, shape: $0.shape) }
+    try SafetensorsWriter.write(to: file, entries: entries, metadata: [("format", "pt")]) { entry, append throws(GoraError) in
+      let bytes = halves.first { $0.name == entry.name }?.bytes ?? []
+      try bytes.withUnsafeBytes { bytes -> Result<Void, GoraError> in
+        do throws(GoraError) { return .success(try append(bytes)) } catch { return .failure(error) }
+      }.get()
+    }
+    try file.commit()
+  }
+}
