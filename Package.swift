@@ -26,10 +26,13 @@ let package = Package(
       cSettings: [.unsafeFlags(["-O3", "-fno-math-errno", "-ffp-contract=fast"])],
       linkerSettings: [.linkedLibrary("m"), .linkedLibrary("dl"), .linkedLibrary("pthread")]),
 
+    // What signal handlers do: temporary files removed, mapped files that shrink told.
+    .target(name: "CGoraSignals"),
+
     // Buffers, numbers, random numbers, errors, kernels.
     library("GoraCore", ["CGoraKernels"]),
     // Files between the stages: JSON, safetensors, HDF5, plans, adapters.
-    library("GoraFormats", ["GoraCore", "CHDF5", "CZstd", "CZlib", "CCrypto"]),
+    library("GoraFormats", ["CGoraSignals", "GoraCore", "CHDF5", "CZstd", "CZlib", "CCrypto"]),
     // Jinja as chat templates are written in it. Pure functions, no files.
     library("GoraJinja", ["GoraCore"]),
     // Tokenizers, data rows and prompt templates.
@@ -49,7 +52,7 @@ let package = Package(
     // Options, exit status, progress: the only layer that knows the command line.
     library(
       "GoraCLI",
-      libraries + [argumentParser]),
+      ["CGoraSignals"] + libraries + [argumentParser]),
 
     // What `make bench` runs; not installed.
     .executableTarget(
@@ -71,5 +74,5 @@ func tool(_ stage: String) -> Target {
 }
 
 func tests(_ module: String) -> Target {
-  .testTarget(name: "Gora\(module)Tests", dependencies: libraries)
+  .testTarget(name: "Gora\(module)Tests", dependencies: ["CGoraSignals"] + libraries)
 }

@@ -1,8 +1,6 @@
 // The end of a process that cannot go on where nothing can be thrown: deep in a computation, on any thread, without memory.
 #include "gora_kernels.h"
 
-#include <errno.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -13,24 +11,9 @@
 static char tool[64] = "gora";
 static void (*clean_up)(void);
 
-enum { crash_count = 5 };
-static const int crashes[crash_count] = {SIGABRT, SIGSEGV, SIGILL, SIGTRAP, SIGFPE};
-static struct sigaction before[crash_count];
-
-// Swift's own allocations abort where there is no memory, and leave ENOMEM behind; all else is a defect, and ends as it would have.
-static void crashed(int number) {
-  if (errno == ENOMEM) gora_fail(GORA_UNAVAILABLE, "out of memory");
-  if (clean_up) clean_up();
-  for (int i = 0; i < crash_count; i++)
-    if (crashes[i] == number) sigaction(number, &before[i], NULL);
-  raise(number);
-}
-
 void gora_at_failure(const char *name, void (*clean)(void)) {
   snprintf(tool, sizeof tool, "%s", name);
   clean_up = clean;
-  struct sigaction action = {.sa_handler = crashed};
-  for (int i = 0; i < crash_count; i++) sigaction(crashes[i], &action, &before[i]);
 }
 
 void gora_fail(int status, const char *format, ...) {

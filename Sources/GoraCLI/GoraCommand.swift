@@ -1,5 +1,7 @@
 import ArgumentParser
+import CGoraSignals
 import GoraCore
+import GoraFormats
 import GoraStages
 
 #if canImport(Glibc)
@@ -30,8 +32,12 @@ extension GoraCommand {
   /// Runs the tool and ends the process.
   package static func main(_ arguments: [String]?) {
     StandardStreams.reserveDescriptors()
-    Signals.install(tool: tool)
-    Glibc.exit(status(of: arguments ?? Array(CommandLine.arguments.dropFirst())).rawValue)
+    gora_signals_install(tool)
+    Failure.prepare(tool: tool) { gora_cleanup_run() }
+    let status = status(of: arguments ?? Array(CommandLine.arguments.dropFirst()))
+    // What an object did not live to remove.
+    TemporaryFiles.removeAll()
+    Glibc.exit(status.rawValue)
   }
 
   /// Shows what a stage has done: its result on standard output, if that is where it goes, and one line on standard error.
@@ -67,6 +73,7 @@ extension GoraCommand {
   private static func status(of arguments: [String]) -> ExitStatus {
     var reporter = Reporter(tool: tool, settings: Reporter.Settings())
     do {
+      try requireUTF8()
       let command: Self
       switch parse(arguments) {
       case .command(let parsed): command = parsed
@@ -96,6 +103,18 @@ extension GoraCommand {
     }
   }
 
+  /// Paths are texts here: a path that is not UTF-8 would silently become another one.
+  private static func requireUTF8() throws(GoraError) {
+    for i in 1..<max(1, Int(CommandLine.argc)) {
+      guard let argument = CommandLine.unsafeArgv[i] else { return }
+      if String(validatingCString: argument) == nil {
+        throw GoraError(
+          .usage, "argument \(i) is not UTF-8: \"\(String(cString: argument))\"",
+          hint: "rename the file, or link to it by another name")
+      }
+    }
+  }
+
   private static func parse(_ arguments: [String]) -> ParseOutcome<Self> {
     do {
       let parsed = try parseAsRoot(arguments)
@@ -110,7 +129,8 @@ extension GoraCommand {
         if text == configuration.version, arguments.contains(where: isVerbose) { text += "\n\(Version.libraries)" }
         return .text(text.hasSuffix("\n") ? text : text + "\n")
       }
-      var problem = message(for: error)
+      // Lists of values come a line each.
+      var problem = message(for: error).split(whereSeparator: \.isNewline).map { $0.drop { $0 == " " } }.joined(separator: " ")
       if let first = problem.first { problem = first.lowercased() + problem.dropFirst() }
       if problem.hasSuffix(".") { problem.removeLast() }
       return .failure(GoraError(.usage, problem, hint: "\(tool) --help lists the options"))

@@ -63,19 +63,19 @@ package final class Reporter {
       progress(stage: stage, done: done, total: total, unit: unit, rate: rate, loss: loss)
     case .note(let text): note(text)
     case .warning(let text):
-      if !quiet { line("\(colored ? "\u{1B}[33mwarning:\u{1B}[0m" : "warning:") \(text)") }
+      if !quiet { line(text, colored ? "\u{1B}[33mwarning:\u{1B}[0m " : "warning: ") }
     }
   }
 
   /// A line for `-v`.
   package func note(_ text: String) {
-    if verbosity > 0 { line("note: \(text)") }
+    if verbosity > 0 { line(text, "note: ") }
   }
 
-  /// A line of a table that `-v` asked for, as it is.
+  /// A line of a table that `-v` asked for, without the tool's name.
   package func detail(_ text: String) {
     clear()
-    StandardStreams.writeError(text + "\n")
+    StandardStreams.writeError(text.escapingControls + "\n")
   }
 
   /// A result, on standard output.
@@ -92,9 +92,9 @@ package final class Reporter {
 
   /// `gora-plan: error: <place>: <problem>`, then `gora-plan: hint: …`.
   package func error(_ error: GoraError) {
-    line("\(colored ? "\u{1B}[31merror:\u{1B}[0m" : "error:") \(error.description)")
-    if let hint = error.hint { line("hint: \(hint)") }
-    if error.status == .internal { line("hint: this is a defect of gora; please report it with the line above") }
+    line(error.description, colored ? "\u{1B}[31merror:\u{1B}[0m " : "error: ")
+    if let hint = error.hint { line(hint, "hint: ") }
+    if error.status == .internal { line("this is a defect of gora; please report it with the line above", "hint: ") }
   }
 
   /// Wipes the redrawn line, so that other text starts clean.
@@ -103,9 +103,10 @@ package final class Reporter {
     lineIsOpen = false
   }
 
-  private func line(_ text: String) {
+  /// One line, whatever names and values are in it.
+  private func line(_ text: String, _ kind: String = "") {
     clear()
-    StandardStreams.writeError("\(tool): \(text)\n")
+    StandardStreams.writeError("\(tool): \(kind)\(text.escapingControls)\n")
   }
 
   private func progress(stage: String, done: Int, total: Int?, unit: String, rate: StageRate?, loss: Double?) {
@@ -136,7 +137,7 @@ package final class Reporter {
     }
     if let loss { text += ", loss \(NumberText.fixed(loss, 4))" }
     if form == .redrawn {
-      StandardStreams.writeError("\r\(tool): \(text)\u{1B}[K")
+      StandardStreams.writeError("\r\(tool): \(text.escapingControls)\u{1B}[K")
       lineIsOpen = true
     } else {
       line(text)

@@ -1,4 +1,5 @@
 import GoraCore
+import GoraFormats
 
 #if canImport(Glibc)
   import Glibc
@@ -27,7 +28,7 @@ package enum StandardStreams {
   /// Closes standard output, which is when a full disk may first show.
   static func closeOutput() throws(GoraError) {
     if close(STDOUT_FILENO) != 0, errno != EBADF {
-      throw GoraError(.io, at: .file("standard output"), String(cString: strerror(errno)))
+      throw GoraError(.io, at: .file("standard output"), systemMessage(errno))
     }
   }
 
@@ -46,7 +47,13 @@ package enum StandardStreams {
         let count = Glibc.write(descriptor, bytes.baseAddress! + done, bytes.count - done)
         if count < 0 {
           if errno == EINTR { continue }
-          return String(cString: strerror(errno))
+          // Somebody who shares the stream has made it one that does not wait.
+          if errno == EAGAIN {
+            var wanted = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
+            poll(&wanted, 1, -1)
+            continue
+          }
+          return systemMessage(errno)
         }
         done += count
       }

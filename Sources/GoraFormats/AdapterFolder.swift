@@ -70,6 +70,8 @@ package struct Adapter: Sendable, Equatable {
   /// Parameters of the components that learn.
   package var trainedParameters: Int { modules.reduce(0) { $0 + ($1.rank - $1.frozenRank) * ($1.shape[0] + $1.shape[1]) } }
 
+  /// The files of a folder, the one that makes it valid last.
+  package static let fileNames = [weightsName, configName]
   static let configName = "adapter_config.json"
   static let weightsName = "adapter_model.safetensors"
   static let tensorPrefix = "base_model.model."

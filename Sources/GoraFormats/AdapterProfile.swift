@@ -20,7 +20,7 @@ private struct Layout {
 }
 
 extension Adapter {
-  /// Writes the adapter as a PEFT folder in binary32: the weights first, the configuration, which makes it valid, last.
+  /// Writes the adapter as a PEFT folder in binary32.
   ///
   /// Modules of rank 0 are left out, as PEFT asks. Equal adapters give equal bytes.
   /// - Parameters:
@@ -30,9 +30,17 @@ extension Adapter {
   package func write(
     folder: String, profile: AdapterProfile, baseModel: String, provenance: Provenance?
   ) throws(GoraError) {
+    try write(
+      to: OutputFolder(path: folder, files: Self.fileNames), profile: profile, baseModel: baseModel, provenance: provenance)
+  }
+
+  /// The same into a folder that was opened with `fileNames`.
+  package func write(
+    to folder: OutputFolder, profile: AdapterProfile, baseModel: String, provenance: Provenance?
+  ) throws(GoraError) {
     let present = modules.filter { $0.rank > 0 }
     guard let largest = present.map(\.rank).max() else {
-      throw GoraError(.data, at: .file(folder), "no module has a rank above 0, so there is no adapter to write")
+      throw GoraError(.data, at: .file(folder.path), "no module has a rank above 0, so there is no adapter to write")
     }
     let layout = layout(profile, of: present, largest: largest)
     var factors: [String: [Float]] = [:]
@@ -42,7 +50,7 @@ extension Adapter {
       let scale = profile == .native ? 1 : module.scaling
       let (a, b) = module.factors(rank: rank, scale: scale)
       guard scale.isFinite, a.allSatisfy(\.isFinite), b.allSatisfy(\.isFinite) else {
-        throw GoraError(.data, at: .file(folder), "module \"\(module.name)\" has factors that are not finite")
+        throw GoraError(.data, at: .file(folder.path), "module \"\(module.name)\" has factors that are not finite")
       }
       for (suffix, shape, values) in [
         (Self.downSuffix, [rank, module.shape[1]], a), (Self.upSuffix, [module.shape[0], rank], b),
@@ -63,17 +71,14 @@ extension Adapter {
     if let baseQuantization { metadata.append(("gora_base_quantization", baseQuantization)) }
     if let provenance { metadata.append(("gora_provenance", provenance.text)) }
 
-    try makeFolder(folder)
-    let weights = try AtomicFile(path: "\(folder)/\(Self.weightsName)")
-    let config = try AtomicFile(path: "\(folder)/\(Self.configName)")
-    try SafetensorsWriter.write(to: weights, entries: entries, metadata: metadata) { entry, append throws(GoraError) in
+    try SafetensorsWriter.write(to: folder[Self.weightsName], entries: entries, metadata: metadata) {
+      entry, append throws(GoraError) in
       try (factors[entry.name] ?? []).withUnsafeBytes { bytes -> Result<Void, GoraError> in
         do throws(GoraError) { return .success(try append(bytes)) } catch { return .failure(error) }
       }.get()
     }
-    try config.write(Array(configuration(layout, present, baseModel: baseModel).indentedSorted().utf8))
-    try weights.commit()
-    try config.commit()
+    try folder[Self.configName].write(Array(configuration(layout, present, baseModel: baseModel).indentedSorted().utf8))
+    try folder.commit()
   }
 
   private func layout(_ profile: AdapterProfile, of modules: [AdapterModule], largest: Int) -> Layout {

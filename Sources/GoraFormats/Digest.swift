@@ -53,13 +53,11 @@ package final class SHA256 {
   /// The digest of a file, read in pieces (`read`).
   /// - Throws: `.noInput` where it cannot be read.
   package static func hex(file path: String) throws(GoraError) -> String {
-    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-    guard descriptor >= 0 else { throw .unreadable(path, errno) }
-    defer { close(descriptor) }
+    let file = try InputFile(path)
     let digest = SHA256()
     var piece = [UInt8](repeating: 0, count: 1 << 20)
     while true {
-      let count = piece.withUnsafeMutableBytes { read(descriptor, $0.baseAddress, $0.count) }
+      let count = piece.withUnsafeMutableBytes { read(file.descriptor, $0.baseAddress, $0.count) }
       if count < 0 {
         if errno == EINTR { continue }
         throw .unreadable(path, errno)

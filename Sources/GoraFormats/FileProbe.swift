@@ -48,15 +48,11 @@ package enum FileProbe: Sendable, Equatable {
   /// The first bytes of a file, and its size.
   /// - Throws: `.noInput` where it cannot be read.
   package static func beginning(of path: String, count: Int) throws(GoraError) -> (bytes: [UInt8], size: Int) {
-    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-    guard descriptor >= 0 else { throw .unreadable(path, errno) }
-    defer { close(descriptor) }
-    var status = stat()
-    guard fstat(descriptor, &status) == 0 else { throw .unreadable(path, errno) }
+    let file = try InputFile(path)
     var bytes = [UInt8](repeating: 0, count: count)
     var filled = 0
     while filled < count {
-      let got = bytes.withUnsafeMutableBytes { read(descriptor, $0.baseAddress.map { $0 + filled }, count - filled) }
+      let got = bytes.withUnsafeMutableBytes { read(file.descriptor, $0.baseAddress.map { $0 + filled }, count - filled) }
       if got < 0 {
         if errno == EINTR { continue }
         throw .unreadable(path, errno)
@@ -64,6 +60,6 @@ package enum FileProbe: Sendable, Equatable {
       if got == 0 { break }
       filled += got
     }
-    return (Array(bytes.prefix(filled)), Int(status.st_size))
+    return (Array(bytes.prefix(filled)), file.size ?? filled)
   }
 }

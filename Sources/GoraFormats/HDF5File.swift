@@ -74,6 +74,9 @@ func h5Call<Result: FixedWidthInteger & SignedInteger>(
       "cannot write: \(reason) (\(function))",
       hint: reason == systemMessage(ENOSPC) ? "free some space, or choose another place with -o" : nil)
   }
+  if reason == systemMessage(EIO) || reason == systemMessage(ESTALE) {
+    throw GoraError(.io, at: place.location, "cannot read: \(reason) (\(function))")
+  }
   throw place.error("\(function) failed: \(reason)")
 }
 
@@ -120,18 +123,14 @@ final class HDF5File {
   /// - Throws: `.noInput` where there is no such regular file, `.data` where it is not HDF5 or cut short.
   init(reading path: String) throws(GoraError) {
     place = HDF5Place(path: path, object: "", status: .data)
-    var status = stat()
-    guard stat(path, &status) == 0 else { throw .unreadable(path, errno) }
-    // A pipe would block in open, and HDF5 needs to seek.
-    guard status.st_mode & S_IFMT == S_IFREG else {
-      throw GoraError(.noInput, at: .file(path), "not a regular file, and HDF5 needs one that can be searched")
-    }
-    guard access(path, R_OK) == 0 else { throw .unreadable(path, errno) }
+    // Whether it can be opened and read at all is not for HDF5 to tell.
+    _ = try InputFile(path)
     let place = place
     let access = try HDF5File.accessList(at: place)
     do throws(GoraError) {
       id = try h5Call("H5Fopen", at: place) { gora_h5_open_read_only(path, access.id) }
     } catch {
+      if error.status == .io { throw error }
       throw place.error(
         "not a whole HDF5 file: \(error.problem)", hint: "make the file again, or copy it again if it was cut short")
     }

@@ -20,10 +20,8 @@ package enum InputText {
     if path == "-" {
       bytes = try readAll(STDIN_FILENO, path: "-", limit: limit)
     } else {
-      let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-      guard descriptor >= 0 else { throw .unreadable(path, errno) }
-      defer { close(descriptor) }
-      bytes = try readAll(descriptor, path: path, limit: limit)
+      let file = try InputFile(path, streams: true)
+      bytes = try readAll(file.descriptor, path: path, limit: limit)
     }
     // Neither magic number can start a text in UTF-8.
     if path.hasSuffix(".gz") || bytes.starts(with: [0x1F, 0x8B]) { return try gunzip(bytes, path: path, limit: limit) }

@@ -79,6 +79,23 @@ package final class ModelFolder: Sendable {
     }
   }
 
+  package static let weightsName = "model.safetensors"
+  package static let configName = "config.json"
+
+  /// Files beside weights and configuration that make a checkpoint complete.
+  private static let companionNames = [
+    "added_tokens.json", "chat_template.jinja", "chat_template.json", "generation_config.json", "merges.txt",
+    "special_tokens_map.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json",
+  ]
+
+  /// Those of them that a folder has.
+  package static func companions(in folder: String) -> [String] { companionNames.filter { exists("\(folder)/\($0)") } }
+
+  /// The files of a checkpoint with the companions of another, the one that makes it valid last.
+  package static func fileNames(withCompanionsIn folder: String) -> [String] {
+    companions(in: folder) + [weightsName, configName]
+  }
+
   package func tensor(_ name: String) -> TensorView? { tensors[name] }
 
   /// Number of weights in all tensors.

@@ -41,13 +41,18 @@ package enum SafetensorsWriter {
     path: String, tensors: [Tensor], metadata: [(String, String)]
   ) throws(GoraError) {
     let file = try AtomicFile(path: path)
+    try write(to: file, tensors: tensors, metadata: metadata)
+    try file.commit()
+  }
+
+  /// Writes the tensors into a file that the caller commits.
+  package static func write(to file: AtomicFile, tensors: [Tensor], metadata: [(String, String)]) throws(GoraError) {
     let bytes = Dictionary(uniqueKeysWithValues: tensors.map { ($0.name, $0.bytes) })
     try write(
       to: file, entries: tensors.map { Entry(name: $0.name, dtype: $0.dtype, shape: $0.shape) }, metadata: metadata
     ) { entry, append throws(GoraError) in
       if let bytes = bytes[entry.name] { try append(bytes) }
     }
-    try file.commit()
   }
 
   /// Writes tensors that are made one at a time, into a file that the caller commits.

@@ -18,10 +18,13 @@ package final class ScratchFile {
   /// - Throws: `.cannotCreate` naming the folder.
   package init(folder: String) throws(GoraError) {
     self.folder = folder
-    var name = Array("\(folder)/.gora-spill.XXXXXX".utf8CString)
-    descriptor = mkstemp(&name)
-    guard descriptor >= 0 else { throw .cannotCreate(folder, errno) }
-    unlink(name)
+    descriptor = try TemporaryFiles.undisturbed { () throws(GoraError) in
+      var name = Array("\(folder)/.gora-spill.XXXXXX".utf8CString)
+      let descriptor = mkstemp(&name)
+      guard descriptor >= 0 else { throw .cannotCreate(folder, errno) }
+      unlink(name)
+      return descriptor
+    }
   }
 
   deinit { close(descriptor) }

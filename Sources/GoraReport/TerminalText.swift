@@ -29,13 +29,11 @@ package struct TextStyle: Sendable {
 
   func bold(_ text: String) -> String { color ? "\u{1B}[1m\(text)\u{1B}[0m" : text }
 
-  /// The text with control characters taken out, in ASCII where the terminal knows no more, at most `limit` columns.
+  /// The text with control characters escaped, in ASCII where the terminal knows no more, at most `limit` columns.
   func clean(_ text: String, _ limit: Int) -> String {
     var out = ""
-    for scalar in text.unicodeScalars {
-      if scalar.value < 0x20 || (0x7F...0x9F).contains(scalar.value) {
-        out += "?"
-      } else if scalar.isASCII || unicode {
+    for scalar in text.escapingControls.unicodeScalars {
+      if scalar.isASCII || unicode {
         out.unicodeScalars.append(scalar)
       } else {
         out += Self.ascii[scalar] ?? "?"

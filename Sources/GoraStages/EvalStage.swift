@@ -21,6 +21,7 @@ package struct EvalStage {
     package var adapter: String?
     package var task: Task
     package var data: DataOptions
+    package var output: OutputTarget
     package var samples: String?
     package var maxNewTokens: Int
     package var batchSize: Int
@@ -34,10 +35,13 @@ package struct EvalStage {
     package var dryRun: Bool
     package var context: RunContext
 
-    package init(model: String, task: Task, data: DataOptions, context: RunContext) {
+    package init(
+      model: String, task: Task, data: DataOptions, output: OutputTarget = .standardOutput, context: RunContext
+    ) {
       self.model = model
       self.task = task
       self.data = data
+      self.output = output
       self.context = context
       maxNewTokens = 256
       batchSize = 16
@@ -66,6 +70,8 @@ package struct EvalStage {
     package var provenance: Provenance?
     package var adapter: String?
     package var estimate: RunEstimate?
+    /// The result, where it goes to standard output.
+    package var output: String?
 
     package var perplexity: Double? { loss.map { exp($0) } }
     package var accuracy: Double? { correct.map { Double($0) / Double(max(1, rows)) } }
@@ -112,7 +118,12 @@ package struct EvalStage {
 
   package func run(events: EventHandler) throws(GoraError) -> Summary {
     let c = configuration
-    if let samples = c.samples { try refuseOverwrite(of: c.data.paths, output: samples) }
+    try checkOutputs(
+      c.output.paths + (c.samples.map { [$0] } ?? []),
+      against: [c.model] + (c.adapter.map { [$0] } ?? []) + c.data.inputs)
+    let output = c.dryRun ? nil : try c.output.open()
+    var samples: AtomicFile?
+    if let path = c.samples, c.task == .gsm8k, !c.dryRun { samples = try AtomicFile(path: path) }
     let loaded = try LoadedModel(path: c.model, precision: c.precision, quantization: c.quantization)
     loaded.announce(threads: c.context.threads, events: events)
     var earlier: Provenance?
@@ -133,8 +144,9 @@ package struct EvalStage {
     }
     switch c.task {
     case .loss: try measureLoss(loaded, text, data, &summary, events)
-    case .gsm8k: try answer(loaded, text, data, &summary, events)
+    case .gsm8k: try answer(loaded, text, data, samples, &summary, events)
     }
+    summary.output = try output?.deliver(summary.json(timed: false).pretty())
     if !c.dryRun { events(.note("memory at most \(RunEstimate.mebibytes(ProcessMemory.peak)) resident")) }
     return summary
   }
@@ -168,7 +180,8 @@ package struct EvalStage {
   }
 
   private func answer(
-    _ loaded: LoadedModel, _ text: LoadedText, _ data: DataRows, _ summary: inout Summary, _ events: EventHandler
+    _ loaded: LoadedModel, _ text: LoadedText, _ data: DataRows, _ samples: AtomicFile?, _ summary: inout Summary,
+    _ events: EventHandler
   ) throws(GoraError) {
     let c = configuration
     guard let tokenizer = text.tokenizer else {
@@ -203,7 +216,6 @@ package struct EvalStage {
     events(.note(estimate.description))
     summary.estimate = estimate
     if c.dryRun { return }
-    let samples = try c.samples.map { path throws(GoraError) in try AtomicFile(path: path) }
     var answers = [String](repeating: "", count: prompts.count)
     var (done, tokens, correct, extracted) = (0, 0, 0, 0)
     let clock = Stopwatch()

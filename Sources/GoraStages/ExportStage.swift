@@ -35,6 +35,10 @@ package struct ExportStage {
 
   package func run(events: EventHandler) throws(GoraError) -> StageSummary {
     let c = configuration
+    let profile = AdapterProfile(rawValue: c.profile.rawValue)
+    let names = profile == nil ? ModelFolder.fileNames(withCompanionsIn: c.model) : Adapter.fileNames
+    try checkOutputs(names.map { "\(c.output)/\($0)" }, against: [c.adapter, c.model])
+    let output = c.dryRun ? nil : try OutputFolder(path: c.output, files: names)
     try Matmul.open()
     let adapter = try Adapter(readingFolder: c.adapter)
     let model = try ModelFolder(path: c.model)
@@ -50,9 +54,6 @@ package struct ExportStage {
           "module \"\(module.name)\" has shape \(module.shape) in the adapter, \(weight.shape) in \(c.model)")
       }
     }
-    for (folder, name) in [(c.adapter, "adapter_config.json"), (c.model, "config.json")] {
-      try refuseOverwrite(of: ["\(folder)/\(name)"], output: "\(c.output)/\(name)")
-    }
     let parameters = c.profile == .merged ? model.totalParameters : adapter.parameters(in: c.profile)
     let content = "\(c.profile.rawValue) \(c.profile == .merged ? "checkpoint" : "adapter")"
     var summary = StageSummary(
@@ -60,17 +61,17 @@ package struct ExportStage {
       json: .object([
         "profile": JSON(c.profile.rawValue), "modules": JSON(adapter.modules.count), "parameters": JSON(parameters),
       ]))
-    if c.dryRun {
+    guard let output else {
       summary.line = "would write \(summary.line)"
       return summary
     }
     let provenance =
       c.context.recordsProvenance
       ? try c.context.exactProvenance(after: adapter.provenance, inputs: [c.adapter, c.model]) : nil
-    if let profile = AdapterProfile(rawValue: c.profile.rawValue) {
-      try adapter.write(folder: c.output, profile: profile, baseModel: c.model, provenance: provenance)
+    if let profile {
+      try adapter.write(to: output, profile: profile, baseModel: c.model, provenance: provenance)
     } else {
-      try MergedCheckpoint(adapter: adapter, model: model).write(folder: c.output, provenance: provenance, events: events)
+      try MergedCheckpoint(adapter: adapter, model: model).write(to: output, provenance: provenance, events: events)
     }
     return summary
   }

@@ -77,7 +77,7 @@ package struct GradStage {
 
   package func run(events: EventHandler) throws(GoraError) -> Summary {
     let c = configuration
-    try refuseOverwrite(of: c.data.paths, output: c.output)
+    try checkOutputs([c.output], against: [c.model] + c.data.inputs)
     let loaded = try LoadedModel(path: c.model, precision: c.precision)
     loaded.announce(threads: c.context.threads, events: events)
     let text = try LoadedText(folder: c.model, config: loaded.config, options: c.data)

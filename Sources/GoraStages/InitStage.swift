@@ -45,6 +45,10 @@ package struct InitStage {
 
   package func run(events: EventHandler) throws(GoraError) -> StageSummary {
     let c = configuration
+    try checkOutputs(
+      Adapter.fileNames.map { "\(c.output)/\($0)" },
+      against: [c.plan, c.model] + (c.gradients.map { [$0] } ?? []) + (c.gammaTrial?.data.inputs ?? []))
+    let output = c.dryRun ? nil : try OutputFolder(path: c.output, files: Adapter.fileNames)
     try Matmul.open()
     let document = try JSONDocument(path: c.plan == "-" ? "standard input" : c.plan, text: InputText.read(c.plan))
     let plan = try RankPlan(reading: document.root)
@@ -64,7 +68,7 @@ package struct InitStage {
     let trial = try c.gammaTrial.map { options throws(GoraError) in
       try GammaTrial(options, model: c.model, seed: c.context.seed, threads: c.context.threads, events: events)
     }
-    if c.dryRun {
+    guard let output else {
       return StageSummary(
         line: "would start \(modules.count) adapters, \(NumberText.count(plan.parameters)) parameters "
           + "(\(NumberText.count(plan.parameters * (c.method.isResidual ? 8 : 4)))B) -> \(c.output)",
@@ -114,7 +118,7 @@ package struct InitStage {
       } else {
         nil
       }
-    try adapter.write(folder: c.output, profile: .native, baseModel: c.model, provenance: provenance)
+    try adapter.write(to: output, profile: .native, baseModel: c.model, provenance: provenance)
     report.parameters = adapter.trainedParameters
     return report.summary(output: c.output)
   }

@@ -34,6 +34,8 @@ package struct PlanComparisonStage {
 
   package func run(events: EventHandler) throws(GoraError) -> StageSummary {
     let c = configuration
+    try checkOutputs(c.output.paths, against: [c.first, c.second])
+    let output = c.dryRun ? nil : try c.output.open()
     let first = try plan(c.first)
     let second = try plan(c.second)
     if let one = first.model, let other = second.model, one != other {
@@ -56,7 +58,7 @@ package struct PlanComparisonStage {
     let text =
       c.format == .json
       ? comparison.json.pretty() : comparison.table(names: (label(c.first), label(c.second)), unicode: c.unicode)
-    summary.output = try c.output.deliver(text, inputs: [c.first, c.second])
+    summary.output = try output?.deliver(text)
     summary.line += c.output.arrow
     return summary
   }

@@ -11,6 +11,13 @@ package struct PlanStage {
     case scores(String)
     /// The same rank everywhere.
     case uniform(model: String, targets: TargetSelection)
+
+    var path: String {
+      switch self {
+      case .scores(let path): path
+      case .uniform(let model, _): model
+      }
+    }
   }
 
   package enum Format: String, CaseIterable, Sendable {
@@ -53,7 +60,9 @@ package struct PlanStage {
 
   package func run(events: EventHandler) throws(GoraError) -> StageSummary {
     let c = configuration
-    let (plan, inputs) = try plan()
+    try checkOutputs(c.output.paths, against: [c.source.path])
+    let output = c.dryRun ? nil : try c.output.open()
+    let plan = try plan()
     let step = plan.modules.reduce(0) { max($0, $1.shape[0] + $1.shape[1]) }
     if c.allocation.budget == .exact, abs(plan.parameters - plan.loraParameters) >= step {
       events(
@@ -88,12 +97,12 @@ package struct PlanStage {
           unicode: c.unicode
         ).text()
       }
-    summary.output = try c.output.deliver(text, inputs: inputs)
+    summary.output = try output?.deliver(text)
     summary.line += c.output.arrow
     return summary
   }
 
-  private func plan() throws(GoraError) -> (plan: RankPlan, inputs: [String]) {
+  private func plan() throws(GoraError) -> RankPlan {
     let c = configuration
     switch c.source {
     case .scores(let path):
@@ -106,7 +115,7 @@ package struct PlanStage {
         let ranks = try c.allocation.ranks(for: candidates)
         let provenance = try c.context.exactProvenance(after: table.provenance, inputs: [path])
         let importances = table.modules.map(\.importance)
-        return (assemble(candidates, ranks, importances, model: table.model, provenance: provenance), [path])
+        return assemble(candidates, ranks, importances, model: table.model, provenance: provenance)
       } catch {
         throw error.located(at: .file(document.path))
       }
@@ -119,7 +128,7 @@ package struct PlanStage {
       }
       let provenance = try c.context.exactProvenance(after: nil, inputs: [model])
       let ranks = c.allocation.uniformRanks(for: candidates)
-      return (assemble(candidates, ranks, nil, model: nil, provenance: provenance), [model])
+      return assemble(candidates, ranks, nil, model: nil, provenance: provenance)
     }
   }
 

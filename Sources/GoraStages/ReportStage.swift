@@ -44,9 +44,9 @@ package struct ReportStage {
 
   package func run(events: @escaping EventHandler) throws(GoraError) -> StageSummary {
     let c = configuration
-    var output: String?
-    if case .file(let path) = c.output { output = path }
-    let scanner = try ReportScanner(c.inputs, output: output, events: events)
+    try checkOutputs(c.output.paths, against: c.inputs)
+    let output = c.dryRun ? nil : try c.output.open()
+    let scanner = try ReportScanner(c.inputs, output: c.output.paths.first, events: events)
     let inputs = scanner.inputs
     let collector = ReportCollector(inputs)
     let used = inputs.count { if case .skipped = $0.content { false } else { true } }
@@ -84,7 +84,7 @@ package struct ReportStage {
       case .svg: figures.map { $0.svg() }.joined()
       case .text: page.text(c.textStyle)
       }
-    summary.output = try c.output.deliver(text, inputs: c.inputs + inputs.map(\.path))
+    summary.output = try output?.deliver(text)
     summary.line += c.output.arrow
     return summary
   }

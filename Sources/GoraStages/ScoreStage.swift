@@ -37,6 +37,8 @@ package struct ScoreStage {
 
   package func run(events: EventHandler) throws(GoraError) -> StageSummary {
     let c = configuration
+    try checkOutputs(c.output.paths, against: [c.model, c.gradients])
+    let output = c.dryRun ? nil : try c.output.open()
     let svd = try RandomisedSVD(rank: c.svdRank, seed: c.context.seed)
     // Sums need no library, and opening one takes longer than a small model.
     if c.metric.decomposes || c.metric.estimates { try Matmul.open() }
@@ -78,7 +80,7 @@ package struct ScoreStage {
     table.temperature = c.advantage.normalisation == .softmax ? c.advantage.temperature : nil
     table.takesSquareRoot = c.advantage.takesSquareRoot
     table.svdRank = c.metric.estimates ? c.svdRank : nil
-    summary.output = try c.output.deliver(table.json.pretty(), inputs: inputs)
+    summary.output = try output?.deliver(table.json.pretty())
     return summary
   }
 

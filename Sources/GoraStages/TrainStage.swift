@@ -96,9 +96,11 @@ package struct TrainStage {
   package func run(events: EventHandler) throws(GoraError) -> Summary {
     let c = configuration
     // Load.
-    if case .adapter(let folder) = c.method { try refuseOverwrite(of: [folder], output: c.output) }
-    try refuseOverwrite(of: [c.model], output: c.output)
-    if let log = c.log { try refuseOverwrite(of: c.data.paths, output: log) }
+    try checkOutputs(
+      (fileNames + ["\(TrainingCheckpoint.folder)/\(TrainingCheckpoint.name)"]).map { "\(c.output)/\($0)" }
+        + (c.log.map { [$0] } ?? []),
+      against: inputs + c.data.inputs + (c.validation.map { [$0] } ?? []))
+    let output = c.dryRun ? nil : try OutputFolder(path: c.output, files: fileNames, folders: [TrainingCheckpoint.folder])
     let loaded = try load()
     loaded.announce(threads: c.context.threads, events: events)
     let text = try LoadedText(folder: c.model, config: loaded.config, options: c.data)
@@ -133,17 +135,13 @@ package struct TrainStage {
     var summary = Summary(
       steps: steps, rows: rows.count, parameters: parameters, tokensPerSecond: 0, rowsPerSecond: 0, seconds: 0, resumedFrom: 0,
       isComplete: true, estimate: estimate)
-    if c.dryRun { return summary }
+    guard let output else { return summary }
 
     let validationPieces = microBatches(validationRows, maxTokens: settings.microBatchTokens)
     let trainer = Trainer(model: loaded.model, trained: trained, rows: rows, settings: settings)
-    let checkpoint = TrainingCheckpoint(
-      folder: "\(c.output)/checkpoint", identity: identity(loaded, settings: settings, rows: rows, adapter: adapter))
+    let checkpoint = try TrainingCheckpoint(
+      folder: c.output, identity: identity(loaded, settings: settings, rows: rows, adapter: adapter))
     if c.resumes, try checkpoint.restore(trainer.optimizer) { summary.resumedFrom = trainer.step }
-    if c.resumes { for folder in [c.output, "\(c.output)/checkpoint"] { removeLeftovers(in: folder) } }
-    try makeFolder("\(c.output)/checkpoint")
-    // A run that fails before its first checkpoint leaves no empty folders behind.
-    defer { removeEmptyFolders(["\(c.output)/checkpoint", c.output]) }
     let log = try c.log.map { path throws(GoraError) in try MetricsLog(path: path, keepingSteps: trainer.step) }
 
     // Train.
@@ -193,12 +191,27 @@ package struct TrainStage {
 
     // Save: the checkpoint first, so that a run killed here resumes to the same output.
     try checkpoint.save(trainer.optimizer)
-    try save(loaded, adapter: adapter)
+    try save(loaded, adapter: adapter, to: output)
     events(.note("memory at most \(RunEstimate.mebibytes(ProcessMemory.peak)) resident"))
     return summary
   }
 
   // MARK: The methods' differences
+
+  /// What is written when the last step is done.
+  private var fileNames: [String] {
+    if case .adapter = configuration.method { return Adapter.fileNames }
+    return ModelFolder.fileNames(withCompanionsIn: configuration.model)
+  }
+
+  /// What is read besides rows.
+  private var inputs: [String] {
+    switch configuration.method {
+    case .adapter(let folder): [folder, configuration.model]
+    case .full: [configuration.model]
+    case .fromConfig(let path): [path, configuration.model]
+    }
+  }
 
   private func load() throws(GoraError) -> LoadedModel {
     let c = configuration
@@ -282,7 +295,7 @@ package struct TrainStage {
     ]
   }
 
-  private func save(_ loaded: LoadedModel, adapter: Adapter?) throws(GoraError) {
+  private func save(_ loaded: LoadedModel, adapter: Adapter?, to output: OutputFolder) throws(GoraError) {
     let c = configuration
     var inputs = c.data.paths
     if case .adapter(let folder) = c.method { inputs = [folder] + inputs }
@@ -298,13 +311,12 @@ package struct TrainStage {
       }
       adapter.model = loaded.identity?.text
       adapter.baseQuantization = loaded.quantization?.rawValue
-      try adapter.write(folder: c.output, profile: .compact, baseModel: c.model, provenance: provenance)
+      try adapter.write(to: output, profile: .compact, baseModel: c.model, provenance: provenance)
     } else {
       var configPath: String?
       if case .fromConfig(let path) = c.method { configPath = path }
       try CheckpointWriter.write(
-        loaded.model, base: loaded.folder, tokenizerFolder: c.model, configPath: configPath, output: c.output,
-        provenance: provenance)
+        loaded.model, to: output, base: loaded.folder, tokenizerFolder: c.model, configPath: configPath, provenance: provenance)
     }
   }
 }

@@ -64,9 +64,9 @@ struct Eval: GoraCommand {
       throw GoraError(.usage, "--temperature is \(temperature); expected at least 0")
     }
     guard topP > 0, topP <= 1 else { throw GoraError(.usage, "--top-p is \(topP); expected above 0, at most 1") }
-    if output != "-" { try refuseOverwrite(of: data.data, output: output) }
+    let target = OutputTarget(option: output)
     var configuration = EvalStage.Configuration(
-      model: model, task: task, data: try data.options(), context: try common.context(Self.tool))
+      model: model, task: task, data: try data.options(), output: target, context: try common.context(Self.tool))
     configuration.adapter = adapter
     configuration.samples = samples
     configuration.maxNewTokens = maxNewTokens
@@ -83,26 +83,23 @@ struct Eval: GoraCommand {
       reporter.summary("would measure \(task.rawValue) on \(summary.rows) rows; \(summary.estimate.map { "\($0)" } ?? "")")
       return
     }
-    let text = summary.json(timed: false).pretty()
-    if output == "-" {
+    if let text = summary.output {
       try reporter.output(text)
-    } else {
-      try AtomicFile.write(path: output, bytes: Array(text.utf8))
-      if common.json { try reporter.output(summary.json(timed: true).pretty()) }
+    } else if common.json {
+      try reporter.output(summary.json(timed: true).pretty())
     }
-    reporter.summary(line(summary))
+    reporter.summary(line(summary) + target.arrow)
     for requirement in requirements { try requirement.check(summary) }
   }
 
   private func line(_ summary: EvalStage.Summary) -> String {
-    let target = output == "-" ? "" : " -> \(output)"
     if let accuracy = summary.accuracy, let correct = summary.correct, let interval = summary.interval {
       let range = "\(NumberText.fixed(interval.lowerBound * 100, 1)) to \(NumberText.fixed(interval.upperBound * 100, 1))"
       return "accuracy \(NumberText.fixed(accuracy * 100, 2)) % (\(correct) of \(summary.rows); 95 %: \(range)), "
-        + "\(NumberText.count(Int(Double(summary.tokens) / max(summary.seconds, 1e-9)))) tokens/s\(target)"
+        + "\(NumberText.count(Int(Double(summary.tokens) / max(summary.seconds, 1e-9)))) tokens/s"
     }
     return "loss \(NumberText.fixed(summary.loss ?? 0, 4)), perplexity \(NumberText.fixed(summary.perplexity ?? 0, 3)) "
-      + "(\(summary.rows) rows, \(NumberText.count(summary.tokens)) learnt tokens)\(target)"
+      + "(\(summary.rows) rows, \(NumberText.count(summary.tokens)) learnt tokens)"
   }
 }
 

@@ -1,4 +1,5 @@
 import CGoraKernels
+import CGoraSignals
 import GoraCore
 import Testing
 
@@ -23,7 +24,7 @@ import Testing
   /// An allocation of Swift's own.
   @Test func swiftAllocation() async throws {
     await #expect(processExitsWith: .exitCode(69)) {
-      Failure.prepare(tool: "gora-test") {}
+      gora_signals_install("gora-test")
       _ = [Float](repeating: 1, count: 1 << 58)
     }
   }

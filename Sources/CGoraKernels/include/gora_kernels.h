@@ -10,8 +10,7 @@
 // Statuses of sysexits.h: the machine lacks something (memory, a library); a defect.
 enum { GORA_UNAVAILABLE = 69, GORA_INTERNAL = 70 };
 
-// Who speaks in gora_fail, and what it calls first, and what is called before a crash: only what a signal handler may do. A crash
-// for want of memory becomes a failure.
+// Who speaks in gora_fail, and what it calls first: only what a signal handler may do.
 void gora_at_failure(const char *tool, void (*clean)(void));
 // Writes "tool: error: …" to standard error and ends the process.
 _Noreturn void gora_fail(int status, const char *format, ...) __attribute__((format(printf, 2, 3)));

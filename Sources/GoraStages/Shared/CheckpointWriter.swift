@@ -5,17 +5,14 @@ import GoraModels
 
 /// Writes a full checkpoint folder that Hugging Face tools load: weights, config.json, tokenizer files.
 enum CheckpointWriter {
-  private static let tokenizerFiles = [
-    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json", "tokenizer.model",
-  ]
-
   /// - Parameters:
   ///   - base: gives each tensor's element type; nil for a new model, whose config.json says (`dtype` or `torch_dtype`).
+  ///   - folder: opened with `ModelFolder.fileNames(withCompanionsIn:)` of the tokenizer's folder.
   ///   - configPath: the new model's config.json; nil for the base's.
   static func write(
-    _ model: Llama, base: ModelFolder?, tokenizerFolder: String, configPath: String?, output: String, provenance: Provenance?
+    _ model: Llama, to folder: OutputFolder, base: ModelFolder?, tokenizerFolder: String, configPath: String?,
+    provenance: Provenance?
   ) throws(GoraError) {
-    try makeFolder(output)
     let configText = try readWholeFile(configPath ?? "\(tokenizerFolder)/config.json")
     let document = try JSONDocument(path: configPath ?? "\(tokenizerFolder)/config.json", text: configText)
     let new = try document.root.optional("dtype")
@@ -49,13 +46,14 @@ enum CheckpointWriter {
     }
     var metadata = [("format", "pt")]
     if let provenance { metadata.append(("gora_provenance", provenance.text)) }
-    for name in tokenizerFiles where exists("\(tokenizerFolder)/\(name)") {
-      try AtomicFile.write(path: "\(output)/\(name)", bytes: readWholeFile("\(tokenizerFolder)/\(name)"))
+    for name in ModelFolder.companions(in: tokenizerFolder) {
+      try folder[name].write(readWholeFile("\(tokenizerFolder)/\(name)"))
     }
-    try SafetensorsWriter.write(path: "\(output)/model.safetensors", tensors: tensors, metadata: metadata)
+    try SafetensorsWriter.write(to: folder[ModelFolder.weightsName], tensors: tensors, metadata: metadata)
     withExtendedLifetime(narrow) {}
     let config = isWidened ? try Self.inBinary32(configText, document.root) : configText
-    try AtomicFile.write(path: "\(output)/config.json", bytes: config)
+    try folder[ModelFolder.configName].write(config)
+    try folder.commit()
   }
 
   /// config.json with f32 as the weights' type: readers take it from there, not from the tensors.

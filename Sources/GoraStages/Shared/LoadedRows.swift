@@ -11,6 +11,9 @@ package struct DataOptions: Sendable {
   package var maxLength: Int
   package var skipsBadRows: Bool
 
+  /// All files that are read for rows, a template's included.
+  var inputs: [String] { paths + (template.map { [$0] } ?? []) }
+
   package init(paths: [String], template: String? = nil, maxLength: Int, skipsBadRows: Bool = false) {
     self.paths = paths
     self.template = template

@@ -13,25 +13,19 @@ struct MergedCheckpoint {
   let adapter: Adapter
   let model: ModelFolder
 
-  /// Files that make a checkpoint complete beside weights and config.json.
-  private static let companions = [
-    "added_tokens.json", "chat_template.jinja", "chat_template.json", "generation_config.json", "merges.txt",
-    "special_tokens_map.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json",
-  ]
-
-  /// Writes one tensor at a time, each in its own dtype; config.json comes last and makes the folder valid.
+  /// Writes one tensor at a time, each in its own dtype.
+  /// - Parameter folder: opened with `ModelFolder.fileNames(withCompanionsIn:)` of the base.
   /// - Throws: status 65 where a merged weight does not fit its dtype, 73 and 74 from writing.
-  func write(folder: String, provenance: Provenance?, events: EventHandler) throws(GoraError) {
-    try makeFolder(folder)
+  func write(to folder: OutputFolder, provenance: Provenance?, events: EventHandler) throws(GoraError) {
     let tensors = model.names.compactMap(model.tensor)
     var metadata = [("format", "pt")]
     if let provenance { metadata.append(("gora_provenance", provenance.text)) }
-    let file = try AtomicFile(path: "\(folder)/model.safetensors")
     var done = 0
     // Weights that the adapter changes, and those of them that come out as they were.
     var (changed, unmoved) = (0, 0)
     try SafetensorsWriter.write(
-      to: file, entries: tensors.map { SafetensorsWriter.Entry(name: $0.name, dtype: $0.dtype, shape: $0.shape) },
+      to: folder[ModelFolder.weightsName],
+      entries: tensors.map { SafetensorsWriter.Entry(name: $0.name, dtype: $0.dtype, shape: $0.shape) },
       metadata: metadata
     ) { entry, append throws(GoraError) in
       guard let tensor = model.tensor(entry.name) else { return }
@@ -54,11 +48,10 @@ struct MergedCheckpoint {
           "\(unmoved) of the \(changed) weights that the adapter changes stay as they are: its update is less than the base's dtype "
             + "tells apart"))
     }
-    try file.commit()
-    for name in Self.companions where access("\(model.path)/\(name)", F_OK) == 0 {
-      try AtomicFile.write(path: "\(folder)/\(name)", bytes: readWholeFile("\(model.path)/\(name)"))
+    for name in ModelFolder.companions(in: model.path) + [ModelFolder.configName] {
+      try folder[name].write(readWholeFile("\(model.path)/\(name)"))
     }
-    try AtomicFile.write(path: "\(folder)/config.json", bytes: readWholeFile("\(model.path)/config.json"))
+    try folder.commit()
   }
 
   /// The merged weight's bytes in the base's dtype, rounded once, to nearest even.

@@ -2,39 +2,26 @@ import GoraCore
 import GoraFormats
 import GoraTraining
 
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
-
-/// `--log`: one JSON object a line, flushed per line; a resumed run continues it at its own step.
+/// `--log`: one JSON object a line, each written at once; a resumed run continues it at its own step.
 final class MetricsLog {
-  private let path: String
-  private let file: UnsafeMutablePointer<FILE>
+  private let file: AtomicFile
 
   /// - Parameter keepingSteps: lines of later steps, which the resumed run takes again, are dropped; 0 starts anew.
+  /// - Throws: status 73 where it cannot be made, also where another run is writing it.
   init(path: String, keepingSteps: Int) throws(GoraError) {
-    self.path = path
-    var kept: [UInt8] = []
-    if keepingSteps > 0, exists(path) {
-      let text = try readWholeFile(path)
-      for line in text.split(separator: 0x0A, omittingEmptySubsequences: true) {
+    try AtomicFile.requireUnlocked(path)
+    file = try AtomicFile(path: path)
+    // What went to a pipe or a terminal cannot be taken back.
+    if keepingSteps > 0, (try? FileProbe(path)) == .regular {
+      for line in try readWholeFile(path).split(separator: 0x0A, omittingEmptySubsequences: true) {
         guard let document = try? JSONDocument(path: path, text: Array(line)),
           let step = try? document.root.required("step").int, step <= keepingSteps
         else { break }
-        kept += line
-        kept.append(0x0A)
+        try file.write(Array(line) + [0x0A])
       }
     }
-    try AtomicFile.write(path: path, bytes: kept)
-    guard let file = fopen(path, "ae") else {
-      throw GoraError(.cannotCreate, at: .file(path), "cannot append: \(String(cString: strerror(errno)))")
-    }
-    self.file = file
+    try file.publish()
   }
-
-  deinit { fclose(file) }
 
   func append(_ report: StepReport) throws(GoraError) {
     try append([
@@ -48,9 +35,6 @@ final class MetricsLog {
   }
 
   private func append(_ members: KeyValuePairs<String, JSON>) throws(GoraError) {
-    let line = JSON.object(members).compact() + "\n"
-    guard fputs(line, file) >= 0, fflush(file) == 0 else {
-      throw GoraError(.io, at: .file(path), "cannot write: \(String(cString: strerror(errno)))")
-    }
+    try file.write(Array((JSON.object(members).compact() + "\n").utf8))
   }
 }

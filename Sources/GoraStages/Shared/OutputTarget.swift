@@ -11,23 +11,42 @@ package enum OutputTarget: Sendable, Equatable {
     self = option.map { $0 == "-" ? .standardOutput : .file($0) } ?? .standardOutput
   }
 
-  /// Writes a file, or hands the text back for standard output.
-  /// - Throws: status 64 where the file is one of the inputs, 73 and 74 where it cannot be written.
-  func deliver(_ text: String, inputs: [String]) throws(GoraError) -> String? {
+  /// Opens the file before the work, so that one that cannot be written shows now.
+  /// - Throws: status 73 and 74.
+  func open() throws(GoraError) -> OpenOutput {
     switch self {
-    case .standardOutput: return text
-    case .file(let path):
-      try refuseOverwrite(of: inputs, output: path)
-      try AtomicFile.write(path: path, bytes: Array(text.utf8))
-      return nil
+    case .standardOutput: OpenOutput(file: nil)
+    case .file(let path): OpenOutput(file: try AtomicFile(path: path))
+    }
+  }
+
+  /// The file, if it is one.
+  var paths: [String] {
+    switch self {
+    case .standardOutput: []
+    case .file(let path): [path]
     }
   }
 
   /// ` -> plan.json`, for the end of a summary.
-  var arrow: String {
+  package var arrow: String {
     switch self {
     case .standardOutput: ""
     case .file(let path): " -> \(path)"
     }
+  }
+}
+
+/// An output that waits for its text.
+struct OpenOutput {
+  fileprivate let file: AtomicFile?
+
+  /// Writes the file, or hands the text back for standard output.
+  /// - Throws: status 74 where it cannot be written.
+  func deliver(_ text: String) throws(GoraError) -> String? {
+    guard let file else { return text }
+    try file.write(Array(text.utf8))
+    try file.commit()
+    return nil
   }
 }

@@ -90,8 +90,13 @@ struct ReportScanner {
       if probe == .folder {
         if depth < Self.depthLimit { try folder(inner, depth: depth + 1) }
       } else if (try? FileProbe(inner)) == .regular {
+        if let output, FileProbe.isSame(inner, output) {
+          if try Self.isReport(inner) { continue }
+          throw GoraError(
+            .usage, at: .file(output), "the output is also the input \"\(inner)\", and no earlier report",
+            hint: "name another output")
+        }
         // Read as a folder already.
-        if let output, FileProbe.isSame(inner, output) { continue }
         if isAdapter, name == "adapter_config.json" || name == "adapter_model.safetensors" { continue }
         do throws(GoraError) { try file(inner, isArgument: false) } catch { leaveOut(inner, error) }
       }
@@ -183,6 +188,12 @@ struct ReportScanner {
     }
     if bad > 0 { events(.warning("\(path): \(bad) of \(texts.count) lines are no metrics, and were left out")) }
     return lines
+  }
+
+  /// Whether a file is a page, a picture or a text of gora-report, or nothing yet.
+  private static func isReport(_ path: String) throws(GoraError) -> Bool {
+    let (head, _) = try FileProbe.beginning(of: path, count: 64)
+    return head.first { $0 > 0x20 }.map { $0 == UInt8(ascii: "<") } ?? true || head.starts(with: Array("gora report".utf8))
   }
 
   private static func adapter(_ path: String) throws(GoraError) -> ReportInput {

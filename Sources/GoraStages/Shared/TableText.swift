@@ -11,6 +11,7 @@ enum TableText {
 
   /// The end of a name tells modules apart.
   static func shortened(_ name: String, _ limit: Int, unicode: Bool) -> String {
+    let name = name.escapingControls
     if name.count <= limit { return name }
     let mark = unicode ? "…" : "..."
     return mark + name.suffix(limit - mark.count)
@@ -40,6 +41,6 @@ enum TableText {
     for name in names {
       while !name.hasPrefix(prefix) { prefix.removeLast() }
     }
-    return prefix.lastIndex(of: ".").map { String(prefix[...$0]) } ?? ""
+    return prefix.lastIndex(of: ".").map { String(prefix[...$0]).escapingControls } ?? ""
   }
 }

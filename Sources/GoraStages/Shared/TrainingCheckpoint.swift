@@ -6,13 +6,20 @@ import GoraTraining
 ///
 /// One file, renamed into place: a killed run finds the last whole one.
 struct TrainingCheckpoint {
+  /// Below the output folder.
+  static let folder = "checkpoint"
+  static let name = "state.safetensors"
   private let path: String
   private let identity: [(key: String, value: String)]
 
-  /// - Parameter identity: settings and inputs that decide the run's bytes, in order.
-  init(folder: String, identity: [(key: String, value: String)]) {
-    path = "\(folder)/state.safetensors"
+  /// - Parameters:
+  ///   - folder: the run's output.
+  ///   - identity: settings and inputs that decide the run's bytes, in order.
+  /// - Throws: status 73 where another run is writing it.
+  init(folder: String, identity: [(key: String, value: String)]) throws(GoraError) {
+    path = "\(folder)/\(Self.folder)/\(Self.name)"
     self.identity = identity
+    try AtomicFile.removeLeftovers(of: path)
   }
 
   private static let parts = ["value", "first_moment", "second_moment"]
