@@ -2,12 +2,6 @@ import GoraCore
 import GoraFormats
 import GoraMethods
 
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
-
 /// A base with an adapter folded in, W + s·B·A, as a checkpoint folder that any Hugging Face reader loads.
 struct MergedCheckpoint {
   let adapter: Adapter
