@@ -4,13 +4,9 @@
 
 // Predefined types, property classes and access flags are macros that call H5open() first; Swift imports no such macro.
 static inline hid_t gora_h5_f32le(void) { return H5T_IEEE_F32LE; }
-static inline hid_t gora_h5_f32be(void) { return H5T_IEEE_F32BE; }
 static inline hid_t gora_h5_f64le(void) { return H5T_IEEE_F64LE; }
-static inline hid_t gora_h5_f64be(void) { return H5T_IEEE_F64BE; }
 static inline hid_t gora_h5_i64le(void) { return H5T_STD_I64LE; }
-static inline hid_t gora_h5_i64be(void) { return H5T_STD_I64BE; }
 static inline hid_t gora_h5_u16le(void) { return H5T_STD_U16LE; }
-static inline hid_t gora_h5_u16be(void) { return H5T_STD_U16BE; }
 static inline hid_t gora_h5_native_float(void) { return H5T_NATIVE_FLOAT; }
 static inline hid_t gora_h5_native_double(void) { return H5T_NATIVE_DOUBLE; }
 static inline hid_t gora_h5_native_int64(void) { return H5T_NATIVE_INT64; }
@@ -23,7 +19,6 @@ static inline hid_t gora_h5_class_group_create(void) { return H5P_GROUP_CREATE; 
 static inline hid_t gora_h5_create(const char *path, hid_t creation, hid_t access) {
   return H5Fcreate(path, H5F_ACC_TRUNC, creation, access);
 }
-static inline hid_t gora_h5_open_read_only(const char *path, hid_t access) { return H5Fopen(path, H5F_ACC_RDONLY, access); }
 
 // The innermost line of the error stack. The error record is a versioned type behind a macro.
 typedef struct {
@@ -39,19 +34,4 @@ static inline void gora_h5_innermost_error(char *text, size_t size) {
   gora_h5_text context = {text, size};
   text[0] = 0;
   H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, gora_h5_copy_first, &context);
-}
-
-// Names of a group's links, hard or not. The link record is a versioned type behind a macro (1.10 and 1.12 differ).
-typedef struct {
-  herr_t (*visit)(const char *name, int is_hard, void *context);
-  void *context;
-} gora_h5_visitor;
-static inline herr_t gora_h5_visit_link(hid_t group, const char *name, const H5L_info_t *info, void *context) {
-  (void)group;
-  gora_h5_visitor *visitor = (gora_h5_visitor *)context;
-  return visitor->visit(name, info->type == H5L_TYPE_HARD, visitor->context);
-}
-static inline herr_t gora_h5_links(hid_t group, herr_t (*visit)(const char *, int, void *), void *context) {
-  gora_h5_visitor visitor = {visit, context};
-  return H5Literate(group, H5_INDEX_NAME, H5_ITER_INC, NULL, gora_h5_visit_link, &visitor);
 }

@@ -16,7 +16,7 @@ package final class GradientFileWriter {
   private var output: AtomicFile?
   private let compression: Compression
   private let storesBFloat16: Bool
-  private var file: HDF5File?
+  private var file: HDF5FileWriter?
 
   /// Creates the temporary file, the groups and the root attributes.
   /// - Parameters:
@@ -39,7 +39,7 @@ package final class GradientFileWriter {
     let output = try AtomicFile(path: path)
     self.output = output
     try attempt { () throws(GoraError) in
-      let created = try HDF5File(creating: output.temporaryPath, reported: path)
+      let created = try HDF5FileWriter(creating: output.temporaryPath, reported: path)
       file = created
       try created.write(attribute: "format", GradientLayout.format)
       try created.write(attribute: "format_version", GradientLayout.version)
@@ -64,14 +64,14 @@ package final class GradientFileWriter {
   ) throws(GoraError) {
     try attempt { () throws(GoraError) in
       let object = try GradientLayout.object(name, in: GradientLayout.gradients, path: path)
-      let element: HDF5Dataset.Element = storesBFloat16 ? .uint16 : .float32
-      let dataset = try HDF5Dataset(
+      let element: HDF5Element = storesBFloat16 ? .uint16 : .float32
+      let dataset = try HDF5DatasetWriter(
         creating: object, in: try opened(), element: element, shape: [rows, columns], compression: compression)
       try dataset.write(attribute: "reduction", "mean")
       try dataset.write(attribute: "samples", samples)
       try dataset.write(attribute: "tokens", tokens)
       if storesBFloat16 { try dataset.write(attribute: "dtype", "bf16") }
-      let step = HDF5Dataset.chunkRows(shape: dataset.shape, element: element)
+      let step = HDF5DatasetWriter.chunkRows(shape: dataset.shape, element: element)
       var block = [Float](repeating: 0, count: min(step, rows) * columns)
       var narrow = [UInt16](repeating: 0, count: storesBFloat16 ? block.count : 0)
       for first in stride(from: 0, to: rows, by: step) {
@@ -150,9 +150,9 @@ package final class GradientFileWriter {
   }
 
   private func write<Value: BitwiseCopyable>(
-    _ values: [Value], _ element: HDF5Dataset.Element, to object: String
+    _ values: [Value], _ element: HDF5Element, to object: String
   ) throws(GoraError) {
-    let dataset = try HDF5Dataset(
+    let dataset = try HDF5DatasetWriter(
       creating: object, in: try opened(), element: element, shape: [values.count], compression: compression)
     try dataset.write(rows: 0..<values.count, from: values)
     try dataset.close()
@@ -170,7 +170,7 @@ package final class GradientFileWriter {
     }
   }
 
-  private func opened() throws(GoraError) -> HDF5File {
+  private func opened() throws(GoraError) -> HDF5FileWriter {
     if let file { return file }
     throw GoraError(.internal, at: .file(path), "written to after it was finished or had failed")
   }

@@ -67,6 +67,14 @@ void gora_few_tokens(const void *w, bool bf16, const float *x, float *y, size_t 
 void gora_query_scores(const float *q, const void *k, bool bf16, size_t n, size_t d, float *s);
 void gora_add_values(const float *p, const void *v, bool bf16, size_t n, size_t d, float *o);
 
+// MARK: chunks.c — bytes of stored chunks
+
+// HDF5's Fletcher-32: sums of big-endian words of 16 bits.
+uint32_t gora_fletcher32(const uint8_t *bytes, size_t count);
+// Undoes HDF5's shuffle: byte i of every element stands in plane i.
+void gora_unshuffle(const uint8_t *planes, uint8_t *elements, size_t count, size_t width);
+void gora_reverse_bytes(uint8_t *elements, size_t count, size_t width);
+
 // MARK: elementwise.c — one loop each, references in the tests
 
 void gora_bf16_to_f32(const uint16_t *x, float *y, size_t n);

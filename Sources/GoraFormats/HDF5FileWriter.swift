@@ -43,20 +43,16 @@ enum HDF5 {
   }
 }
 
-/// What a call is about, for the error that it may end in.
+/// What is being written, for the error that a call may end in.
 struct HDF5Place {
   /// The path as the user gave it.
   let path: String
   /// The object inside the file, such as `/gradients/…`; empty for the file itself.
   let object: String
-  /// `.data` while reading, `.io` while writing.
-  let status: ExitStatus
 
   var location: Location { object.isEmpty ? .file(path) : .object(path, name: object) }
 
-  func at(_ object: String) -> HDF5Place { HDF5Place(path: path, object: object, status: status) }
-
-  func error(_ problem: String, hint: String? = nil) -> GoraError { GoraError(status, at: location, problem, hint: hint) }
+  func at(_ object: String) -> HDF5Place { HDF5Place(path: path, object: object) }
 }
 
 /// Makes one libhdf5 call; a negative result becomes an error with the innermost line of the library's error stack.
@@ -64,20 +60,13 @@ struct HDF5Place {
 func h5Call<Result: FixedWidthInteger & SignedInteger>(
   _ function: StaticString, at place: HDF5Place, _ body: () -> Result
 ) throws(GoraError) -> Result {
-  ZstdFilter.refusal = nil
   H5Eclear2(HDF5.standard)
   let result = body()
   if result >= 0 { return result }
-  let reason = ZstdFilter.refusal ?? h5InnermostError()
-  if place.status == .io {
-    throw place.error(
-      "cannot write: \(reason) (\(function))",
-      hint: reason == systemMessage(ENOSPC) ? "free some space, or choose another place with -o" : nil)
-  }
-  if reason == systemMessage(EIO) || reason == systemMessage(ESTALE) {
-    throw GoraError(.io, at: place.location, "cannot read: \(reason) (\(function))")
-  }
-  throw place.error("\(function) failed: \(reason)")
+  let reason = h5InnermostError()
+  throw GoraError(
+    .io, at: place.location, "cannot write: \(reason) (\(function))",
+    hint: reason == systemMessage(ENOSPC) ? "free some space, or choose another place with -o" : nil)
 }
 
 /// Comparable to the last line of the trace that the library would print.
@@ -113,34 +102,17 @@ struct HDF5Handle: ~Copyable {
   }
 }
 
-/// An open HDF5 file; every method, and `close` before it goes, is to be called inside
+/// An HDF5 file being written; every method, and `close` before it goes, is to be called inside
 /// `HDF5.exclusively`.
-final class HDF5File {
+final class HDF5FileWriter {
   let place: HDF5Place
   private(set) var id: hid_t = -1
 
-  /// Opens for reading.
-  /// - Throws: `.noInput` where there is no such regular file, `.data` where it is not HDF5 or cut short.
-  init(reading path: String) throws(GoraError) {
-    place = HDF5Place(path: path, object: "", status: .data)
-    // Whether it can be opened and read at all is not for HDF5 to tell.
-    _ = try InputFile(path)
-    let place = place
-    let access = try HDF5File.accessList(at: place)
-    do throws(GoraError) {
-      id = try h5Call("H5Fopen", at: place) { gora_h5_open_read_only(path, access.id) }
-    } catch {
-      if error.status == .io { throw error }
-      throw place.error(
-        "not a whole HDF5 file: \(error.problem)", hint: "make the file again, or copy it again if it was cut short")
-    }
-  }
-
   /// Creates a file at `path`, reporting errors under the name `reported`.
   init(creating path: String, reported: String) throws(GoraError) {
-    let place = HDF5Place(path: reported, object: "", status: .io)
+    let place = HDF5Place(path: reported, object: "")
     self.place = place
-    let access = try HDF5File.accessList(at: place)
+    let access = try HDF5FileWriter.accessList(at: place)
     // The 1.8 format checksums all headers, unlike the default, and lacks the latest format's consistency flag,
     // which locks a file out after a crash.
     try h5Call("H5Pset_libver_bounds", at: place) {
@@ -183,36 +155,6 @@ final class HDF5File {
     try group.close("H5Gclose", at: place)
   }
 
-  /// The names in a group, by UTF-8 order.
-  /// - Throws: `.data` where the group is missing, or a link leads out of the group or the file, or a name is not UTF-8.
-  func names(in group: String) throws(GoraError) -> [String] {
-    let place = place.at(group)
-    let opened = try HDF5Handle("H5Gopen2", at: place) { H5Gopen2(id, group, HDF5.standard) }
-    let links = LinkList()
-    try h5Call("H5Literate", at: place) {
-      gora_h5_links(
-        opened.id,
-        { name, isHard, context in
-          guard let name, let context else { return -1 }
-          let links = Unmanaged<LinkList>.fromOpaque(context).takeUnretainedValue()
-          guard let text = String(validatingCString: name) else {
-            links.problem = "a name that is not UTF-8"
-            return 0
-          }
-          if isHard == 0 { links.problem = "\"\(text)\" is a soft or external link" }
-          links.names.append(text)
-          return 0
-        }, Unmanaged.passUnretained(links).toOpaque())
-    }
-    if let problem = links.problem { throw place.error(problem) }
-    return links.names
-  }
-
-  private final class LinkList {
-    var names: [String] = []
-    var problem: String?
-  }
-
   // MARK: Attributes of the root group
 
   /// Writes a text attribute: UTF-8 of fixed length (a variable length would lie in the global heap, which has no checksum).
@@ -223,16 +165,6 @@ final class HDF5File {
   /// Writes a 64-bit integer attribute.
   func write(attribute name: String, _ value: Int) throws(GoraError) {
     try h5WriteAttribute(name, value, on: id, at: place)
-  }
-
-  /// A text attribute; nil where there is none.
-  func text(attribute name: String) throws(GoraError) -> String? {
-    try h5TextAttribute(name, on: id, at: place)
-  }
-
-  /// An integer attribute; nil where there is none.
-  func integer(attribute name: String) throws(GoraError) -> Int? {
-    try h5IntegerAttribute(name, on: id, at: place)
   }
 }
 
@@ -259,51 +191,4 @@ private func h5WriteAttribute<Element: BitwiseCopyable>(
     H5Acreate2(object, name, fileType, space.id, HDF5.standard, HDF5.standard)
   }
   try h5Call("H5Awrite", at: place) { H5Awrite(attribute.id, memoryType, value) }
-}
-
-/// A scalar text attribute of fixed or variable length (h5py writes the latter); nil where there is none.
-/// - Throws: `.data` where it is no scalar text, not UTF-8, or longer than 16 MiB.
-func h5TextAttribute(_ name: String, on object: hid_t, at place: HDF5Place) throws(GoraError) -> String? {
-  if try h5Call("H5Aexists", at: place, { H5Aexists(object, name) }) == 0 { return nil }
-  let attribute = try h5ScalarAttribute(name, of: H5T_STRING, called: "text", on: object, at: place)
-  let type = try HDF5Handle("H5Aget_type", at: place) { H5Aget_type(attribute.id) }
-  let bytes: [UInt8]
-  if try h5Call("H5Tis_variable_str", at: place, { H5Tis_variable_str(type.id) }) > 0 {
-    var text: UnsafeMutablePointer<CChar>?
-    try h5Call("H5Aread", at: place) { H5Aread(attribute.id, type.id, &text) }
-    guard let text else { return "" }
-    bytes = Array(UnsafeRawBufferPointer(start: text, count: strlen(text)))
-    H5free_memory(text)
-  } else {
-    let count = H5Tget_size(type.id)
-    guard count > 0, count <= 1 << 24 else { throw place.error("attribute \"\(name)\" claims \(count) bytes of text") }
-    var buffer = [UInt8](repeating: 0, count: count)
-    try h5Call("H5Aread", at: place) { H5Aread(attribute.id, type.id, &buffer) }
-    bytes = Array(buffer.prefix { $0 != 0 })
-  }
-  guard let text = String(validating: bytes, as: UTF8.self) else {
-    throw place.error("attribute \"\(name)\" is not UTF-8")
-  }
-  return text
-}
-
-/// A scalar integer attribute of any width; nil where there is none.
-func h5IntegerAttribute(_ name: String, on object: hid_t, at place: HDF5Place) throws(GoraError) -> Int? {
-  if try h5Call("H5Aexists", at: place, { H5Aexists(object, name) }) == 0 { return nil }
-  let attribute = try h5ScalarAttribute(name, of: H5T_INTEGER, called: "an integer", on: object, at: place)
-  var value: Int64 = 0
-  try h5Call("H5Aread", at: place) { H5Aread(attribute.id, gora_h5_native_int64(), &value) }
-  return Int(value)
-}
-
-private func h5ScalarAttribute(
-  _ name: String, of expected: H5T_class_t, called word: String, on object: hid_t, at place: HDF5Place
-) throws(GoraError) -> HDF5Handle {
-  let attribute = try HDF5Handle("H5Aopen", at: place) { H5Aopen(object, name, HDF5.standard) }
-  let space = try HDF5Handle("H5Aget_space", at: place) { H5Aget_space(attribute.id) }
-  let type = try HDF5Handle("H5Aget_type", at: place) { H5Aget_type(attribute.id) }
-  guard H5Sget_simple_extent_npoints(space.id) == 1, H5Tget_class(type.id) == expected else {
-    throw place.error("attribute \"\(name)\" is not \(word)")
-  }
-  return attribute
 }
