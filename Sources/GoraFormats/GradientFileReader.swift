@@ -160,7 +160,8 @@ package struct GradientFileReader: Sendable {
     if dataset.element == .uint16 {
       let type = try dataset.object.text(attribute: "dtype")
       guard type == "bf16" else {
-        throw dataset.object.storage.damaged("uint16 values with dtype \(type.map { "\"\($0)\"" } ?? "missing"); expected \"bf16\"")
+        throw dataset.object.storage.damaged(
+          "uint16 values with dtype \(type.map { "\"\($0)\"" } ?? "missing"); expected \"bf16\"")
       }
     }
     return dataset
@@ -173,7 +174,8 @@ package struct GradientFileReader: Sendable {
     let count = dataset.shape[0]
     guard count <= GradientFileReader.mostSteps, count <= left else {
       throw dataset.object.storage.damaged(
-        "\(count) steps; gora reads at most \(GradientFileReader.mostSteps), and \(GradientFileReader.mostStepValues) numbers of them in all")
+        "\(count) steps; gora reads at most \(GradientFileReader.mostSteps), and \(GradientFileReader.mostStepValues) numbers of them in all"
+      )
     }
     left -= count
     var values = [Value](repeating: zero, count: count)

@@ -214,7 +214,8 @@ import Testing
     #expect(error(create("/gradients/w", .float64, [3, 3]))?.problem.contains("element type") == true)
     #expect(error(create("/gradients/w", .uint16, [3, 3]))?.problem.contains("missing") == true)
     // 10¹² elements of which none is stored.
-    #expect(error(create("/gradients/w", .float32, [1_000_000, 1_000_000]))?.problem.contains("the chunk at [0, 0] is missing") == true)
+    #expect(
+      error(create("/gradients/w", .float32, [1_000_000, 1_000_000]))?.problem.contains("the chunk at [0, 0] is missing") == true)
     #expect(error(create("/gradients/w", .float32, [1 << 40, 1 << 10]))?.problem.contains("missing") == true)
     // 10¹² elements of which one chunk of zeros is stored.
     let sparse = error { file throws(GoraError) in
@@ -234,7 +235,8 @@ import Testing
     #expect(holes?.problem.contains("the chunk at [374, 0] is missing") == true)
     // Values that are uint16, but not said to be bf16.
     let integers = error { file throws(GoraError) in
-      let dataset = try HDF5DatasetWriter(creating: "/gradients/w", in: file, element: .uint16, shape: [1, 1], compression: .none)
+      let dataset = try HDF5DatasetWriter(
+        creating: "/gradients/w", in: file, element: .uint16, shape: [1, 1], compression: .none)
       try dataset.write(rows: 0..<1, from: [UInt16(1)])
       try dataset.close()
     }

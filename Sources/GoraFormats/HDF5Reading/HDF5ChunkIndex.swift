@@ -9,15 +9,15 @@ struct HDF5Chunk: Sendable {
 
 /// The chunks of a dataset in the order of their places, row after row: all of them, each once.
 ///
-/// Read from version 1 B-trees (every file that is not of the latest format), single chunks, implicit indexes, fixed arrays and
-/// version 2 B-trees.
+/// Read from version 1 B-trees (every file that is not of a later format) and from all indexes of HDF5 1.10: single chunks, implicit
+/// ones, fixed and extensible arrays, version 2 B-trees.
 struct HDF5ChunkIndex {
-  private let storage: HDF5Storage
+  let storage: HDF5Storage
   /// Chunks along each dimension, and with the space that the dataset may grow into.
-  private let grid: [Int]
-  private let chunk: [Int]
-  private let chunkBytes: Int
-  private let isFiltered: Bool
+  let grid: [Int]
+  let chunk: [Int]
+  let chunkBytes: Int
+  let isFiltered: Bool
   private var found: [(place: Int, chunk: HDF5Chunk)] = []
 
   private init(_ space: HDF5Space, chunk: [Int], chunkBytes: Int, isFiltered: Bool, _ storage: HDF5Storage) {
@@ -63,26 +63,37 @@ struct HDF5ChunkIndex {
       if let address = try layout.optionalAddress() { try index.addImplicit(from: address, index.limits(space)) }
     case 3:
       try layout.skip(1)
-      if let address = try layout.optionalAddress() { try index.addArray(at: address, index.limits(space)) }
+      if let address = try layout.optionalAddress() { try index.addFixedArray(at: address, index.limits(space)) }
+    case 4:
+      try layout.skip(5)
+      guard let endless = space.most.firstIndex(of: nil) else {
+        throw layout.damaged("for a dataset without an endless dimension")
+      }
+      if let address = try layout.optionalAddress() {
+        try index.addExtensibleArray(at: address, index.limits(space, endless: endless), endless: endless)
+      }
     case 5:
       try layout.skip(6)
       if let address = try layout.optionalAddress() { try index.addTree(at: address) }
-    case 4: throw layout.damaged("an extensible array of chunks, which gora does not read; expected a dataset of fixed shape")
     case let kind: throw layout.damaged("index \(kind) of chunks, which gora does not know")
     }
     return try index.complete()
   }
 
-  /// The grid with the space that the dataset may grow into.
-  private func limits(_ space: HDF5Space) throws(GoraError) -> [Int] {
+  /// The grid with the space that the dataset may grow into; as it is where it may grow without end.
+  private func limits(_ space: HDF5Space, endless: Int? = nil) throws(GoraError) -> [Int] {
     var total = 1
     var limits: [Int] = []
-    for (most, extent) in zip(space.most, chunk) {
-      guard let most else { throw storage.damaged("an index of fixed size for a dataset without limits") }
+    for (i, extent) in chunk.enumerated() {
+      guard let most = i == endless ? space.shape?[i] : space.most[i] else {
+        throw storage.damaged("an index of fixed size for a dataset without limits")
+      }
       limits.append(most / extent + (most % extent == 0 ? 0 : 1))
       let (product, overflow) = total.multipliedReportingOverflow(by: limits[limits.count - 1])
       // Each takes a byte at the least.
-      guard !overflow, product <= storage.file.count else { throw storage.damaged("\(limits) chunks in a file of \(storage.file.count) bytes") }
+      guard !overflow, product <= storage.file.count else {
+        throw storage.damaged("\(limits) chunks in a file of \(storage.file.count) bytes")
+      }
       total = product
     }
     return limits
@@ -104,59 +115,25 @@ struct HDF5ChunkIndex {
   }
 
   /// Adds the chunk of a place in a grid, unless it is one that the dataset may grow into.
-  private mutating func add(_ stored: HDF5Chunk, ofPlace place: Int, in limits: [Int]) throws(GoraError) {
+  /// - Parameter outermost: the dimension that changes last, the others following in their order.
+  mutating func add(
+    _ stored: HDF5Chunk, ofPlace place: Int, in limits: [Int], outermost: Int = 0
+  ) throws(GoraError) {
     var (position, rest) = ([Int](repeating: 0, count: limits.count), place)
-    for i in limits.indices.reversed() { (rest, position[i]) = rest.quotientAndRemainder(dividingBy: limits[i]) }
+    for i in limits.indices.reversed().filter({ $0 != outermost }) + [outermost] {
+      (rest, position[i]) = rest.quotientAndRemainder(dividingBy: limits[i])
+    }
     if zip(position, grid).allSatisfy({ $0 < $1 }) { try add(stored, at: position) }
   }
 
   /// Chunks of one size after each other.
   private mutating func addImplicit(from address: Int, _ limits: [Int]) throws(GoraError) {
     let total = limits.reduce(1, *)
-    guard total <= storage.file.count / chunkBytes else { throw storage.damaged("\(total) chunks of \(chunkBytes) bytes are not there") }
+    guard total <= storage.file.count / chunkBytes else {
+      throw storage.damaged("\(total) chunks of \(chunkBytes) bytes are not there")
+    }
     for place in 0..<total {
       try add(HDF5Chunk(address: address + place * chunkBytes, count: chunkBytes, mask: 0), ofPlace: place, in: limits)
-    }
-  }
-
-  /// A fixed array, in pages where it is long.
-  private mutating func addArray(at address: Int, _ limits: [Int]) throws(GoraError) {
-    let total = limits.reduce(1, *)
-    var header = try storage.checked("FAHD", at: address, 12 + storage.lengthWidth + storage.offsetWidth)
-    try header.expect(version: 0)
-    try header.expect(isFiltered ? 1 : 0, "kind of entries")
-    let size = try header.byte()
-    let pageBits = try header.byte()
-    guard try header.length() == total, size >= storage.offsetWidth + (isFiltered ? 5 : 0), pageBits <= 32 else {
-      throw header.damaged("its size is not that of the dataset's \(total) chunks")
-    }
-    guard let block = try header.optionalAddress() else { return }
-    let pageLength = 1 << pageBits
-    let pages = total > pageLength ? (total + pageLength - 1) / pageLength : 0
-    let prefix = 6 + storage.offsetWidth + (pages + 7) / 8
-    var entries = try storage.checked("FADB", at: block, prefix + (pages > 0 ? 0 : total * size) + 4)
-    try entries.expect(version: 0)
-    try entries.expect(isFiltered ? 1 : 0, "kind of entries")
-    guard try entries.address() == address else { throw entries.damaged("it belongs to another array") }
-    if pages == 0 { return try add(total, from: &entries, size, 0, limits) }
-    let written = Array(try entries.take((pages + 7) / 8))
-    for page in 0..<pages where written[page / 8] >> UInt8(7 - page % 8) & 1 != 0 {
-      let start = page * pageLength
-      let count = min(pageLength, total - start)
-      var part = try storage.cursor(at: block + prefix + 4 + page * (pageLength * size + 4), count * size + 4, "page of chunks")
-      try part.dropChecksum()
-      try add(count, from: &part, size, start, limits)
-    }
-  }
-
-  private mutating func add(
-    _ count: Int, from entries: inout HDF5Cursor, _ size: Int, _ start: Int, _ limits: [Int]
-  ) throws(GoraError) {
-    for i in 0..<count {
-      let address = try entries.optionalAddress()
-      let stored = isFiltered ? try entries.number(size - storage.offsetWidth - 4) : chunkBytes
-      let mask = isFiltered ? UInt32(try entries.number(4)) : 0
-      if let address { try add(HDF5Chunk(address: address, count: stored, mask: mask), ofPlace: start + i, in: limits) }
     }
   }
 

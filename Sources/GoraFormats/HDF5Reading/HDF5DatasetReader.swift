@@ -32,7 +32,9 @@ struct HDF5DatasetReader: Sendable {
       var layout = try object.message(.layout)
     else { throw storage.damaged("not a dataset") }
     let space = try HDF5Space(&spaceMessage)
-    guard let shape = space.shape, shape.count == rank else { throw storage.damaged("\(space.shape?.count ?? 0) dimensions; expected \(rank)") }
+    guard let shape = space.shape, shape.count == rank else {
+      throw storage.damaged("\(space.shape?.count ?? 0) dimensions; expected \(rank)")
+    }
     let type = try HDF5Type(&typeMessage)
     guard let (element, isBigEndian) = elements.lazy.compactMap({ e in e.isBigEndian(type).map { (e, $0) } }).first else {
       throw storage.damaged("the element type is not \(elements.map(\.rawValue).joined(separator: " or "))")
@@ -110,7 +112,9 @@ struct HDF5DatasetReader: Sendable {
     let target = UnsafeMutableRawBufferPointer(start: values, count: rows.count * rowBytes)
     switch layout {
     case .compact(let bytes):
-      bytes.withUnsafeBytes { target.copyMemory(from: UnsafeRawBufferPointer(rebasing: $0[rows.lowerBound * rowBytes..<rows.upperBound * rowBytes])) }
+      bytes.withUnsafeBytes {
+        target.copyMemory(from: UnsafeRawBufferPointer(rebasing: $0[rows.lowerBound * rowBytes..<rows.upperBound * rowBytes]))
+      }
     case .contiguous(let address):
       let place = try storage.place(of: address + rows.lowerBound * rowBytes, target.count, "the values")
       try storage.file.read(at: place, into: target)

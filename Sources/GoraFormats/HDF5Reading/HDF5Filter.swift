@@ -82,7 +82,8 @@ struct HDF5ChunkDecoder: ~Copyable {
     }
     let isShuffled = steps.first == .shuffle
     if let compression = steps.last, compression != .shuffle {
-      let problem = isShuffled
+      let problem =
+        isShuffled
         ? planes.withUnsafeMutableBytes { HDF5ChunkDecoder.expand(bytes, compression, zstd, into: $0) }
         : HDF5ChunkDecoder.expand(bytes, compression, zstd, into: chunk)
       if let problem { return problem }

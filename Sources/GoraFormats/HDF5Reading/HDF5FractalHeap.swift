@@ -50,7 +50,9 @@ struct HDF5FractalHeap {
   /// The bytes of an object.
   mutating func object(_ identifier: HDF5Cursor) throws(GoraError) -> HDF5Cursor {
     var identifier = identifier
-    guard identifier.count == identifierCount, identifierCount > 0 else { throw identifier.damaged("an identifier of another size") }
+    guard identifier.count == identifierCount, identifierCount > 0 else {
+      throw identifier.damaged("an identifier of another size")
+    }
     let first = try identifier.byte()
     guard first >> 6 == 0 else { throw identifier.damaged("an identifier of version \(first >> 6)") }
     switch first >> 4 & 3 {
@@ -113,7 +115,9 @@ struct HDF5FractalHeap {
       guard size <= directSize || rows > 0 else { throw storage.damaged("a heap whose blocks do not fit each other") }
     }
     let inside = offset - blockStart
-    guard inside >= 0, count <= blockSize, inside <= blockSize - count else { throw storage.damaged("an object outside its block") }
+    guard inside >= 0, count <= blockSize, inside <= blockSize - count else {
+      throw storage.damaged("an object outside its block")
+    }
     if block?.address != blockAddress {
       var cursor = try storage.cursor(at: blockAddress, blockSize, "heap block")
       let bytes = Array(try cursor.take(blockSize))

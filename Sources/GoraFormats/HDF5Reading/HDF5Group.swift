@@ -39,7 +39,9 @@ struct HDF5Group: Sendable {
   }
 
   private mutating func add(_ name: some Collection<UInt8>, at address: Int) throws(GoraError) {
-    guard let text = String(validating: name, as: UTF8.self), !text.isEmpty else { throw storage.damaged("a name that is not UTF-8") }
+    guard let text = String(validating: name, as: UTF8.self), !text.isEmpty else {
+      throw storage.damaged("a name that is not UTF-8")
+    }
     guard addresses.updateValue(address, forKey: text) == nil else { throw storage.damaged("two links of the name \"\(text)\"") }
     names.append(text)
   }

@@ -62,7 +62,9 @@ struct HDF5Object: Sendable {
         guard messageFlags & 0x80 == 0 || number <= 0x18 else { throw message.damaged("it is of a later version of HDF5") }
         continue
       }
-      guard messageFlags & 2 == 0 else { throw message.damaged("a part that is shared with other objects, which gora does not read") }
+      guard messageFlags & 2 == 0 else {
+        throw message.damaged("a part that is shared with other objects, which gora does not read")
+      }
       if kind == .continuation {
         blocks.append((try message.address(), try message.length()))
         // Each takes more bytes of the file than it took here, or ends the walk by the budget.
