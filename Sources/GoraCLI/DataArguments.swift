@@ -13,25 +13,28 @@ package struct DataArguments: ParsableArguments {
 
   package init() {}
 
-  package func options() throws(GoraError) -> DataOptions { try rows.options(for: data) }
+  package var options: DataOptions { rows.options(for: data) }
 }
 
 /// How rows become tokens, wherever they come from.
 package struct RowArguments: ParsableArguments {
-  @Option(help: ArgumentHelp("plain, alpaca, metamath, chatml, llama3, tokenizer, file.", valueName: "name"))
+  @Option(
+    help: ArgumentHelp("plain, alpaca, metamath, chatml, llama3, tokenizer, file.", valueName: "name"), transform: text)
   package var template: String?
 
-  @Option(name: .customLong("max-length"), help: ArgumentHelp("Tokens kept of a row.", valueName: "n"))
-  package var maxLength = 512
+  @Option(
+    name: .customLong("max-length"),
+    help: ArgumentHelp("Tokens kept of a row.", valueName: "n", standard: DataOptions.standardLength), transform: count(from: 2))
+  package var maxLength: Int?
 
   @Flag(name: .customLong("skip-bad-rows"), help: "Count rows that cannot be read instead of stopping.")
   package var skipsBadRows = false
 
   package init() {}
 
-  package func options(for data: [String]) throws(GoraError) -> DataOptions {
-    guard maxLength > 1 else { throw GoraError(.usage, "--max-length is \(maxLength); expected at least 2") }
-    return DataOptions(paths: data, template: template, maxLength: maxLength, skipsBadRows: skipsBadRows)
+  package func options(for data: [String]) -> DataOptions {
+    DataOptions(
+      paths: data, template: template, maxLength: maxLength ?? DataOptions.standardLength, skipsBadRows: skipsBadRows)
   }
 }
 
@@ -44,9 +47,4 @@ extension CommonOptions {
       tool: tool, version: Version.number, arguments: Array(CommandLine.arguments.dropFirst()), seed: seed,
       threads: try threadCount(), recordsProvenance: !omitsProvenance)
   }
-}
-
-/// Refuses counts below one by the option's name.
-package func requirePositive(_ value: Int?, _ option: String) throws(GoraError) {
-  if let value, value < 1 { throw GoraError(.usage, "\(option) is \(value); expected at least 1") }
 }

@@ -30,6 +30,8 @@ package struct RankPlan: Equatable, Sendable {
 
   package static let format = "gora-plan"
   package static let formatVersion = 1
+  /// What α may be: beyond, the scale times a product of factors leaves f32.
+  package static let alphas = 1e-6...1e6
 
   package var referenceRank: Int
   package var minRank: Int
@@ -77,7 +79,9 @@ package struct RankPlan: Equatable, Sendable {
     guard maxRank >= minRank else { throw maxField.error("\"max_rank\" is \(maxRank), below \"min_rank\", \(minRank)") }
     let alphaField = try field.required("alpha")
     alpha = try alphaField.double
-    guard alpha > 0 else { throw alphaField.error("\"alpha\" is \(alphaField.value.compact()); expected a number above 0") }
+    guard Self.alphas ~= alpha else {
+      throw alphaField.error("\"alpha\" is \(alphaField.value.compact()); expected a number from 1e-6 to 1e6")
+    }
     let scalingField = try field.required("scaling")
     guard let scaling = Scaling(rawValue: try scalingField.string) else {
       throw scalingField.error("\"scaling\" is \"\(try scalingField.string)\"; expected \"rslora\" or \"lora\"")

@@ -79,6 +79,10 @@ package enum InitialisationMethod: Sendable, Equatable {
   /// G's first r right singular vectors and the r left ones after those (LoRA-GA, arXiv 2407.05000, official code: "ArB2r").
   case loraGA(stableGamma: Double)
 
+  /// γ of gora, and that of gora-svd and lora-ga, where none is given.
+  package static let standardGamma = 0.05
+  package static let standardStableGamma = 16.0
+
   package var needsGradient: Bool {
     switch self {
     case .lora(let a): a == .gradientSVD

@@ -20,16 +20,18 @@ package enum Normalisation: String, CaseIterable, Sendable {
 package struct Advantage: Sendable, Equatable {
   package var normalisation = Normalisation.sum
   /// T of the softmax.
-  package var temperature = 0.5
+  package var temperature = standardTemperature
   /// Whether √I stands for I.
   package var takesSquareRoot = false
+
+  package static let standardTemperature = 0.5
 
   /// The paper's.
   package init() {}
 
   /// - Throws: status 64 where T is not positive.
   package init(
-    _ normalisation: Normalisation, temperature: Double = 0.5, takesSquareRoot: Bool = false
+    _ normalisation: Normalisation, temperature: Double = standardTemperature, takesSquareRoot: Bool = false
   ) throws(GoraError) {
     guard temperature > 0, temperature.isFinite else {
       throw GoraError(.usage, "--temperature is \(temperature); expected a positive number")

@@ -10,8 +10,10 @@ package struct RandomisedSVD: Sendable, Equatable {
   package var powerIterations = 8
   package var seed: UInt64 = 0
 
+  package static let standardRank = 32
+
   /// - Throws: status 64 where the rank is not from 1 to 2^20.
-  package init(rank: Int = 32, seed: UInt64 = 0) throws(GoraError) {
+  package init(rank: Int = standardRank, seed: UInt64 = 0) throws(GoraError) {
     guard 1...(1 << 20) ~= rank else { throw GoraError(.usage, "--svd-rank is \(rank); expected 1 to \(1 << 20)") }
     self.rank = rank
     self.seed = seed

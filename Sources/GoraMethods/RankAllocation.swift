@@ -99,8 +99,11 @@ package struct RankAllocation: Sendable, Equatable {
     }
   }
 
+  /// The budget's where none is given.
+  package static let standardRank = 8
+
   /// Beyond every weight's size; keeps products within 64 bits.
-  private static let largestRank = 1 << 20
+  package static let largestRank = 1 << 20
 
   /// One rank a module, in the order of `modules`; independent of that order otherwise.
   /// - Throws: status 65 where the advantages are negative, not finite or all zero.

@@ -12,6 +12,9 @@ package struct TargetSelection: Sendable, Equatable, CustomStringConvertible {
   /// The linear modules of a decoder block; the head and embeddings are not among them.
   package static let linearModules = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
+  /// The targets where none are given: the paper's.
+  package static let attention = "q_proj,k_proj,v_proj,o_proj"
+
   /// As the user wrote it.
   package let description: String
   private let rule: Rule

@@ -14,6 +14,14 @@ import GoraTraining
 package struct EvalStage {
   package enum Task: String, Sendable, CaseIterable {
     case loss, gsm8k
+
+    /// What it measures, as `--require` names it.
+    package var metrics: [String] {
+      switch self {
+      case .loss: ["loss", "perplexity"]
+      case .gsm8k: ["accuracy"]
+      }
+    }
   }
 
   package struct Configuration: Sendable {
@@ -23,16 +31,11 @@ package struct EvalStage {
     package var data: DataOptions
     package var output: OutputTarget
     package var samples: String?
-    package var maxNewTokens: Int
-    package var batchSize: Int
-    package var sampling: Sampling
     package var limit: Int?
-    package var extractor: AnswerExtractor
-    /// Texts that end an answer.
-    package var stops: [String]
-    package var precision: PrecisionChoice
+    package var answering = Answering()
+    package var precision = PrecisionChoice.auto
     package var quantization: Quantization?
-    package var dryRun: Bool
+    package var dryRun = false
     package var context: RunContext
 
     package init(
@@ -43,14 +46,19 @@ package struct EvalStage {
       self.data = data
       self.output = output
       self.context = context
-      maxNewTokens = 256
-      batchSize = 16
-      sampling = Sampling()
-      extractor = .gora
-      stops = []
-      precision = .auto
-      dryRun = false
     }
+  }
+
+  /// How answers are generated and read, and what is done where nothing is said.
+  package struct Answering: Sendable {
+    package var maxNewTokens = 256
+    package var batchSize = 16
+    package var sampling = Sampling()
+    package var extractor = AnswerExtractor.gora
+    /// Texts that end an answer.
+    package var stops: [String] = []
+
+    package init() {}
   }
 
   package struct Summary: Sendable {
@@ -189,7 +197,7 @@ package struct EvalStage {
     }
     var golds: [Double] = []
     for (index, row) in data.rows.enumerated() {
-      guard let reference = row.expectedAnswer, let gold = c.extractor.gold(reference) else {
+      guard let reference = row.expectedAnswer, let gold = c.answering.extractor.gold(reference) else {
         throw GoraError(
           .data, at: .file(c.data.paths.joined(separator: ", ")), "row \(index + 1) has no answer to compare with",
           hint: "--task gsm8k needs answers that end in \"#### number\"")
@@ -200,13 +208,13 @@ package struct EvalStage {
     if let empty = prompts.firstIndex(where: \.isEmpty) {
       throw GoraError(.data, at: .file(c.data.paths.joined(separator: ", ")), "row \(empty + 1) has an empty prompt")
     }
-    let longest = (prompts.map(\.count).max() ?? 0) + c.maxNewTokens
+    let longest = (prompts.map(\.count).max() ?? 0) + c.answering.maxNewTokens
     loaded.warn(ofLength: longest, events: events)
     let ends = try data.rows.first.map { row throws(GoraError) in try text.encoder.stopTokens(for: row) } ?? [text.endToken]
     // Prompts of one length advance in step; long ones first, so that the last batch is not a lone long one.
     let order = prompts.indices.sorted { (-prompts[$0].count, $0) < (-prompts[$1].count, $1) }
     let generator = Generator(
-      model: loaded.model, sampling: c.sampling, batchSize: c.batchSize, maxNewTokens: c.maxNewTokens,
+      model: loaded.model, sampling: c.answering.sampling, batchSize: c.answering.batchSize, maxNewTokens: c.answering.maxNewTokens,
       endTokens: Array(Set(ends + loaded.config.eosTokens)).sorted())
     let bytes = generator.byteCounts(prompts)
     let estimate = RunEstimate(
@@ -225,20 +233,20 @@ package struct EvalStage {
     try generator.generate(
       order.map { prompts[$0] }, rows: order,
       stops: { _, new in
-        guard !c.stops.isEmpty else { return false }
+        guard !c.answering.stops.isEmpty else { return false }
         let tail = tokenizer.decode(Array(new.suffix(32)))
-        return c.stops.contains { tail.contains($0) }
+        return c.answering.stops.contains { tail.contains($0) }
       },
       finished: { index, new in
         let row = order[index]
         var answer = tokenizer.decode(new)
-        for stop in c.stops {
+        for stop in c.answering.stops {
           if let range = answer.firstRange(of: stop) { answer = String(answer[..<range.lowerBound]) }
         }
         answers[row] = answer
         done += 1
         tokens += new.count
-        if done % c.batchSize == 0 {
+        if done % c.answering.batchSize == 0 {
           let now = clock.seconds
           rates.append(tokens: tokens - round.tokens, seconds: now - round.start)
           round = (tokens, now)
@@ -249,8 +257,8 @@ package struct EvalStage {
             rate: StageRate(Double(tokens) / max(clock.seconds, 1e-9), "tokens/s")))
       })
     for (row, answer) in answers.enumerated() {
-      let prediction = c.extractor.prediction(answer)
-      let right = c.extractor.isCorrect(answer, reference: data.rows[row].expectedAnswer ?? "")
+      let prediction = c.answering.extractor.prediction(answer)
+      let right = c.answering.extractor.isCorrect(answer, reference: data.rows[row].expectedAnswer ?? "")
       if prediction != nil { extracted += 1 }
       if right { correct += 1 }
       if let samples {
@@ -267,7 +275,7 @@ package struct EvalStage {
     summary.steadyTokensPerSecond = rates.steady
     summary.correct = correct
     summary.extracted = extracted
-    summary.extractor = c.extractor
+    summary.extractor = c.answering.extractor
     summary.interval = wilsonInterval(successes: correct, of: prompts.count)
   }
 }

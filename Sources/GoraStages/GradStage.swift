@@ -21,22 +21,11 @@ package struct GradStage {
     package var model: String
     package var data: DataOptions
     package var output: String
-    package var steps: Int
-    package var batchSize: Int
     package var targets: TargetSelection
-    package var precision: PrecisionChoice
-    package var storesBFloat16: Bool
-    package var compression: Compression
-    package var shuffles: Bool
-    package var microBatchTokens: Int?
-    package var recompute: RecomputeChoice
-    package var spill: Spill
-    /// Stops when importances have settled; nil takes all steps.
-    package var stability: Convergence.Rule?
-    package var exploration: Exploration?
-    /// Records importances of windows of so many steps.
-    package var trackEvery: Int?
-    package var dryRun: Bool
+    package var recipe = Recipe()
+    package var storesBFloat16 = false
+    package var spill = Spill.auto
+    package var dryRun = false
     package var context: RunContext
 
     package init(model: String, data: DataOptions, output: String, targets: TargetSelection, context: RunContext) {
@@ -45,16 +34,25 @@ package struct GradStage {
       self.output = output
       self.targets = targets
       self.context = context
-      steps = 64
-      batchSize = 1
-      precision = .auto
-      storesBFloat16 = false
-      compression = .zstd(3)
-      shuffles = true
-      recompute = .auto
-      spill = .auto
-      dryRun = false
     }
+  }
+
+  /// How gradients are taken and stored, and what is done where nothing is said.
+  package struct Recipe: Sendable {
+    package var steps = 64
+    package var batchSize = 1
+    package var shuffles = true
+    package var microBatchTokens: Int?
+    package var precision = PrecisionChoice.auto
+    package var recompute = RecomputeChoice.auto
+    package var compression = Compression.zstd(3)
+    /// Stops when importances have settled; nil takes all steps.
+    package var stability: Convergence.Rule?
+    package var exploration: Exploration?
+    /// Records importances of windows of so many steps.
+    package var trackEvery: Int?
+
+    package init() {}
   }
 
   package struct Summary: Sendable {
@@ -78,7 +76,7 @@ package struct GradStage {
   package func run(events: EventHandler) throws(GoraError) -> Summary {
     let c = configuration
     try checkOutputs([c.output], against: [c.model] + c.data.inputs)
-    let loaded = try LoadedModel(path: c.model, precision: c.precision)
+    let loaded = try LoadedModel(path: c.model, precision: c.recipe.precision)
     loaded.announce(threads: c.context.threads, events: events)
     let text = try LoadedText(folder: c.model, config: loaded.config, options: c.data)
     let data = try text.read(c.data, vocabularySize: loaded.config.vocabularySize, folder: c.model, events: events)
@@ -87,22 +85,22 @@ package struct GradStage {
     let targets = loaded.linears(try c.targets.selected(of: loaded.model.linears.map(\.name)))
 
     let order = BatchOrder(
-      rows: rows.count, batchSize: c.batchSize, shuffles: c.shuffles, seed: c.context.seed, stream: "gora-grad")
-    let whole = rows.count / c.batchSize
+      rows: rows.count, batchSize: c.recipe.batchSize, shuffles: c.recipe.shuffles, seed: c.context.seed, stream: "gora-grad")
+    let whole = rows.count / c.recipe.batchSize
     guard whole > 0 else {
-      throw GoraError(.usage, "--batch-size \(c.batchSize), but the data has \(rows.count) rows", hint: "lower --batch-size")
+      throw GoraError(.usage, "--batch-size \(c.recipe.batchSize), but the data has \(rows.count) rows", hint: "lower --batch-size")
     }
-    let steps = min(c.steps, whole)
-    if steps < c.steps {
+    let steps = min(c.recipe.steps, whole)
+    if steps < c.recipe.steps {
       events(
-        .warning("the data fills \(whole) micro-batches of \(c.batchSize) rows, fewer than --steps \(c.steps): using \(steps)"))
+        .warning("the data fills \(whole) micro-batches of \(c.recipe.batchSize) rows, fewer than --steps \(c.recipe.steps): using \(steps)"))
     }
-    let limit = c.microBatchTokens ?? loaded.defaultMicroBatchTokens
+    let limit = c.recipe.microBatchTokens ?? loaded.defaultMicroBatchTokens
     let sequence = order.epoch(0)
-    func batch(_ step: Int) -> [EncodedRow] { sequence[step * c.batchSize..<(step + 1) * c.batchSize].map { rows[$0] } }
+    func batch(_ step: Int) -> [EncodedRow] { sequence[step * c.recipe.batchSize..<(step + 1) * c.recipe.batchSize].map { rows[$0] } }
 
     var settings = GradientEstimator.Settings(
-      microBatchTokens: limit, exploration: c.exploration, trackEvery: c.trackEvery.map { min($0, steps) })
+      microBatchTokens: limit, exploration: c.recipe.exploration, trackEvery: c.recipe.trackEvery.map { min($0, steps) })
     let demand = demand(
       of: (0..<steps).map(batch), targets: targets, in: loaded, settings: &settings)
     var estimate = RunEstimate(loaded, demand)
@@ -112,23 +110,23 @@ package struct GradStage {
       case .never: false
       case .folder: true
       }
-    estimate.settle(spills: choice, recompute: c.recompute)
+    estimate.settle(spills: choice, recompute: c.recipe.recompute)
     events(.note(estimate.description))
     var summary = Summary(
-      modules: targets.count, steps: steps, isStable: false, rows: steps * c.batchSize, tokens: 0, loss: 0, tokensPerSecond: 0,
+      modules: targets.count, steps: steps, isStable: false, rows: steps * c.recipe.batchSize, tokens: 0, loss: 0, tokensPerSecond: 0,
       estimate: estimate)
     if c.dryRun { return summary }
 
     // Opened before the work: a folder that cannot be written shows now, and so does a disk that is full.
     let writer = try GradientFileWriter(
-      path: c.output, compression: c.compression, storesBFloat16: c.storesBFloat16,
+      path: c.output, compression: c.recipe.compression, storesBFloat16: c.storesBFloat16,
       attributes: try attributes(loaded, text: text, rows: rows))
     let scratch = estimate.spills ? try ScratchFile(folder: scratchFolder) : nil
     loaded.model.recomputesActivations = estimate.recomputes
     let estimator = try GradientEstimator(model: loaded.model, targets: targets, settings: settings, scratch: scratch)
     var record = GradientSteps(importance: targets.map { ($0.weight.name, []) })
     var track = GradientTrack(importance: targets.map { ($0.weight.name, []) })
-    var convergence = Convergence(c.stability)
+    var convergence = Convergence(c.recipe.stability)
     let clock = Stopwatch()
     var rates = StepRates()
     events(.progress(stage: "gradients", done: 0, total: steps, unit: "batches"))
@@ -228,17 +226,17 @@ package struct GradStage {
       ("creator", c.context.tool), ("creator_version", c.context.version), ("model", loaded.identity?.text ?? ""),
       ("data", fingerprint(of: rows)),
       ("tokenizer", text.tokenizer?.fingerprint ?? "none"),
-      ("batch_size", String(c.batchSize)), ("dtype", loaded.precision.rawValue),
+      ("batch_size", String(c.recipe.batchSize)), ("dtype", loaded.precision.rawValue),
     ]
-    if let rule = c.stability {
+    if let rule = c.recipe.stability {
       attributes.append(
         ("until_stable", "tolerance \(rule.tolerance), patience \(rule.patience), min_steps \(rule.minimumSteps)"))
     }
-    if let exploration = c.exploration {
+    if let exploration = c.recipe.exploration {
       attributes.append(("explore", exploration.rule.rawValue))
       attributes.append(("explore_lr", String(exploration.rate)))
     }
-    if let every = c.trackEvery { attributes.append(("track", String(every))) }
+    if let every = c.recipe.trackEvery { attributes.append(("track", String(every))) }
     if let provenance = try c.context.provenance(
       after: nil, inputs: [c.model] + c.data.paths, dtype: loaded.precision.rawValue)
     {

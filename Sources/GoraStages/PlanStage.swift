@@ -36,12 +36,10 @@ package struct PlanStage {
     package var dryRun: Bool
     package var context: RunContext
 
-    /// - Throws: status 64 where α is not positive.
     package init(
       source: Source, allocation: RankAllocation, alpha: Double, scaling: RankPlan.Scaling, format: Format,
       output: OutputTarget, unicode: Bool, dryRun: Bool, context: RunContext
-    ) throws(GoraError) {
-      guard alpha > 0, alpha.isFinite else { throw GoraError(.usage, "--alpha is \(alpha); expected a positive number") }
+    ) {
       self.source = source
       self.allocation = allocation
       self.alpha = alpha

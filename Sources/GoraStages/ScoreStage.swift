@@ -17,7 +17,7 @@ package struct ScoreStage {
     package var context: RunContext
 
     package init(
-      model: String, gradients: String, metric: MetricBlend, advantage: Advantage = Advantage(), svdRank: Int = 32,
+      model: String, gradients: String, metric: MetricBlend, advantage: Advantage = Advantage(), svdRank: Int = RandomisedSVD.standardRank,
       output: OutputTarget, dryRun: Bool, context: RunContext
     ) {
       self.model = model

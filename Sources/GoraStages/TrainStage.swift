@@ -22,30 +22,15 @@ package struct TrainStage {
     package var model: String
     package var data: DataOptions
     package var output: String
-    package var epochs: Int
-    package var maxSteps: Int?
-    package var batchSize: Int
-    package var microBatchTokens: Int?
-    package var lr: Double
-    package var lrRatio: Double
-    package var weightDecay: Double
-    package var warmupRatio: Double
-    package var schedule: Schedule.Shape
-    package var lrFloor: Double
-    package var maxGradientNorm: Double
-    package var precision: PrecisionChoice
-    /// How the frozen base is held beside an adapter.
-    package var quantization: Quantization?
+    package var recipe = Recipe()
     /// Steps between checkpoints; nil: about once a minute.
     package var saveEvery: Int?
-    package var resumes: Bool
+    package var resumes = false
     package var maxMinutes: Double?
     package var validation: String?
     package var validateEvery: Int?
     package var log: String?
-    package var shuffles: Bool
-    package var recompute: RecomputeChoice
-    package var dryRun: Bool
+    package var dryRun = false
     package var context: RunContext
 
     package init(method: Method, model: String, data: DataOptions, output: String, context: RunContext) {
@@ -54,21 +39,30 @@ package struct TrainStage {
       self.data = data
       self.output = output
       self.context = context
-      epochs = 1
-      batchSize = 64
-      lr = 5e-5
-      lrRatio = 16
-      weightDecay = 5e-4
-      warmupRatio = 0.03
-      schedule = .cosine
-      lrFloor = 0.1
-      maxGradientNorm = 0
-      precision = .auto
-      resumes = false
-      shuffles = true
-      recompute = .auto
-      dryRun = false
     }
+  }
+
+  /// How the weights learn, and what is done where nothing is said.
+  package struct Recipe: Sendable {
+    package var epochs = 1
+    /// Steps in all, in place of passes.
+    package var maxSteps: Int?
+    package var batchSize = 64
+    package var microBatchTokens: Int?
+    package var lr = 5e-5
+    package var lrRatio = 16.0
+    package var weightDecay = 5e-4
+    package var warmupRatio = 0.03
+    package var schedule = Schedule.Shape.cosine
+    package var lrFloor = 0.1
+    package var maxGradientNorm = 0.0
+    package var shuffles = true
+    package var precision = PrecisionChoice.auto
+    /// How the frozen base is held beside an adapter.
+    package var quantization: Quantization?
+    package var recompute = RecomputeChoice.auto
+
+    package init() {}
   }
 
   package struct Summary: Sendable {
@@ -120,17 +114,17 @@ package struct TrainStage {
     // Set up.
     let trained = trainedParameters(loaded)
     let parameters = trained.reduce(0) { $0 + $1.parameter.count }
-    let batches = (rows.count + c.batchSize - 1) / c.batchSize
-    let steps = c.maxSteps ?? c.epochs * batches
+    let batches = (rows.count + c.recipe.batchSize - 1) / c.recipe.batchSize
+    let steps = c.recipe.maxSteps ?? c.recipe.epochs * batches
     let schedule = Schedule(
-      shape: c.schedule, peak: c.lr, steps: steps, warmupRatio: c.warmupRatio, floor: c.lrFloor)
+      shape: c.recipe.schedule, peak: c.recipe.lr, steps: steps, warmupRatio: c.recipe.warmupRatio, floor: c.recipe.lrFloor)
     let settings = Trainer.Settings(
-      batchSize: c.batchSize, microBatchTokens: c.microBatchTokens ?? loaded.defaultMicroBatchTokens, schedule: schedule,
-      weightDecay: c.weightDecay, maxGradientNorm: c.maxGradientNorm, shuffles: c.shuffles, seed: c.context.seed)
+      batchSize: c.recipe.batchSize, microBatchTokens: c.recipe.microBatchTokens ?? loaded.defaultMicroBatchTokens, schedule: schedule,
+      weightDecay: c.recipe.weightDecay, maxGradientNorm: c.recipe.maxGradientNorm, shuffles: c.recipe.shuffles, seed: c.context.seed)
     var estimate = RunEstimate(loaded, demand(of: rows, steps: steps, settings: settings, trained: trained, in: loaded))
-    estimate.settle(spills: false, recompute: c.recompute)
+    estimate.settle(spills: false, recompute: c.recipe.recompute)
     loaded.model.recomputesActivations = estimate.recomputes
-    events(.note("\(NumberText.count(parameters)) trained parameters, \(rows.count) rows, \(steps) steps of \(c.batchSize) rows"))
+    events(.note("\(NumberText.count(parameters)) trained parameters, \(rows.count) rows, \(steps) steps of \(c.recipe.batchSize) rows"))
     events(.note(estimate.description))
     var summary = Summary(
       steps: steps, rows: rows.count, parameters: parameters, tokensPerSecond: 0, rowsPerSecond: 0, seconds: 0, resumedFrom: 0,
@@ -183,7 +177,7 @@ package struct TrainStage {
     summary.seconds = clock.seconds
     summary.tokensPerSecond = Double(tokens) / max(clock.seconds, 1e-9)
     summary.steadyTokensPerSecond = rates.steady
-    summary.rowsPerSecond = Double(done * c.batchSize) / max(clock.seconds, 1e-9)
+    summary.rowsPerSecond = Double(done * c.recipe.batchSize) / max(clock.seconds, 1e-9)
     guard summary.isComplete else { return summary }
     if summary.validationLoss == nil, !validationPieces.isEmpty {
       summary.validationLoss = meanLoss(loaded.model, validationPieces).loss
@@ -216,11 +210,11 @@ package struct TrainStage {
   private func load() throws(GoraError) -> LoadedModel {
     let c = configuration
     switch c.method {
-    case .full where c.quantization != nil, .fromConfig where c.quantization != nil:
+    case .full where c.recipe.quantization != nil, .fromConfig where c.recipe.quantization != nil:
       throw GoraError(
         .usage, "--quantize holds weights that do not learn; --method full trains them",
         hint: "train an adapter, or leave --quantize out")
-    case .adapter, .full: return try LoadedModel(path: c.model, precision: c.precision, quantization: c.quantization)
+    case .adapter, .full: return try LoadedModel(path: c.model, precision: c.recipe.precision, quantization: c.recipe.quantization)
     case .fromConfig(let path): return try LoadedModel(config: path, seed: c.context.seed)
     }
   }
@@ -244,7 +238,7 @@ package struct TrainStage {
 
   private func trainedParameters(_ loaded: LoadedModel) -> [(parameter: Parameter, rateFactor: Float)] {
     switch configuration.method {
-    case .adapter: loaded.model.adapterParameters(ratio: configuration.lrRatio)
+    case .adapter: loaded.model.adapterParameters(ratio: configuration.recipe.lrRatio)
     case .full, .fromConfig: loaded.model.parameters.filter { $0.gradient != nil }.map { ($0, 1) }
     }
   }
@@ -288,10 +282,10 @@ package struct TrainStage {
       ("adapter", adapter?.fingerprint ?? "none"), ("dtype", loaded.dtype),
       ("data", fingerprint(of: rows)),
       ("batch-size", String(settings.batchSize)), ("micro-batch-tokens", String(settings.microBatchTokens)),
-      ("steps", String(settings.schedule.steps)), ("schedule", settings.schedule.shape.rawValue), ("lr", String(c.lr)),
-      ("lr-ratio", String(c.lrRatio)), ("warmup", String(settings.schedule.warmup)), ("lr-floor", String(c.lrFloor)),
-      ("weight-decay", String(c.weightDecay)), ("max-grad-norm", String(c.maxGradientNorm)),
-      ("shuffle", String(c.shuffles)), ("seed", String(c.context.seed)),
+      ("steps", String(settings.schedule.steps)), ("schedule", settings.schedule.shape.rawValue), ("lr", String(c.recipe.lr)),
+      ("lr-ratio", String(c.recipe.lrRatio)), ("warmup", String(settings.schedule.warmup)), ("lr-floor", String(c.recipe.lrFloor)),
+      ("weight-decay", String(c.recipe.weightDecay)), ("max-grad-norm", String(c.recipe.maxGradientNorm)),
+      ("shuffle", String(c.recipe.shuffles)), ("seed", String(c.context.seed)),
     ]
   }
 

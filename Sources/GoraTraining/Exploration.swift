@@ -14,6 +14,9 @@ package struct Exploration: Sendable, Equatable {
   package var rule: Rule
   package var rate: Double
 
+  /// The rate where none is given.
+  package static let standardRate = 1e-5
+
   package init(rule: Rule, rate: Double) {
     self.rule = rule
     self.rate = rate

@@ -32,55 +32,59 @@ struct Eval: GoraCommand {
   var output = "-"
   @Option(help: ArgumentHelp("Each answer, as JSON Lines.", valueName: "file"))
   var samples: String?
-  @Option(name: .customLong("max-new-tokens"), help: ArgumentHelp("Longest answer.", valueName: "n"))
-  var maxNewTokens = 256
-  @Option(name: .customLong("batch-size"), help: ArgumentHelp("Answers generated together.", valueName: "n"))
-  var batchSize = 16
-  @Option(help: ArgumentHelp("Sampling temperature; 0 is greedy.", valueName: "x"))
-  var temperature = 0.0
-  @Option(name: .customLong("top-p"), help: ArgumentHelp("Nucleus of the sampling.", valueName: "x"))
-  var topP = 1.0
-  @Option(parsing: .singleValue, help: ArgumentHelp("Text that ends an answer (repeatable).", valueName: "text"))
-  var stop: [String] = []
-  @Option(help: ArgumentHelp("Use the first rows only.", valueName: "n"))
-  var limit: Int?
-  @Option(help: "How the number is found: gora, metamath or loraga.")
-  var extractor: AnswerExtractor = .gora
   @Option(
-    parsing: .singleValue, help: ArgumentHelp("Exit 1 unless it holds (accuracy>=0.5; repeatable).", valueName: "condition"))
-  var require: [String] = []
+    name: .customLong("max-new-tokens"),
+    help: ArgumentHelp("Longest answer.", valueName: "n", standard: Eval.answering.maxNewTokens), transform: count(to: 1_000_000))
+  var maxNewTokens: Int?
+  @Option(
+    name: .customLong("batch-size"),
+    help: ArgumentHelp("Answers generated together.", valueName: "n", standard: Eval.answering.batchSize), transform: count())
+  var batchSize: Int?
+  @Option(
+    help: ArgumentHelp("Sampling temperature; 0 is greedy.", valueName: "x", standard: 0), transform: number(1e-3...1e3, orZero: true))
+  var temperature: Double?
+  @Option(
+    name: .customLong("top-p"), help: ArgumentHelp("Nucleus of the sampling.", valueName: "x", standard: 1),
+    transform: number(1e-6...1))
+  var topP: Double?
+  @Option(
+    parsing: .singleValue, help: ArgumentHelp("Text that ends an answer (repeatable).", valueName: "text"), transform: text)
+  var stop: [String] = []
+  @Option(help: ArgumentHelp("Use the first rows only.", valueName: "n"), transform: count())
+  var limit: Int?
+  @Option(help: "How the number is found: gora (the default), metamath or loraga.")
+  var extractor: AnswerExtractor?
+  @Option(
+    parsing: .singleValue, help: ArgumentHelp("Exit 1 unless it holds (accuracy>=0.5; repeatable).", valueName: "condition"),
+    transform: Requirement.init(_:))
+  var require: [Requirement] = []
   @Option(help: ArgumentHelp("Products in auto, f32 or bf16.", valueName: "type"))
   var dtype: PrecisionChoice = .auto
   @OptionGroup var base: BaseArguments
   @OptionGroup var common: CommonOptions
 
   func execute(_ reporter: Reporter) throws(GoraError) {
-    var requirements: [Requirement] = []
-    for text in require { requirements.append(try Requirement(text)) }
-    for (value, name) in [(maxNewTokens, "--max-new-tokens"), (batchSize, "--batch-size"), (limit, "--limit")] {
-      try requirePositive(value, name)
-    }
-    guard temperature >= 0, temperature.isFinite else {
-      throw GoraError(.usage, "--temperature is \(temperature); expected at least 0")
-    }
-    guard topP > 0, topP <= 1 else { throw GoraError(.usage, "--top-p is \(topP); expected above 0, at most 1") }
+    try refuseIdleOptions()
+    for requirement in require { try requirement.check(task) }
     let target = OutputTarget(option: output)
     var configuration = EvalStage.Configuration(
-      model: model, task: task, data: try data.options(), output: target, context: try common.context(Self.tool))
+      model: model, task: task, data: data.options, output: target, context: try common.context(Self.tool))
     configuration.adapter = adapter
     configuration.samples = samples
-    configuration.maxNewTokens = maxNewTokens
-    configuration.batchSize = batchSize
-    configuration.sampling = Sampling(temperature: temperature, topP: topP, seed: common.seed)
     configuration.limit = limit
-    configuration.extractor = extractor
-    configuration.stops = stop
+    configuration.answering = chosenAnswering
     configuration.precision = dtype
     configuration.quantization = base.quantize
     configuration.dryRun = common.dryRun
     let summary = try EvalStage(configuration).run(events: reporter.report)
     if common.dryRun {
       reporter.summary("would measure \(task.rawValue) on \(summary.rows) rows; \(summary.estimate.map { "\($0)" } ?? "")")
+      if common.json {
+        try reporter.output(
+          JSON.object([
+            "task": JSON(task.rawValue), "rows": JSON(summary.rows), "estimate": summary.estimate.map { $0.json } ?? nil,
+          ]).pretty())
+      }
       return
     }
     if let text = summary.output {
@@ -89,8 +93,32 @@ struct Eval: GoraCommand {
       try reporter.output(summary.json(timed: true).pretty())
     }
     reporter.summary(line(summary) + target.arrow)
-    for requirement in requirements { try requirement.check(summary) }
+    for requirement in require { try requirement.check(summary) }
   }
+
+  private func refuseIdleOptions() throws(GoraError) {
+    if task != .gsm8k {
+      try refuseIdle(
+        [
+          "--samples": samples != nil, "--max-new-tokens": maxNewTokens != nil, "--batch-size": batchSize != nil,
+          "--temperature": temperature != nil, "--top-p": topP != nil, "--stop": !stop.isEmpty, "--extractor": extractor != nil,
+        ], goWith: "--task gsm8k")
+    }
+    if task != .loss { try refuseIdle(["--max-length": data.rows.maxLength != nil], goWith: "--task loss") }
+    if temperature ?? 0 == 0 { try refuseIdle(["--top-p": topP != nil], goWith: "--temperature above 0") }
+  }
+
+  private var chosenAnswering: EvalStage.Answering {
+    var answering = Self.answering
+    answering.maxNewTokens = maxNewTokens ?? answering.maxNewTokens
+    answering.batchSize = batchSize ?? answering.batchSize
+    answering.sampling = Sampling(temperature: temperature ?? 0, topP: topP ?? 1, seed: common.seed)
+    answering.extractor = extractor ?? answering.extractor
+    answering.stops = stop
+    return answering
+  }
+
+  private static let answering = EvalStage.Answering()
 
   private func line(_ summary: EvalStage.Summary) -> String {
     if let accuracy = summary.accuracy, let correct = summary.correct, let interval = summary.interval {
@@ -104,7 +132,7 @@ struct Eval: GoraCommand {
 }
 
 /// A condition on a result, such as `accuracy>=0.5`.
-struct Requirement {
+struct Requirement: Sendable {
   private let text: String
   private let metric: String
   private let isMinimum: Bool
@@ -115,8 +143,8 @@ struct Requirement {
     for (sign, isMinimum) in [(">=", true), ("<=", false)] {
       guard let range = text.firstRange(of: sign) else { continue }
       metric = text[..<range.lowerBound].filter { $0 != " " }
-      guard ["accuracy", "loss", "perplexity"].contains(metric),
-        let bound = Double(text[range.upperBound...].filter { $0 != " " })
+      guard EvalStage.Task.allCases.flatMap(\.metrics).contains(metric),
+        let bound = Double(text[range.upperBound...].filter { $0 != " " }), bound.isFinite
       else { break }
       self.bound = bound
       self.isMinimum = isMinimum
@@ -125,13 +153,20 @@ struct Requirement {
     throw GoraError(.usage, "--require \"\(text)\" is not a condition", hint: "such as accuracy>=0.5 or loss<=2.1")
   }
 
-  /// - Throws: exit 1 where it does not hold, 64 where the task does not measure it.
-  func check(_ summary: EvalStage.Summary) throws(GoraError) {
-    guard let value = summary.value(of: metric) else {
-      throw GoraError(.usage, "--require \"\(text)\": task \(summary.task.rawValue) does not measure \(metric)")
+  /// - Throws: status 64 where the task does not measure it.
+  func check(_ task: EvalStage.Task) throws(GoraError) {
+    guard task.metrics.contains(metric) else {
+      throw GoraError(
+        .usage, "--require \"\(text)\": task \(task.rawValue) does not measure \(metric)",
+        hint: "it measures \(task.metrics.joined(separator: " and "))")
     }
-    guard isMinimum ? value >= bound : value <= bound else {
-      throw GoraError(.negative, "required \(text), measured \(NumberText.fixed(value, 4))")
+  }
+
+  /// - Throws: exit 1 where it does not hold.
+  func check(_ summary: EvalStage.Summary) throws(GoraError) {
+    guard let value = summary.value(of: metric), isMinimum ? value >= bound : value <= bound else {
+      let measured = summary.value(of: metric).map { NumberText.fixed($0, 4) } ?? "nothing"
+      throw GoraError(.negative, "required \(text), measured \(measured)")
     }
   }
 }

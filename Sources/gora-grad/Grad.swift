@@ -27,73 +27,91 @@ struct Grad: GoraCommand {
   @OptionGroup var data: DataArguments
   @Option(name: .shortAndLong, help: ArgumentHelp("Gradient file to write (HDF5).", valueName: "file"))
   var output: String
-  @Option(help: ArgumentHelp("Micro-batches to average over.", valueName: "n"))
-  var steps = 64
-  @Option(name: .customLong("batch-size"), help: ArgumentHelp("Rows in each.", valueName: "n"))
-  var batchSize = 1
+  @Option(help: ArgumentHelp("Micro-batches to average over.", valueName: "n", standard: Grad.recipe.steps), transform: count())
+  var steps = Grad.recipe.steps
+  @Option(
+    name: .customLong("batch-size"), help: ArgumentHelp("Rows in each.", valueName: "n", standard: Grad.recipe.batchSize),
+    transform: count())
+  var batchSize = Grad.recipe.batchSize
   @Option(help: ArgumentHelp("Weights: suffixes, all-linear, or /regex/.", valueName: "list"))
-  var targets = "q_proj,k_proj,v_proj,o_proj"
+  var targets = TargetSelection.attention
   @Option(help: ArgumentHelp("Products in auto, f32 or bf16.", valueName: "type"))
-  var dtype: PrecisionChoice = .auto
+  var dtype = Grad.recipe.precision
   @Option(help: ArgumentHelp("Store gradients as f32 or bf16.", valueName: "type"))
   var store: StoredType = .f32
-  @Option(help: ArgumentHelp("zstd:LEVEL, gzip or none.", valueName: "method"))
-  var compression = "zstd:3"
   @Option(
-    name: .customLong("micro-batch-tokens"), help: ArgumentHelp("Tokens that run together (default: by model).", valueName: "n"))
+    help: ArgumentHelp("zstd:LEVEL, gzip or none.", valueName: "method", standard: Grad.recipe.compression),
+    transform: Compression.init(parsing:))
+  var compression = Grad.recipe.compression
+  @Option(
+    name: .customLong("micro-batch-tokens"), help: ArgumentHelp("Tokens that run together (default: by model).", valueName: "n"),
+    transform: count())
   var microBatchTokens: Int?
   @Option(help: ArgumentHelp("Save RAM.", valueName: "when"))
-  var recompute: RecomputeChoice = .auto
-  @Option(help: ArgumentHelp("Gradients in a scratch file: auto, never, or its folder.", valueName: "dir"))
+  var recompute = Grad.recipe.recompute
+  @Option(help: ArgumentHelp("Gradients in a scratch file: auto, never, or its folder.", valueName: "dir", standard: "auto"), transform: text)
   var spill = "auto"
   @Flag(name: .customLong("until-stable"), help: "Stop when importances have settled.")
   var untilStable = false
   @Option(name: .customLong("stability-preset"), help: ArgumentHelp("What that means.", valueName: "name"))
   var stabilityPreset: StabilityPreset?
-  @Option(help: ArgumentHelp("Largest relative change. (default: 0.01)", valueName: "x"))
+  @Option(
+    help: ArgumentHelp("Largest relative change.", valueName: "x", standard: Convergence.Rule.paper.tolerance),
+    transform: number(1e-9...1e9))
   var tolerance: Double?
-  @Option(help: ArgumentHelp("In so many steps together. (default: 2)", valueName: "n"))
+  @Option(
+    help: ArgumentHelp("In so many steps together.", valueName: "n", standard: Convergence.Rule.paper.patience),
+    transform: count())
   var patience: Int?
-  @Option(name: .customLong("min-steps"), help: ArgumentHelp("Steps in any case. (default: 3)", valueName: "n"))
+  @Option(
+    name: .customLong("min-steps"),
+    help: ArgumentHelp("Steps in any case.", valueName: "n", standard: Convergence.Rule.paper.minimumSteps), transform: count())
   var minimumSteps: Int?
   @Option(help: ArgumentHelp("Move the weights on the way.", valueName: "rule"))
   var explore: Exploration.Rule?
-  @Option(name: .customLong("explore-lr"), help: ArgumentHelp("Learning rate of --explore. (default: 1e-5)", valueName: "x"))
+  @Option(
+    name: .customLong("explore-lr"),
+    help: ArgumentHelp("Learning rate of --explore.", valueName: "x", standard: Exploration.standardRate),
+    transform: number(1e-12...1e3))
   var exploreRate: Double?
-  @Option(help: ArgumentHelp("Record importances of every K steps.", valueName: "k"))
+  @Option(help: ArgumentHelp("Record importances of every K steps.", valueName: "k"), transform: count())
   var track: Int?
   @Flag(name: .customLong("no-shuffle"), help: "Take rows in file order.")
   var keepsOrder = false
   @OptionGroup var common: CommonOptions
 
+  private static let recipe = GradStage.Recipe()
+
   enum StoredType: String, ExpressibleByArgument, CaseIterable { case f32, bf16 }
   enum StabilityPreset: String, ExpressibleByArgument, CaseIterable { case paper, official }
 
   func execute(_ reporter: Reporter) throws(GoraError) {
-    for (value, name) in [
-      (steps, "--steps"), (batchSize, "--batch-size"), (microBatchTokens, "--micro-batch-tokens"), (track, "--track"),
-      (patience, "--patience"), (minimumSteps, "--min-steps"),
-    ] { try requirePositive(value, name) }
+    if !untilStable {
+      try refuseIdle(
+        [
+          "--stability-preset": stabilityPreset != nil, "--tolerance": tolerance != nil, "--patience": patience != nil,
+          "--min-steps": minimumSteps != nil,
+        ], goWith: "--until-stable")
+    }
+    if explore == nil { try refuseIdle(["--explore-lr": exploreRate != nil], goWith: "--explore") }
     var configuration = GradStage.Configuration(
-      model: model, data: try data.options(), output: output, targets: try TargetSelection(targets),
+      model: model, data: data.options, output: output, targets: try TargetSelection(targets),
       context: try common.context(Self.tool))
-    configuration.steps = steps
-    configuration.batchSize = batchSize
-    configuration.precision = dtype
+    configuration.recipe = try chosenRecipe()
     configuration.storesBFloat16 = store == .bf16
-    configuration.compression = try Compression(parsing: compression)
-    configuration.shuffles = !keepsOrder
-    configuration.microBatchTokens = microBatchTokens
-    configuration.recompute = recompute
     configuration.spill = spill == "auto" ? .auto : spill == "never" ? .never : .folder(spill)
-    configuration.stability = try stability()
-    configuration.exploration = try exploration()
-    configuration.trackEvery = track
     configuration.dryRun = common.dryRun
     let summary = try GradStage(configuration).run(events: reporter.report)
     if common.dryRun {
       reporter.summary(
         "would average \(summary.modules) gradients over \(summary.steps) batches (\(summary.rows) rows); \(summary.estimate)")
+      if common.json {
+        try reporter.output(
+          JSON.object([
+            "modules": JSON(summary.modules), "steps": JSON(summary.steps), "rows": JSON(summary.rows),
+            "estimate": summary.estimate.json,
+          ]).compact() + "\n")
+      }
       return
     }
     reporter.summary(
@@ -112,40 +130,33 @@ struct Grad: GoraCommand {
     }
   }
 
-  private func stability() throws(GoraError) -> Convergence.Rule? {
-    guard untilStable else {
-      if stabilityPreset != nil || tolerance != nil || patience != nil || minimumSteps != nil {
-        throw GoraError(
-          .usage, "--stability-preset, --tolerance, --patience and --min-steps say what --until-stable means",
-          hint: "add --until-stable")
+  private func chosenRecipe() throws(GoraError) -> GradStage.Recipe {
+    var recipe = Self.recipe
+    recipe.steps = steps
+    recipe.batchSize = batchSize
+    recipe.shuffles = !keepsOrder
+    recipe.microBatchTokens = microBatchTokens
+    recipe.precision = dtype
+    recipe.recompute = recompute
+    recipe.compression = compression
+    recipe.trackEvery = track
+    recipe.exploration = explore.map { Exploration(rule: $0, rate: exploreRate ?? Exploration.standardRate) }
+    if untilStable {
+      var rule: Convergence.Rule = stabilityPreset == .official ? .official : .paper
+      rule.tolerance = tolerance ?? rule.tolerance
+      rule.patience = patience ?? rule.patience
+      rule.minimumSteps = minimumSteps ?? rule.minimumSteps
+      if rule.minimumSteps > steps {
+        throw GoraError(.usage, "--min-steps is \(rule.minimumSteps), --steps \(steps): nothing is left to decide")
       }
-      return nil
+      recipe.stability = rule
     }
-    var rule: Convergence.Rule = stabilityPreset == .official ? .official : .paper
-    if let tolerance {
-      guard tolerance > 0, tolerance.isFinite else {
-        throw GoraError(.usage, "--tolerance is \(tolerance); expected a number above 0")
-      }
-      rule.tolerance = tolerance
-    }
-    rule.patience = patience ?? rule.patience
-    rule.minimumSteps = minimumSteps ?? rule.minimumSteps
-    if rule.minimumSteps > steps {
-      throw GoraError(.usage, "--min-steps is \(rule.minimumSteps), --steps \(steps): nothing is left to decide")
-    }
-    return rule
-  }
-
-  private func exploration() throws(GoraError) -> Exploration? {
-    guard let explore else {
-      if exploreRate != nil { throw GoraError(.usage, "--explore-lr needs --explore", hint: "add --explore adalomo") }
-      return nil
-    }
-    let rate = exploreRate ?? 1e-5
-    guard rate > 0, rate.isFinite else { throw GoraError(.usage, "--explore-lr is \(rate); expected a number above 0") }
-    return Exploration(rule: explore, rate: rate)
+    return recipe
   }
 }
 
+extension Compression: ExpressibleByArgument {
+  package init?(argument: String) { try? self.init(parsing: argument) }
+}
 extension RecomputeChoice: ExpressibleByArgument {}
 extension Exploration.Rule: ExpressibleByArgument {}

@@ -32,26 +32,36 @@ struct Init: GoraCommand {
   var method: Method = .gora
   @Option(help: ArgumentHelp("A.", valueName: "name"))
   var a: DownProjection?
-  @Option(name: .customLong("a-scale"), help: ArgumentHelp("Factor on A; B is divided by it.", valueName: "x"))
+  @Option(
+    name: .customLong("a-scale"), help: ArgumentHelp("Factor on A; B is divided by it.", valueName: "x", standard: 1),
+    transform: number(1e-6...1e6))
   var scaleOfA = 1.0
-  @Option(help: ArgumentHelp("Size of the first step, or auto. (default: 0.05)", valueName: "g"))
+  @Option(
+    help: ArgumentHelp("Size of the first step, or auto.", valueName: "g", standard: InitialisationMethod.standardGamma),
+    transform: Gamma.init(_:))
   var gamma: Gamma?
   @Flag(name: .customLong("exact-norm"), help: "Make the step's size exact, not right on average.")
   var exactNorm = false
   @Option(
-    name: .customLong("stable-gamma"), help: ArgumentHelp("Of gora-svd and lora-ga. (default: 16)", valueName: "x"))
+    name: .customLong("stable-gamma"),
+    help: ArgumentHelp("Of gora-svd and lora-ga.", valueName: "x", standard: InitialisationMethod.standardStableGamma),
+    transform: number(1e-6...1e6))
   var stableGamma: Double?
   @Option(parsing: .singleValue, help: ArgumentHelp("For --gamma auto: rows to try on (repeatable).", valueName: "file"))
   var data: [String] = []
-  @Option(name: .customLong("gamma-batches"), help: ArgumentHelp("Batches of them.", valueName: "n"))
-  var gammaBatches = 1
-  @Option(name: .customLong("batch-size"), help: ArgumentHelp("Rows of a batch.", valueName: "n"))
-  var batchSize = 64
+  @Option(
+    name: .customLong("gamma-batches"),
+    help: ArgumentHelp("Batches of them.", valueName: "n", standard: GammaTrialOptions.standardBatches), transform: count())
+  var gammaBatches: Int?
+  @Option(
+    name: .customLong("batch-size"),
+    help: ArgumentHelp("Rows of a batch.", valueName: "n", standard: GammaTrialOptions.standardBatchSize), transform: count())
+  var batchSize: Int?
   @OptionGroup var rows: RowArguments
   @Flag(name: .customLong("no-shuffle"), help: "Take rows in file order.")
   var keepsOrder = false
-  @Option(help: ArgumentHelp("Precision.", valueName: "type"))
-  var dtype: PrecisionChoice = .auto
+  @Option(help: ArgumentHelp("Precision. (default: auto)", valueName: "type"))
+  var dtype: PrecisionChoice?
   @OptionGroup var common: CommonOptions
 
   enum Method: String, ExpressibleByArgument, CaseIterable {
@@ -60,32 +70,20 @@ struct Init: GoraCommand {
     case loraGA = "lora-ga"
   }
 
-  enum Gamma: ExpressibleByArgument {
+  enum Gamma {
     case auto
     case fixed(Double)
 
-    init?(argument: String) {
-      if argument == "auto" {
-        self = .auto
-      } else if let value = Double(argument) {
-        self = .fixed(value)
-      } else {
-        return nil
-      }
-    }
+    init(_ text: String) throws { self = text == "auto" ? .auto : .fixed(try number(1e-12...1e6, orZero: true)(text)) }
   }
 
   func execute(_ reporter: Reporter) throws(GoraError) {
     try requireFile(output, "the adapter folder")
-    try requirePositive(gammaBatches, "--gamma-batches")
-    try requirePositive(batchSize, "--batch-size")
-    for (value, name) in [(scaleOfA, "--a-scale"), (stableGamma ?? 1, "--stable-gamma")] where !(value > 0 && value.isFinite) {
-      throw GoraError(.usage, "\(name) is \(value); expected a number above 0")
-    }
-    try refuseIdleOptions()
+    let initialisation = initialisation
+    try refuseIdleOptions(of: initialisation)
     var configuration = try InitStage.Configuration(
       plan: try jsonInput(plan, "plan", reporterHint: "gora-plan scores.json -o plan.json"), model: model,
-      gradients: gradients, output: output, method: try initialisation(), dryRun: common.dryRun,
+      gradients: gradients, output: output, method: initialisation, dryRun: common.dryRun,
       context: try common.context(Self.tool))
     configuration.scaleOfA = scaleOfA
     if case .auto = gamma {
@@ -93,35 +91,41 @@ struct Init: GoraCommand {
         throw GoraError(.usage, "--gamma auto measures the loss on rows of --data, and there is none", hint: "add --data FILE")
       }
       configuration.gammaTrial = GammaTrialOptions(
-        data: try rows.options(for: data), batchSize: batchSize, batches: gammaBatches, shuffles: !keepsOrder, precision: dtype)
-    } else if !data.isEmpty {
-      throw GoraError(.usage, "--data is read for --gamma auto alone")
+        data: rows.options(for: data), batchSize: batchSize ?? GammaTrialOptions.standardBatchSize,
+        batches: gammaBatches ?? GammaTrialOptions.standardBatches, shuffles: !keepsOrder, precision: dtype ?? .auto)
     }
     try finish(try InitStage(configuration).run(events: reporter.report), reporter)
   }
 
-  private func initialisation() throws(GoraError) -> InitialisationMethod {
+  private var initialisation: InitialisationMethod {
     switch method {
     case .gora:
+      // That of auto is found later.
       var size = 1.0
-      if case .fixed(let value) = gamma ?? .fixed(0.05) { size = value }
-      guard size >= 0, size.isFinite else { throw GoraError(.usage, "--gamma is \(size); expected a number from 0, or auto") }
+      if case .fixed(let value) = gamma ?? .fixed(InitialisationMethod.standardGamma) { size = value }
       return .gora(a: a ?? .kaiming, gamma: size, exactNorm: exactNorm)
     case .lora: return .lora(a: a ?? .kaiming)
     case .pissa: return .pissa
-    case .goraSVD: return .goraSVD(stableGamma: stableGamma ?? 16)
-    case .loraGA: return .loraGA(stableGamma: stableGamma ?? 16)
+    case .goraSVD: return .goraSVD(stableGamma: stableGamma ?? InitialisationMethod.standardStableGamma)
+    case .loraGA: return .loraGA(stableGamma: stableGamma ?? InitialisationMethod.standardStableGamma)
     }
   }
 
-  /// An option that the method does not look at is a mistake.
-  private func refuseIdleOptions() throws(GoraError) {
-    let isSVD = method == .goraSVD || method == .loraGA
-    for (isGiven, isUsed, name) in [
-      (gamma != nil, method == .gora, "--gamma"), (exactNorm, method == .gora, "--exact-norm"),
-      (a != nil, method == .gora || method == .lora, "--a"), (stableGamma != nil, isSVD, "--stable-gamma"),
-    ] where isGiven && !isUsed {
-      throw GoraError(.usage, "--method \(method.rawValue) has no use for \(name)")
+  private func refuseIdleOptions(of initialisation: InitialisationMethod) throws(GoraError) {
+    if method != .gora { try refuseIdle(["--gamma": gamma != nil, "--exact-norm": exactNorm], goWith: "--method gora") }
+    if method != .gora, method != .lora { try refuseIdle(["--a": a != nil], goWith: "--method gora or lora") }
+    if method != .goraSVD, method != .loraGA {
+      try refuseIdle(["--stable-gamma": stableGamma != nil], goWith: "--method gora-svd or lora-ga")
     }
+    if !initialisation.needsGradient {
+      try refuseIdle(["--gradients": gradients != nil], goWith: "a --method, or --a, that is made from gradients")
+    }
+    if case .auto = gamma { return }
+    try refuseIdle(
+      [
+        "--data": !data.isEmpty, "--gamma-batches": gammaBatches != nil, "--batch-size": batchSize != nil,
+        "--template": rows.template != nil, "--max-length": rows.maxLength != nil, "--skip-bad-rows": rows.skipsBadRows,
+        "--no-shuffle": keepsOrder, "--dtype": dtype != nil,
+      ], goWith: "--gamma auto")
   }
 }

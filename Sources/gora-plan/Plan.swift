@@ -21,13 +21,21 @@ struct Plan: GoraCommand {
 
   @Argument(help: ArgumentHelp("Scores; - for standard input.", valueName: "scores.json"))
   var scores: String?
-  @Option(help: ArgumentHelp("Rank of the plain LoRA that sets the budget (default: 8).", valueName: "r"))
+  @Option(
+    help: ArgumentHelp("Rank of the plain LoRA that sets the budget.", valueName: "r", standard: RankAllocation.standardRank),
+    transform: count(to: RankAllocation.largestRank))
   var rank: Int?
-  @Option(help: ArgumentHelp("Smallest rank (default: half of --rank).", valueName: "r"))
+  @Option(
+    help: ArgumentHelp("Smallest rank (default: half of --rank).", valueName: "r"),
+    transform: count(from: 0, to: RankAllocation.largestRank))
   var minRank: Int?
-  @Option(help: ArgumentHelp("Largest rank (default: four times --rank).", valueName: "r"))
+  @Option(
+    help: ArgumentHelp("Largest rank (default: four times --rank).", valueName: "r"),
+    transform: count(to: RankAllocation.largestRank))
   var maxRank: Int?
-  @Option(help: ArgumentHelp("Numerator of the adapter's scale (default: 16).", valueName: "a"))
+  @Option(
+    help: ArgumentHelp("Numerator of the adapter's scale.", valueName: "a", standard: AllocationPreset.paper.alpha),
+    transform: number(RankPlan.alphas))
   var alpha: Double?
   @Option(help: ArgumentHelp("Scale: a/sqrt r (rslora, the default) or a/r.", valueName: "rule"))
   var scaling: RankPlan.Scaling?
@@ -68,13 +76,13 @@ struct Plan: GoraCommand {
 
   private func plan(_ target: OutputTarget, _ reporter: Reporter) throws(GoraError) -> StageSummary {
     let preset = preset ?? .paper
-    var allocation = try RankAllocation(referenceRank: rank ?? 8, minRank: minRank, maxRank: maxRank)
+    var allocation = try RankAllocation(referenceRank: rank ?? RankAllocation.standardRank, minRank: minRank, maxRank: maxRank)
     allocation.feature = budgetFeature ?? preset.feature
     allocation.rounding = rankRounding ?? preset.rounding
     allocation.budgetRounding = budgetRounding.map { $0.rule } ?? preset.budgetRounding
     allocation.budget = budget ?? .open
     let stage = PlanStage(
-      try PlanStage.Configuration(
+      PlanStage.Configuration(
         source: try source(), allocation: allocation, alpha: alpha ?? preset.alpha, scaling: scaling ?? .rslora,
         format: format ?? .json, output: target, unicode: CommonOptions.localeIsUTF8, dryRun: common.dryRun,
         context: try common.context(Self.tool)))
@@ -84,12 +92,12 @@ struct Plan: GoraCommand {
   private func comparison(
     with first: String, _ target: OutputTarget, _ reporter: Reporter
   ) throws(GoraError) -> StageSummary {
-    let planning: [Any?] = [
-      rank, minRank, maxRank, alpha, scaling, preset, budgetFeature, budgetRounding, rankRounding, budget, model, targets,
-    ]
-    if uniform || planning.contains(where: { $0 != nil }) {
-      throw GoraError(.usage, "--compare makes no plan, and takes no options of one")
-    }
+    try refuseIdle(
+      [
+        "--rank": rank != nil, "--alpha": alpha != nil, "--scaling": scaling != nil, "--uniform": uniform, "--model": model != nil,
+        "--targets": targets != nil,
+      ], goWith: "making a plan, --compare makes none")
+    try refuseAllocation("making a plan, --compare makes none")
     let stage = PlanComparisonStage(
       try PlanComparisonStage.Configuration(
         first: first, second: try jsonInput(scores, "second plan", reporterHint: "gora-plan --compare plan.json other.json"),
@@ -100,13 +108,22 @@ struct Plan: GoraCommand {
   private func source() throws(GoraError) -> PlanStage.Source {
     if uniform {
       if scores != nil { throw GoraError(.usage, "--uniform takes no scores") }
+      try refuseAllocation("scores, --uniform has the same rank everywhere")
       guard let model else { throw GoraError(.usage, "--uniform needs --model") }
-      return .uniform(model: model, targets: try TargetSelection(targets ?? "q_proj,k_proj,v_proj,o_proj"))
+      return .uniform(model: model, targets: try TargetSelection(targets ?? TargetSelection.attention))
     }
-    if model != nil || targets != nil {
-      throw GoraError(.usage, "--model and --targets go with --uniform", hint: "scores know their modules already")
-    }
+    try refuseIdle(["--model": model != nil, "--targets": targets != nil], goWith: "--uniform, scores know their modules")
     return .scores(try jsonInput(scores, "scores", reporterHint: "gora-score --model DIR grad.h5 -o scores.json"))
+  }
+
+  /// How ranks are shared out, where they are not.
+  private func refuseAllocation(_ condition: String) throws(GoraError) {
+    try refuseIdle(
+      [
+        "--min-rank": minRank != nil, "--max-rank": maxRank != nil, "--preset": preset != nil,
+        "--budget-feature": budgetFeature != nil, "--budget-rounding": budgetRounding != nil,
+        "--rank-rounding": rankRounding != nil, "--budget": budget != nil,
+      ], goWith: condition)
   }
 }
 

@@ -1,4 +1,5 @@
 import ArgumentParser
+import GoraCLI
 import GoraCore
 import GoraFormats
 import GoraText
@@ -26,8 +27,8 @@ struct Problems: ParsableCommand {
       The same options give the same rows. No row of one split is in the other, whatever the seeds are.
       """)
 
-  @Option(help: "problems: multi-step questions with worked answers; arithmetic: statements and one-step stories.")
-  var kind: WordProblems.Kind = .problems
+  @Option(help: "problems (the default): multi-step questions with worked answers; arithmetic: statements and one-step stories.")
+  var kind: WordProblems.Kind?
 
   @Option(help: "train or test.")
   var split: WordProblems.Split = .train
@@ -35,14 +36,18 @@ struct Problems: ParsableCommand {
   @Flag(help: "Train a tokenizer on --count rows of each kind instead, and write its tokenizer.json.")
   var tokenizer = false
 
-  @Option(help: "Tokens of that tokenizer: <s>, </s>, 256 bytes, merges.")
-  var vocab = 512
+  @Option(
+    help: ArgumentHelp("Tokens of that tokenizer: <s>, </s>, 256 bytes, merges.", valueName: "vocab", standard: 512),
+    transform: count(from: 258, to: 1 << 20))
+  var vocab: Int?
 
-  @Option(help: "Problems of the first so many forms only.")
+  @Option(help: "Problems of the first so many forms only.", transform: count())
   var forms: Int?
 
-  @Option(help: "Rows to write.")
-  var count = 1000
+  @Option(
+    name: .customLong("count"), help: ArgumentHelp("Rows to write.", valueName: "count", standard: 1000),
+    transform: count(from: 0))
+  var rowCount = 1000
 
   @Option(help: "Seed of the random numbers.")
   var seed: UInt64 = 0
@@ -50,14 +55,14 @@ struct Problems: ParsableCommand {
   @Option(name: .shortAndLong, help: "Output file; - is stdout.")
   var output = "-"
 
-  func validate() throws {
-    if count < 0 { throw ValidationError("--count is \(count); expected 0 or more") }
-    if let forms, forms < 1 { throw ValidationError("--forms is \(forms); expected 1 or more") }
-    if vocab < 258 { throw ValidationError("--vocab is \(vocab); expected 258 (<s>, </s> and the bytes) or more") }
-  }
-
   func run() throws {
     do throws(GoraError) {
+      if tokenizer {
+        try refuseIdle(["--kind": kind != nil, "--forms": forms != nil], goWith: "rows, --tokenizer takes all kinds")
+      } else {
+        try refuseIdle(["--vocab": vocab != nil], goWith: "--tokenizer")
+        if kind == .arithmetic { try refuseIdle(["--forms": forms != nil], goWith: "--kind problems") }
+      }
       try write(tokenizer ? try trainedTokenizer() : try lines())
     } catch {
       writeError("gora-problems: error: \(error)\n" + (error.hint.map { "gora-problems: hint: \($0)\n" } ?? ""))
@@ -66,17 +71,17 @@ struct Problems: ParsableCommand {
   }
 
   private func lines() throws(GoraError) -> String {
-    var problems = WordProblems(kind: kind, split: split, seed: seed, forms: forms)
-    return try problems.rows(count).map { WordProblems.line($0) + "\n" }.joined()
+    var problems = WordProblems(kind: kind ?? .problems, split: split, seed: seed, forms: forms)
+    return try problems.rows(rowCount).map { WordProblems.line($0) + "\n" }.joined()
   }
 
   private func trainedTokenizer() throws(GoraError) -> String {
     var text: [String] = []
     for kind in WordProblems.Kind.allCases {
       var problems = WordProblems(kind: kind, split: split, seed: seed)
-      text += try problems.rows(count).map(WordProblems.text)
+      text += try problems.rows(rowCount).map(WordProblems.text)
     }
-    return BPETrainer.train(text: text, vocabularySize: vocab, specialTokens: ["<s>", "</s>"]).pretty()
+    return BPETrainer.train(text: text, vocabularySize: vocab ?? 512, specialTokens: ["<s>", "</s>"]).pretty()
   }
 
   private func write(_ text: String) throws(GoraError) {

@@ -26,12 +26,16 @@ struct Score: GoraCommand {
   var metric = MetricBlend(.sensitivity)
   @Option(help: ArgumentHelp("How importances become shares.", valueName: "how"))
   var normalise: Normalisation = .sum
-  @Option(help: ArgumentHelp("Temperature of the softmax.", valueName: "t"))
-  var temperature = 0.5
+  @Option(
+    help: ArgumentHelp("Temperature of the softmax.", valueName: "t", standard: Advantage.standardTemperature),
+    transform: number(1e-6...1e6))
+  var temperature: Double?
   @Flag(help: "Share out by the square roots of the importances.")
   var sqrt = false
-  @Option(help: ArgumentHelp("Singular values that an estimate goes by.", valueName: "q"))
-  var svdRank = 32
+  @Option(
+    help: ArgumentHelp("Singular values that an estimate goes by.", valueName: "q", standard: RandomisedSVD.standardRank),
+    transform: count(to: 1 << 20))
+  var svdRank: Int?
   @Option(name: .shortAndLong, help: ArgumentHelp("Scores to write (default: standard output).", valueName: "file"))
   var output: String?
   @OptionGroup var common: CommonOptions
@@ -40,10 +44,14 @@ struct Score: GoraCommand {
     let target = OutputTarget(option: output)
     try requireFileForJSON(target)
     try requireFile(gradients, "gradients")
+    if normalise != .softmax { try refuseIdle(["--temperature": temperature != nil], goWith: "--normalise softmax") }
+    if !metric.estimates { try refuseIdle(["--svd-rank": svdRank != nil], goWith: "a --metric that ends in -estimate") }
     let stage = ScoreStage(
       ScoreStage.Configuration(
         model: model, gradients: gradients, metric: metric,
-        advantage: try Advantage(normalise, temperature: temperature, takesSquareRoot: sqrt), svdRank: svdRank, output: target,
+        advantage: try Advantage(
+          normalise, temperature: temperature ?? Advantage.standardTemperature, takesSquareRoot: sqrt),
+        svdRank: svdRank ?? RandomisedSVD.standardRank, output: target,
         dryRun: common.dryRun, context: try common.context(Self.tool)))
     try finish(try stage.run(events: reporter.report), reporter)
   }

@@ -36,106 +36,139 @@ struct Train: GoraCommand {
     name: .customLong("from-config"),
     help: ArgumentHelp("With --method full: a new model of this config.json.", valueName: "file"))
   var fromConfig: String?
-  @Option(help: ArgumentHelp("With full.", valueName: "list"))
-  var targets = "q_proj,k_proj,v_proj,o_proj"
-  @Option(help: ArgumentHelp("Passes over the data.", valueName: "n"))
-  var epochs = 1
-  @Option(name: .customLong("max-steps"), help: ArgumentHelp("Steps in all, instead of --epochs.", valueName: "n"))
-  var maxSteps: Int?
-  @Option(name: .customLong("batch-size"), help: ArgumentHelp("Rows a step.", valueName: "n"))
-  var batchSize = 64
+  @Option(help: ArgumentHelp("With full.", valueName: "list", standard: TargetSelection.attention))
+  var targets: String?
+  @Option(help: ArgumentHelp("Passes over the data.", valueName: "n", standard: Train.recipe.epochs), transform: count())
+  var epochs: Int?
   @Option(
-    name: .customLong("micro-batch-tokens"), help: ArgumentHelp("Tokens that run together (default: by model).", valueName: "n"))
+    name: .customLong("max-steps"), help: ArgumentHelp("Steps in all, instead of --epochs.", valueName: "n"), transform: count())
+  var maxSteps: Int?
+  @Option(
+    name: .customLong("batch-size"), help: ArgumentHelp("Rows a step.", valueName: "n", standard: Train.recipe.batchSize),
+    transform: count())
+  var batchSize = Train.recipe.batchSize
+  @Option(
+    name: .customLong("micro-batch-tokens"), help: ArgumentHelp("Tokens that run together (default: by model).", valueName: "n"),
+    transform: count())
   var microBatchTokens: Int?
-  @Option(help: ArgumentHelp("Peak learning rate (of A).", valueName: "x"))
-  var lr = 5e-5
-  @Option(name: .customLong("lr-ratio"), help: ArgumentHelp("Rate of B over that of A (LoRA+).", valueName: "x"))
-  var lrRatio = 16.0
-  @Option(name: .customLong("weight-decay"), help: ArgumentHelp("Decoupled weight decay.", valueName: "x"))
-  var weightDecay = 5e-4
-  @Option(name: .customLong("warmup-ratio"), help: ArgumentHelp("Share of the steps with rising rate.", valueName: "x"))
-  var warmupRatio = 0.03
+  @Option(
+    help: ArgumentHelp("Peak learning rate (of A).", valueName: "x", standard: Train.recipe.lr),
+    transform: number(1e-30...1e30, orZero: true))
+  var lr = Train.recipe.lr
+  @Option(
+    name: .customLong("lr-ratio"),
+    help: ArgumentHelp("Rate of B over that of A (LoRA+).", valueName: "x", standard: Train.recipe.lrRatio),
+    transform: number(1e-6...1e6, orZero: true))
+  var lrRatio: Double?
+  @Option(
+    name: .customLong("weight-decay"),
+    help: ArgumentHelp("Decoupled weight decay.", valueName: "x", standard: Train.recipe.weightDecay),
+    transform: number(1e-12...1e3, orZero: true))
+  var weightDecay = Train.recipe.weightDecay
+  @Option(
+    name: .customLong("warmup-ratio"),
+    help: ArgumentHelp("Share of the steps with rising rate.", valueName: "x", standard: Train.recipe.warmupRatio),
+    transform: number(1e-9...1, orZero: true))
+  var warmupRatio = Train.recipe.warmupRatio
   @Option(help: "Then: cosine, linear or constant.")
-  var schedule: Schedule.Shape = .cosine
-  @Option(name: .customLong("lr-floor"), help: ArgumentHelp("Last rate over the peak.", valueName: "x"))
-  var lrFloor = 0.1
-  @Option(name: .customLong("max-grad-norm"), help: ArgumentHelp("Clip gradients to this norm; 0 is off.", valueName: "x"))
-  var maxGradientNorm = 0.0
-  @Option(help: ArgumentHelp("Precision.", valueName: "type"))
-  var dtype: PrecisionChoice = .auto
+  var schedule = Train.recipe.schedule
+  @Option(
+    name: .customLong("lr-floor"), help: ArgumentHelp("Last rate over the peak.", valueName: "x", standard: Train.recipe.lrFloor),
+    transform: number(1e-9...1, orZero: true))
+  var lrFloor: Double?
+  @Option(
+    name: .customLong("max-grad-norm"),
+    help: ArgumentHelp("Clip gradients to this norm; 0 is off.", valueName: "x", standard: 0),
+    transform: number(1e-12...1e12, orZero: true))
+  var maxGradientNorm = Train.recipe.maxGradientNorm
+  @Option(help: ArgumentHelp("Precision. (default: auto)", valueName: "type"))
+  var dtype: PrecisionChoice?
   @OptionGroup var base: BaseArguments
   @Option(
-    name: .customLong("save-every"), help: ArgumentHelp("Steps between checkpoints (default: about a minute).", valueName: "n"))
+    name: .customLong("save-every"), help: ArgumentHelp("Steps between checkpoints (default: about a minute).", valueName: "n"),
+    transform: count())
   var saveEvery: Int?
   @Flag(help: "Continue from the output's checkpoint, if any.")
   var resume = false
-  @Option(name: .customLong("max-time"), help: ArgumentHelp("Stop resumably after this long (exit 75).", valueName: "minutes"))
+  @Option(
+    name: .customLong("max-time"), help: ArgumentHelp("Stop resumably after this long (exit 75).", valueName: "minutes"),
+    transform: number(1e-6...1e7))
   var maxTime: Double?
   @Option(help: ArgumentHelp("Rows to measure the loss on.", valueName: "file"))
   var validation: String?
-  @Option(name: .customLong("validate-every"), help: ArgumentHelp("Steps between validations.", valueName: "n"))
+  @Option(
+    name: .customLong("validate-every"), help: ArgumentHelp("Steps between validations.", valueName: "n"), transform: count())
   var validateEvery: Int?
   @Option(help: ArgumentHelp("Metrics as JSON Lines.", valueName: "file"))
   var log: String?
   @Option(help: ArgumentHelp("Save RAM.", valueName: "when"))
-  var recompute: RecomputeChoice = .auto
+  var recompute = Train.recipe.recompute
   @Flag(name: .customLong("no-shuffle"), help: "Take rows in file order.")
   var keepsOrder = false
   @OptionGroup var common: CommonOptions
 
+  private static let recipe = TrainStage.Recipe()
+
   enum Method: String, ExpressibleByArgument, CaseIterable { case adapter, full }
 
   func execute(_ reporter: Reporter) throws(GoraError) {
+    try refuseIdleOptions()
     var configuration = TrainStage.Configuration(
-      method: try chosenMethod(), model: model, data: try data.options(), output: output, context: try common.context(Self.tool))
-    for (value, name) in [
-      (epochs, "--epochs"), (maxSteps, "--max-steps"), (batchSize, "--batch-size"), (microBatchTokens, "--micro-batch-tokens"),
-      (saveEvery, "--save-every"), (validateEvery, "--validate-every"),
-    ] { try requirePositive(value, name) }
-    for (value, name) in [
-      (lr, "--lr"), (lrRatio, "--lr-ratio"), (weightDecay, "--weight-decay"), (maxGradientNorm, "--max-grad-norm"),
-    ]
-    where !(value >= 0 && value.isFinite) {
-      throw GoraError(.usage, "\(name) is \(value); expected a number from 0")
-    }
-    for (value, name) in [(warmupRatio, "--warmup-ratio"), (lrFloor, "--lr-floor")] where !(0...1).contains(value) {
-      throw GoraError(.usage, "\(name) is \(value); expected 0 to 1")
-    }
-    configuration.epochs = epochs
-    configuration.maxSteps = maxSteps
-    configuration.batchSize = batchSize
-    configuration.microBatchTokens = microBatchTokens
-    configuration.lr = lr
-    configuration.lrRatio = lrRatio
-    configuration.weightDecay = weightDecay
-    configuration.warmupRatio = warmupRatio
-    configuration.schedule = schedule
-    configuration.lrFloor = lrFloor
-    configuration.maxGradientNorm = maxGradientNorm
-    configuration.precision = dtype
-    configuration.quantization = base.quantize
+      method: try chosenMethod(), model: model, data: data.options, output: output, context: try common.context(Self.tool))
+    configuration.recipe = chosenRecipe
     configuration.saveEvery = saveEvery
     configuration.resumes = resume
     configuration.maxMinutes = maxTime
     configuration.validation = validation
     configuration.validateEvery = validateEvery
     configuration.log = log
-    configuration.shuffles = !keepsOrder
-    configuration.recompute = recompute
     configuration.dryRun = common.dryRun
     let summary = try TrainStage(configuration).run(events: reporter.report)
     try report(summary, reporter)
   }
 
+  private func refuseIdleOptions() throws(GoraError) {
+    if method != .adapter { try refuseIdle(["--lr-ratio": lrRatio != nil], goWith: "--method adapter") }
+    if method != .full {
+      try refuseIdle(["--targets": targets != nil, "--from-config": fromConfig != nil], goWith: "--method full")
+    }
+    if fromConfig != nil {
+      try refuseIdle(["--targets": targets != nil], goWith: "the weights of a checkpoint, --from-config trains all")
+      try refuseIdle(["--dtype": dtype != nil], goWith: "the weights of a checkpoint, --from-config makes f32")
+    }
+    if maxSteps != nil { try refuseIdle(["--epochs": epochs != nil], goWith: "no --max-steps, which stands in its place") }
+    if schedule == .constant { try refuseIdle(["--lr-floor": lrFloor != nil], goWith: "--schedule cosine or linear") }
+    if validation == nil { try refuseIdle(["--validate-every": validateEvery != nil], goWith: "--validation") }
+  }
+
+  private var chosenRecipe: TrainStage.Recipe {
+    var recipe = Self.recipe
+    recipe.epochs = epochs ?? recipe.epochs
+    recipe.maxSteps = maxSteps
+    recipe.batchSize = batchSize
+    recipe.microBatchTokens = microBatchTokens
+    recipe.lr = lr
+    recipe.lrRatio = lrRatio ?? recipe.lrRatio
+    recipe.weightDecay = weightDecay
+    recipe.warmupRatio = warmupRatio
+    recipe.schedule = schedule
+    recipe.lrFloor = lrFloor ?? recipe.lrFloor
+    recipe.maxGradientNorm = maxGradientNorm
+    recipe.shuffles = !keepsOrder
+    recipe.precision = dtype ?? recipe.precision
+    recipe.quantization = base.quantize
+    recipe.recompute = recompute
+    return recipe
+  }
+
   private func chosenMethod() throws(GoraError) -> TrainStage.Method {
     switch (method, initial, fromConfig) {
-    case (.adapter, let folder?, nil): return .adapter(folder)
+    case (.adapter, let folder?, _): return .adapter(folder)
     case (.adapter, nil, _):
       throw GoraError(.usage, "no adapter folder to start from", hint: "gora-init makes one; or say --method full")
-    case (.adapter, _, _?): throw GoraError(.usage, "--from-config needs --method full")
     case (.full, _?, _): throw GoraError(.usage, "--method full trains the weights: it takes no adapter folder")
     case (.full, nil, let config?): return .fromConfig(config)
-    case (.full, nil, nil): return .full(try TargetSelection(targets))
+    case (.full, nil, nil): return .full(try TargetSelection(targets ?? TargetSelection.attention))
     }
   }
 
@@ -144,6 +177,13 @@ struct Train: GoraCommand {
       reporter.summary(
         "would train \(NumberText.count(summary.parameters)) parameters for \(summary.steps) steps on \(summary.rows) rows; \(summary.estimate)"
       )
+      if common.json {
+        try reporter.output(
+          JSON.object([
+            "steps": JSON(summary.steps), "parameters": JSON(summary.parameters), "rows": JSON(summary.rows),
+            "estimate": summary.estimate.json,
+          ]).compact() + "\n")
+      }
       return
     }
     func loss(_ value: Double?) -> String { value.map { NumberText.fixed($0, 4) } ?? "none" }

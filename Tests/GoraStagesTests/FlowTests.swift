@@ -15,13 +15,13 @@ import Testing
     RunContext(tool: tool, version: "test", arguments: ["a", "b"], seed: 3, threads: 2, recordsProvenance: true)
   }
 
-  static func data(_ bench: Workbench) -> DataOptions { DataOptions(paths: [bench.file("rows.jsonl")], maxLength: 512) }
+  static func data(_ bench: Workbench) -> DataOptions { DataOptions(paths: [bench.file("rows.jsonl")]) }
 
   static func grad(_ bench: Workbench, model: String = "model") throws -> GradStage.Summary {
     var configuration = GradStage.Configuration(
       model: bench.file(model), data: data(bench), output: bench.file("out/grad.h5"),
       targets: try TargetSelection("q_proj,k_proj,v_proj,o_proj"), context: context("gora-grad"))
-    configuration.steps = 6
+    configuration.recipe.steps = 6
     return try GradStage(configuration).run { _ in }
   }
 
@@ -54,9 +54,9 @@ import Testing
     var configuration = TrainStage.Configuration(
       method: .adapter(bench.file("out/init")), model: bench.file(model), data: data(bench), output: bench.file("out/tuned"),
       context: context("gora-train"))
-    configuration.maxSteps = 6
-    configuration.batchSize = 3
-    configuration.lr = 1e-3
+    configuration.recipe.maxSteps = 6
+    configuration.recipe.batchSize = 3
+    configuration.recipe.lr = 1e-3
     configuration.log = bench.file("out/metrics.jsonl")
     return try TrainStage(configuration).run { _ in }
   }

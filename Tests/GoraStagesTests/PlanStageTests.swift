@@ -10,7 +10,7 @@ import Testing
     _ toy: ToyCheckpoint, source: PlanStage.Source, format: PlanStage.Format = .json, unicode: Bool = true
   ) throws -> String {
     let stage = PlanStage(
-      try PlanStage.Configuration(
+      PlanStage.Configuration(
         source: source, allocation: try RankAllocation(referenceRank: 4), alpha: 16, scaling: .rslora, format: format,
         output: .standardOutput, unicode: unicode, dryRun: false, context: toy.context))
     return try #require(try stage.run { _ in }.output)

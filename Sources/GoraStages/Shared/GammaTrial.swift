@@ -14,8 +14,12 @@ package struct GammaTrialOptions: Sendable {
   package var shuffles: Bool
   package var precision: PrecisionChoice
 
+  /// What a candidate is measured on where nothing is said.
+  package static let standardBatchSize = 64
+  package static let standardBatches = 1
+
   package init(
-    data: DataOptions, batchSize: Int = 64, batches: Int = 1, shuffles: Bool = true, precision: PrecisionChoice = .auto
+    data: DataOptions, batchSize: Int = standardBatchSize, batches: Int = standardBatches, shuffles: Bool = true, precision: PrecisionChoice = .auto
   ) {
     self.data = data
     self.batchSize = batchSize

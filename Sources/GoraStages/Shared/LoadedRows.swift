@@ -14,7 +14,10 @@ package struct DataOptions: Sendable {
   /// All files that are read for rows, a template's included.
   var inputs: [String] { paths + (template.map { [$0] } ?? []) }
 
-  package init(paths: [String], template: String? = nil, maxLength: Int, skipsBadRows: Bool = false) {
+  /// Tokens kept of a row where nothing else is said.
+  package static let standardLength = 512
+
+  package init(paths: [String], template: String? = nil, maxLength: Int = standardLength, skipsBadRows: Bool = false) {
     self.paths = paths
     self.template = template
     self.maxLength = maxLength
