@@ -214,7 +214,8 @@ package struct EvalStage {
     // Prompts of one length advance in step; long ones first, so that the last batch is not a lone long one.
     let order = prompts.indices.sorted { (-prompts[$0].count, $0) < (-prompts[$1].count, $1) }
     let generator = Generator(
-      model: loaded.model, sampling: c.answering.sampling, batchSize: c.answering.batchSize, maxNewTokens: c.answering.maxNewTokens,
+      model: loaded.model, sampling: c.answering.sampling, batchSize: c.answering.batchSize,
+      maxNewTokens: c.answering.maxNewTokens,
       endTokens: Array(Set(ends + loaded.config.eosTokens)).sorted())
     let bytes = generator.byteCounts(prompts)
     let estimate = RunEstimate(

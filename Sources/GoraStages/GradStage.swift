@@ -88,16 +88,21 @@ package struct GradStage {
       rows: rows.count, batchSize: c.recipe.batchSize, shuffles: c.recipe.shuffles, seed: c.context.seed, stream: "gora-grad")
     let whole = rows.count / c.recipe.batchSize
     guard whole > 0 else {
-      throw GoraError(.usage, "--batch-size \(c.recipe.batchSize), but the data has \(rows.count) rows", hint: "lower --batch-size")
+      throw GoraError(
+        .usage, "--batch-size \(c.recipe.batchSize), but the data has \(rows.count) rows", hint: "lower --batch-size")
     }
     let steps = min(c.recipe.steps, whole)
     if steps < c.recipe.steps {
       events(
-        .warning("the data fills \(whole) micro-batches of \(c.recipe.batchSize) rows, fewer than --steps \(c.recipe.steps): using \(steps)"))
+        .warning(
+          "the data fills \(whole) micro-batches of \(c.recipe.batchSize) rows, fewer than --steps \(c.recipe.steps): using \(steps)"
+        ))
     }
     let limit = c.recipe.microBatchTokens ?? loaded.defaultMicroBatchTokens
     let sequence = order.epoch(0)
-    func batch(_ step: Int) -> [EncodedRow] { sequence[step * c.recipe.batchSize..<(step + 1) * c.recipe.batchSize].map { rows[$0] } }
+    func batch(_ step: Int) -> [EncodedRow] {
+      sequence[step * c.recipe.batchSize..<(step + 1) * c.recipe.batchSize].map { rows[$0] }
+    }
 
     var settings = GradientEstimator.Settings(
       microBatchTokens: limit, exploration: c.recipe.exploration, trackEvery: c.recipe.trackEvery.map { min($0, steps) })
@@ -113,7 +118,8 @@ package struct GradStage {
     estimate.settle(spills: choice, recompute: c.recipe.recompute)
     events(.note(estimate.description))
     var summary = Summary(
-      modules: targets.count, steps: steps, isStable: false, rows: steps * c.recipe.batchSize, tokens: 0, loss: 0, tokensPerSecond: 0,
+      modules: targets.count, steps: steps, isStable: false, rows: steps * c.recipe.batchSize, tokens: 0, loss: 0,
+      tokensPerSecond: 0,
       estimate: estimate)
     if c.dryRun { return summary }
 

@@ -17,7 +17,8 @@ package struct ScoreStage {
     package var context: RunContext
 
     package init(
-      model: String, gradients: String, metric: MetricBlend, advantage: Advantage = Advantage(), svdRank: Int = RandomisedSVD.standardRank,
+      model: String, gradients: String, metric: MetricBlend, advantage: Advantage = Advantage(),
+      svdRank: Int = RandomisedSVD.standardRank,
       output: OutputTarget, dryRun: Bool, context: RunContext
     ) {
       self.model = model

@@ -119,12 +119,16 @@ package struct TrainStage {
     let schedule = Schedule(
       shape: c.recipe.schedule, peak: c.recipe.lr, steps: steps, warmupRatio: c.recipe.warmupRatio, floor: c.recipe.lrFloor)
     let settings = Trainer.Settings(
-      batchSize: c.recipe.batchSize, microBatchTokens: c.recipe.microBatchTokens ?? loaded.defaultMicroBatchTokens, schedule: schedule,
-      weightDecay: c.recipe.weightDecay, maxGradientNorm: c.recipe.maxGradientNorm, shuffles: c.recipe.shuffles, seed: c.context.seed)
+      batchSize: c.recipe.batchSize, microBatchTokens: c.recipe.microBatchTokens ?? loaded.defaultMicroBatchTokens,
+      schedule: schedule,
+      weightDecay: c.recipe.weightDecay, maxGradientNorm: c.recipe.maxGradientNorm, shuffles: c.recipe.shuffles,
+      seed: c.context.seed)
     var estimate = RunEstimate(loaded, demand(of: rows, steps: steps, settings: settings, trained: trained, in: loaded))
     estimate.settle(spills: false, recompute: c.recipe.recompute)
     loaded.model.recomputesActivations = estimate.recomputes
-    events(.note("\(NumberText.count(parameters)) trained parameters, \(rows.count) rows, \(steps) steps of \(c.recipe.batchSize) rows"))
+    events(
+      .note(
+        "\(NumberText.count(parameters)) trained parameters, \(rows.count) rows, \(steps) steps of \(c.recipe.batchSize) rows"))
     events(.note(estimate.description))
     var summary = Summary(
       steps: steps, rows: rows.count, parameters: parameters, tokensPerSecond: 0, rowsPerSecond: 0, seconds: 0, resumedFrom: 0,
@@ -214,7 +218,8 @@ package struct TrainStage {
       throw GoraError(
         .usage, "--quantize holds weights that do not learn; --method full trains them",
         hint: "train an adapter, or leave --quantize out")
-    case .adapter, .full: return try LoadedModel(path: c.model, precision: c.recipe.precision, quantization: c.recipe.quantization)
+    case .adapter, .full:
+      return try LoadedModel(path: c.model, precision: c.recipe.precision, quantization: c.recipe.quantization)
     case .fromConfig(let path): return try LoadedModel(config: path, seed: c.context.seed)
     }
   }
@@ -283,7 +288,8 @@ package struct TrainStage {
       ("data", fingerprint(of: rows)),
       ("batch-size", String(settings.batchSize)), ("micro-batch-tokens", String(settings.microBatchTokens)),
       ("steps", String(settings.schedule.steps)), ("schedule", settings.schedule.shape.rawValue), ("lr", String(c.recipe.lr)),
-      ("lr-ratio", String(c.recipe.lrRatio)), ("warmup", String(settings.schedule.warmup)), ("lr-floor", String(c.recipe.lrFloor)),
+      ("lr-ratio", String(c.recipe.lrRatio)), ("warmup", String(settings.schedule.warmup)),
+      ("lr-floor", String(c.recipe.lrFloor)),
       ("weight-decay", String(c.recipe.weightDecay)), ("max-grad-norm", String(c.recipe.maxGradientNorm)),
       ("shuffle", String(c.recipe.shuffles)), ("seed", String(c.context.seed)),
     ]

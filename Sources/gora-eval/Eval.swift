@@ -41,7 +41,8 @@ struct Eval: GoraCommand {
     help: ArgumentHelp("Answers generated together.", valueName: "n", standard: Eval.answering.batchSize), transform: count())
   var batchSize: Int?
   @Option(
-    help: ArgumentHelp("Sampling temperature; 0 is greedy.", valueName: "x", standard: 0), transform: number(1e-3...1e3, orZero: true))
+    help: ArgumentHelp("Sampling temperature; 0 is greedy.", valueName: "x", standard: 0),
+    transform: number(1e-3...1e3, orZero: true))
   var temperature: Double?
   @Option(
     name: .customLong("top-p"), help: ArgumentHelp("Nucleus of the sampling.", valueName: "x", standard: 1),

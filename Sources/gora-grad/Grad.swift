@@ -49,7 +49,9 @@ struct Grad: GoraCommand {
   var microBatchTokens: Int?
   @Option(help: ArgumentHelp("Save RAM.", valueName: "when"))
   var recompute = Grad.recipe.recompute
-  @Option(help: ArgumentHelp("Gradients in a scratch file: auto, never, or its folder.", valueName: "dir", standard: "auto"), transform: text)
+  @Option(
+    help: ArgumentHelp("Gradients in a scratch file: auto, never, or its folder.", valueName: "dir", standard: "auto"),
+    transform: text)
   var spill = "auto"
   @Flag(name: .customLong("until-stable"), help: "Stop when importances have settled.")
   var untilStable = false

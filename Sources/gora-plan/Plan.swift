@@ -94,7 +94,8 @@ struct Plan: GoraCommand {
   ) throws(GoraError) -> StageSummary {
     try refuseIdle(
       [
-        "--rank": rank != nil, "--alpha": alpha != nil, "--scaling": scaling != nil, "--uniform": uniform, "--model": model != nil,
+        "--rank": rank != nil, "--alpha": alpha != nil, "--scaling": scaling != nil, "--uniform": uniform,
+        "--model": model != nil,
         "--targets": targets != nil,
       ], goWith: "making a plan, --compare makes none")
     try refuseAllocation("making a plan, --compare makes none")

@@ -85,34 +85,52 @@ import Testing
 
   /// Options that the rest of the command line leaves without a meaning, by what they go with.
   @Test(arguments: [
-    ("gora-grad --model model --data rows.jsonl --steps 2 -o out", [
-      "--tolerance 0.1", "--patience 1", "--min-steps 2", "--stability-preset paper", "--explore-lr 1e-4",
-    ]),
+    (
+      "gora-grad --model model --data rows.jsonl --steps 2 -o out",
+      [
+        "--tolerance 0.1", "--patience 1", "--min-steps 2", "--stability-preset paper", "--explore-lr 1e-4",
+      ]
+    ),
     ("gora-score --model model grad.h5 -o out", ["--temperature 0.5", "--svd-rank 32"]),
-    ("gora-plan --uniform --model model -o out", [
-      "--min-rank 1", "--max-rank 32", "--preset paper", "--budget open", "--budget-feature sqrt", "--budget-rounding none",
-      "--rank-rounding nearest",
-    ]),
+    (
+      "gora-plan --uniform --model model -o out",
+      [
+        "--min-rank 1", "--max-rank 32", "--preset paper", "--budget open", "--budget-feature sqrt", "--budget-rounding none",
+        "--rank-rounding nearest",
+      ]
+    ),
     ("gora-plan scores.json -o out", ["--model model", "--targets q_proj"]),
     ("gora-plan scores.json --compare scores.json", ["--rank 8", "--alpha 16", "--budget open", "--uniform"]),
-    ("gora-init plan.json --model model --gradients grad.h5 -o out", [
-      "--data rows.jsonl", "--gamma-batches 1", "--batch-size 64", "--dtype f32", "--template plain", "--max-length 512",
-      "--skip-bad-rows", "--no-shuffle", "--stable-gamma 16",
-    ]),
+    (
+      "gora-init plan.json --model model --gradients grad.h5 -o out",
+      [
+        "--data rows.jsonl", "--gamma-batches 1", "--batch-size 64", "--dtype f32", "--template plain", "--max-length 512",
+        "--skip-bad-rows", "--no-shuffle", "--stable-gamma 16",
+      ]
+    ),
     ("gora-init plan.json --model model --method lora -o out", ["--gradients grad.h5", "--gamma 0.05", "--exact-norm"]),
     ("gora-init plan.json --model model --method pissa -o out", ["--a kaiming"]),
-    ("gora-train init --model model --data rows.jsonl -o out", [
-      "--validate-every 1", "--targets q_proj", "--from-config model/config.json", "--max-steps 2 --epochs 1",
-      "--schedule constant --lr-floor 0.1",
-    ]),
+    (
+      "gora-train init --model model --data rows.jsonl -o out",
+      [
+        "--validate-every 1", "--targets q_proj", "--from-config model/config.json", "--max-steps 2 --epochs 1",
+        "--schedule constant --lr-floor 0.1",
+      ]
+    ),
     ("gora-train --method full --model model --data rows.jsonl -o out", ["--lr-ratio 16", "--quantize nf4"]),
-    ("gora-train --method full --from-config model/config.json --model model --data rows.jsonl -o out", [
-      "--targets q_proj", "--dtype f32",
-    ]),
-    ("gora-eval --model model --task loss --data rows.jsonl -o out", [
-      "--samples samples", "--max-new-tokens 256", "--batch-size 16", "--temperature 0", "--top-p 1", "--stop x",
-      "--extractor gora", "--require accuracy>=0.5", "--require loss>=nan",
-    ]),
+    (
+      "gora-train --method full --from-config model/config.json --model model --data rows.jsonl -o out",
+      [
+        "--targets q_proj", "--dtype f32",
+      ]
+    ),
+    (
+      "gora-eval --model model --task loss --data rows.jsonl -o out",
+      [
+        "--samples samples", "--max-new-tokens 256", "--batch-size 16", "--temperature 0", "--top-p 1", "--stop x",
+        "--extractor gora", "--require accuracy>=0.5", "--require loss>=nan",
+      ]
+    ),
     ("gora-eval --model model --task gsm8k --data rows.jsonl -o out", ["--max-length 512", "--top-p 0.9", "--require loss<=1"]),
     ("gora-problems --count 1 -o out", ["--vocab 512", "--kind arithmetic --forms 2", "--tokenizer --kind problems"]),
   ])
@@ -122,7 +140,8 @@ import Testing
     let before = bench.files()
     for option in options {
       let outcome = try bench.run("\(command) \(option)")
-      CommandLineTests.expect(outcome, 64, "error: ", option.split(separator: " ").first { $0.hasPrefix("--") }.map(String.init) ?? "")
+      CommandLineTests.expect(
+        outcome, 64, "error: ", option.split(separator: " ").first { $0.hasPrefix("--") }.map(String.init) ?? "")
       #expect(bench.files() == before, "\(command) \(option)")
     }
   }

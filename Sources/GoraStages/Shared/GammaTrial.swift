@@ -19,7 +19,8 @@ package struct GammaTrialOptions: Sendable {
   package static let standardBatches = 1
 
   package init(
-    data: DataOptions, batchSize: Int = standardBatchSize, batches: Int = standardBatches, shuffles: Bool = true, precision: PrecisionChoice = .auto
+    data: DataOptions, batchSize: Int = standardBatchSize, batches: Int = standardBatches, shuffles: Bool = true,
+    precision: PrecisionChoice = .auto
   ) {
     self.data = data
     self.batchSize = batchSize
