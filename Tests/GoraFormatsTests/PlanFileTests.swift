@@ -106,7 +106,7 @@ private func location(of place: String, in text: String, _ path: String) -> Loca
       ("\"rank\": 4", "\"rnak\": 4", "unknown key \"rnak\"", "\"rnak\""),
       ("\"max_rank\": 32", "\"max_rank\": 3", "below \"min_rank\", 4", "3, \"alpha"),
       ("\"reference_rank\": 8", "\"reference_rank\": 0", "expected 1 to", "0, \"min"),
-      ("\"alpha\": 16", "\"alpha\": 0", "expected a number above 0", "0, \"scal"),
+      ("\"alpha\": 16", "\"alpha\": 0", "expected a number from 1e-6 to 1e6", "0, \"scal"),
       ("\"rslora\"", "\"rs\"", "expected \"rslora\" or \"lora\"", "\"rs\""),
       ("\"parameters\": 6998016", "\"parameters\": \"many\"", "must be an integer", "\"many\""),
       ("\"importance\"", "\"advantage\"", "unknown key \"advantage\"", "\"advantage\""),

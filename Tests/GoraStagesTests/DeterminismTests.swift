@@ -35,7 +35,8 @@ import Testing
         try bench.remove("out")
         return contents
       }
-      let start = "gora-init plan.json --model large --gradients grad.h5 \(method)"
+      let gradients = method == "--method pissa" ? "" : "--gradients grad.h5"
+      let start = "gora-init plan.json --model large \(gradients) \(method)"
       let one = try contents(start, 1)
       #expect(one.count == 2)
       for threads in [2, 3, 8] { #expect(try contents(start, threads) == one, "\(method), \(threads) threads") }

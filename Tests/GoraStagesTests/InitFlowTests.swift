@@ -151,10 +151,10 @@ import Testing
     try bench.prepare()
     let start = "gora-init plan.json --model model --gradients grad.h5 -o x"
     for (options, part) in [
-      ("--gamma auto", "--data"), ("--data rows.jsonl", "--gamma auto"), ("--method lora --gamma 0.1", "no use for --gamma"),
-      ("--method pissa --a kaiming", "no use for --a"), ("--method lora --exact-norm", "no use for --exact-norm"),
-      ("--stable-gamma 4", "no use for --stable-gamma"), ("--a-scale 0", "--a-scale is 0"), ("--gamma large", "--gamma"),
-      ("--gamma auto --data rows.jsonl --gamma-batches 0", "--gamma-batches is 0"),
+      ("--gamma auto", "--data"), ("--data rows.jsonl", "--gamma auto"), ("--method lora --gamma 0.1", "--gamma goes with --method gora"),
+      ("--method pissa --a kaiming", "--a goes with"), ("--method lora --exact-norm", "--exact-norm goes with"),
+      ("--stable-gamma 4", "--stable-gamma goes with"), ("--a-scale 0", "--a-scale"), ("--gamma large", "--gamma"),
+      ("--gamma auto --data rows.jsonl --gamma-batches 0", "--gamma-batches"),
     ] {
       let outcome = try bench.run("\(start) \(options)")
       CommandLineTests.expect(outcome, 64, part)

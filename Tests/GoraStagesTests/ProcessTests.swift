@@ -99,7 +99,7 @@ import Testing
     try bench.prepare()
     let line = "gora-train init --model model --data rows.jsonl --max-steps 6 --batch-size 3 --threads 1 --no-provenance"
     #expect(try bench.run("\(line) -o whole").status == 0)
-    let stopped = try bench.run("\(line) -o tuned --max-time 0")
+    let stopped = try bench.run("\(line) -o tuned --max-time 1e-6")
     #expect(stopped.status == 75 && stopped.error.contains("--resume"))
     #expect(bench.files(in: "tuned") == ["checkpoint/state.safetensors"])
     #expect(try bench.run("\(line) -o tuned --resume").status == 0)
