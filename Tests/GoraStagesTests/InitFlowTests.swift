@@ -151,9 +151,11 @@ import Testing
     try bench.prepare()
     let start = "gora-init plan.json --model model --gradients grad.h5 -o x"
     for (options, part) in [
-      ("--gamma auto", "--data"), ("--data rows.jsonl", "--gamma auto"), ("--method lora --gamma 0.1", "--gamma goes with --method gora"),
+      ("--gamma auto", "--data"), ("--data rows.jsonl", "--gamma auto"),
+      ("--method lora --gamma 0.1", "--gamma goes with --method gora"),
       ("--method pissa --a kaiming", "--a goes with"), ("--method lora --exact-norm", "--exact-norm goes with"),
-      ("--stable-gamma 4", "--stable-gamma goes with"), ("--a-scale 0", "--a-scale"), ("--gamma large", "--gamma"),
+      ("--stable-gamma 4", "--stable-gamma goes with"),
+      ("--a-scale 0", "--a-scale"), ("--gamma large", "--gamma"),
       ("--gamma auto --data rows.jsonl --gamma-batches 0", "--gamma-batches"),
     ] {
       let outcome = try bench.run("\(start) \(options)")
