@@ -37,7 +37,7 @@ TIMED := $(ROOT)/pipelines/timed
 empty :=
 blank := $(empty) $(empty)
 paths = $(foreach name,$(1),$(if $(filter 1,$(words $($(name)))),,$(error $(name) is "$($(name))": make needs a path without \
-  blanks, and not an empty one; a symbolic link can give a folder such a name))$(if $(findstring :,$($(name)))$(findstring \
+  spaces, and not an empty one; a symbolic link can give a folder such a name))$(if $(findstring :,$($(name)))$(findstring \
   %,$($(name)))$(findstring ',$($(name))),$(error $(name) is "$($(name))": make cannot use a path with a colon, a percent sign or \
   a quotation mark; a symbolic link can give it another name)))
 

@@ -38,16 +38,31 @@ package struct ChatTemplate: Sendable, Equatable {
       ])
   }
 
-  /// The text before the answer to `turns`.
-  func prompt(_ turns: ArraySlice<ChatTurn>) throws(GoraError) -> String {
-    String(decoding: try render(turns, asks: true).text, as: UTF8.self)
-  }
-
   /// Letters for private use, which neither templates nor answers have.
   private static let mark = "\u{F8F0}\u{F8F1}\u{F8F2}"
 
-  /// The whole chat. An answer is learnt from its first letter to the end of its turn; blanks behind that separate turns and are not
-  /// learnt. `{% generation %}` says it where a template has it.
+  /// The text before the answer to `turns`: what the template says to ask for one, or where it has no word for that, all that it puts in
+  /// front of an answer. A blank there is the answer's.
+  private func opening(_ turns: ArraySlice<ChatTurn>) throws(GoraError) -> ArraySlice<UInt8> {
+    // A mark in the answer's place shows where it begins.
+    let marked = try render(turns + [ChatTurn(.assistant, Self.mark)], asks: false).text
+    guard let place = marked.firstRange(of: Array(Self.mark.utf8)) else {
+      throw fail("the answer of turn \(turns.count + 1) is not rendered as it is")
+    }
+    let opened = marked[..<place.lowerBound]
+    // Some refuse a chat that ends in a question, or place a system message by where the chat ends.
+    guard let asking = try? render(turns, asks: true).text, opened.starts(with: asking) else { return opened }
+    if let silent = try? render(turns, asks: false).text, silent != asking { return asking[...] }
+    return opened[asking.count...].allSatisfy(Self.isBlank) ? asking[...] : opened
+  }
+
+  private static func isBlank(_ byte: UInt8) -> Bool { [0x20, 0x0A, 0x0D, 0x09].contains(byte) }
+
+  /// The text before the answer to `turns`, for generation: the same as in training.
+  func prompt(_ turns: ArraySlice<ChatTurn>) throws(GoraError) -> String { String(decoding: try opening(turns), as: UTF8.self) }
+
+  /// The whole chat. An answer is learnt from where its `opening` ends, as generation goes on from there, to the end of its turn; blanks
+  /// behind that separate turns and are not learnt. `{% generation %}` says it where a template has it.
   ///
   /// - Throws: `GoraError` (exit 65) where the template refuses the chat, or renders a turn in another way once others follow.
   func rendered(_ turns: ArraySlice<ChatTurn>) throws(GoraError) -> Rendered {
@@ -65,14 +80,13 @@ package struct ChatTemplate: Sendable, Equatable {
       guard whole.text.starts(with: turn) else {
         throw fail("turn \(index - turns.startIndex + 1) is rendered in another way once others follow it")
       }
-      // A mark in the answer's place shows where it begins, whatever the template puts in front of it.
-      let marked = try render(turns[..<index] + [ChatTurn(.assistant, Self.mark)], asks: false).text
-      guard let start = marked.firstRange(of: Array(Self.mark.utf8))?.lowerBound, turn.starts(with: marked[..<start]) else {
-        throw fail("where the answer of turn \(index - turns.startIndex + 1) begins depends on what it says")
+      let opening = try opening(turns[..<index])
+      guard turn.starts(with: opening) else {
+        throw fail("what stands before the answer of turn \(index - turns.startIndex + 1) depends on what it says")
       }
       var end = turn.count
-      while end > start, [0x20, 0x0A, 0x0D, 0x09].contains(turn[end - 1]) { end -= 1 }
-      if end > start { learnt.append(start..<end) }
+      while end > opening.count, Self.isBlank(turn[end - 1]) { end -= 1 }
+      if end > opening.count { learnt.append(opening.count..<end) }
     }
     return Rendered(text: text, learnt: learnt)
   }

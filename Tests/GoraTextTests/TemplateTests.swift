@@ -120,6 +120,29 @@ private let chat = DataRow.chat([
     #expect(try encoder(own).stopTokens(for: question) == [257])
   }
 
+  /// Without a word for asking, what stands before an answer is its header, but for a blank, which a prompt does not have. With one,
+  /// what the template puts between is the answer's: generation has to say it.
+  @Test(arguments: [
+    ("{% for m in messages %}<|{{ m.role }}|>{{ m.content }}\n{% endfor %}", "<|user|>1+1?\n<|assistant|>⟦2⟧\n"),
+    (
+      "{% for m in messages %}{% if m.role == 'user' %}[{{ m.content }}]{% else %} {{ m.content }}{{ eos_token }}{% endif %}{% endfor %}",
+      "[1+1?]⟦ 2</s>⟧"
+    ),
+    (
+      "{% for m in messages %}<|{{ m.role }}|>{% if m.role == 'assistant' %}<think></think>{% endif %}{{ m.content }}\n{% endfor %}"
+        + "{% if add_generation_prompt %}<|assistant|>{% endif %}", "<|user|>1+1?\n<|assistant|>⟦<think></think>2⟧\n"
+    ),
+    // The question of the last turn, when it is the last, has more: the answer begins behind what it has when answered.
+    (
+      "{% for m in messages %}{% if m.role == 'user' %}[{% if loop.last %}now: {% endif %}{{ m.content }}]{% else %}{{ m.content }}{% endif %}"
+        + "{% endfor %}", "[1+1?]⟦2⟧"
+    ),
+  ]) func answersBeginWhereGenerationDoes(_ source: String, _ expected: String) throws {
+    let own = Template.tokenizer(try ChatTemplate(source, name: "own", specialTokens: [("eos_token", "</s>")]))
+    #expect(try marked(question, own) == expected)
+    #expect(ByteEncoder.text(try encoder(own).encodePrompt(question)) == expected.prefix { $0 != "⟦" })
+  }
+
   @Test func theTemplatesOwnMarksSayWhatIsLearnt() throws {
     let source =
       "{% for m in messages %}{% if m.role == 'assistant' %}{% generation %}{{ m.content }}{% endgeneration %}"

@@ -109,7 +109,7 @@ rm -rf results
 
 mkdir 'a b'
 for name in MODEL TRAIN TEST OUT; do refused "$name is \"a b\"" pipeline math "$name=a b" METHODS=gora; done
-refused 'blanks, and not an empty one' pipeline math OUT= METHODS=gora
+refused 'spaces, and not an empty one' pipeline math OUT= METHODS=gora
 refused 'a colon' pipeline math TRAIN=a:b METHODS=gora
 refused 'no such method: nonsense' pipeline math METHODS=nonsense
 refused 'must name one or more' pipeline math SEEDS=
