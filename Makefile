@@ -36,7 +36,15 @@ DATA ?= $(wildcard ../shared/data)
 SCRATCH ?=
 BENCH_OUTPUT ?= .build/bench/bench.json
 
-.PHONY: all build setup setup-check debug test pipelines examples bench bench-8b lint lint-text lint-man lint-swift man \
+# How long `fuzz`, `faults` and `sanitize` look; Tests/README.md explains them.
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?=
+FAULTS_MOST ?= 0
+FAULTS_KILLS ?= 20
+FAULTS_STAGES ?=
+SANITIZE_TESTS ?=
+
+.PHONY: all build setup setup-check debug test pipelines examples fuzz faults sanitize bench bench-8b lint lint-text lint-man lint-swift man \
   install uninstall clean help
 
 all: build
@@ -66,6 +74,18 @@ pipelines:
 
 examples: debug
 	Tests/man/run-examples.sh
+
+## fuzz       every parser under libFuzzer and AddressSanitizer; FUZZ_SECONDS=60 of each, FUZZ_TARGETS='json rows'
+fuzz: setup-check
+	SWIFT='$(SWIFT)' FUZZ_SECONDS=$(FUZZ_SECONDS) Tests/fuzz/run $(FUZZ_TARGETS)
+
+## faults     every system call of every stage failing once, and stages killed; FAULTS_MOST=6 of each call
+faults: build
+	GORA_BIN=$(RELEASE) FAULTS_MOST=$(FAULTS_MOST) FAULTS_KILLS=$(FAULTS_KILLS) Tests/faults/run $(FAULTS_STAGES)
+
+## sanitize   the tests under AddressSanitizer, then under ThreadSanitizer; SANITIZE_TESTS=a pattern of their names
+sanitize: setup-check
+	Tests/sanitize '$(SWIFT)' '$(SANITIZE_TESTS)'
 
 ## bench      speed and memory as tables and JSON; PEER=python beside PyTorch, BENCH=rows (see Benchmarks/README.md)
 bench: build

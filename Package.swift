@@ -60,6 +60,9 @@ let package = Package(
       dependencies: ["CGoraKernels", "GoraCore", "GoraFormats", "GoraText", "GoraStages", argumentParser],
       path: "Benchmarks/gora-bench"),
     .testTarget(name: "GoraBenchTests", dependencies: ["gora-bench"], path: "Benchmarks/Tests"),
+    // What `make fuzz` runs; not installed.
+    .target(name: "CLibFuzzer", path: "Tests/fuzz/CLibFuzzer"),
+    .executableTarget(name: "gora-fuzz", dependencies: libraries + ["CLibFuzzer"], path: "Tests/fuzz/gora-fuzz"),
   ] + ["grad", "score", "plan", "init", "train", "eval", "export", "report", "problems"].map(tool)
     + ["Core", "Formats", "Jinja", "Text", "Methods", "Models", "Training", "Report", "Stages"].map(tests),
   swiftLanguageModes: [.v6]

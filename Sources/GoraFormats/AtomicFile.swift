@@ -108,7 +108,8 @@ package final class AtomicFile {
   /// Syncs, renames, and syncs the folder: afterwards the file is whole under its name, and stays so over a crash.
   package func commit() throws(GoraError) { try AtomicFile.commit([self]) }
 
-  /// Commits the files of one folder, of which the last makes it valid: no reader finds old and new ones together.
+  /// Commits files that belong together, such as those of a folder, of which the last makes it valid: no reader finds old and new ones
+  /// together.
   ///
   /// The old files go first, beginning with the one that makes the folder valid, and come back where a new one cannot be put in
   /// place. A process that is killed in between leaves a folder that readers call incomplete, and no signal falls there.
@@ -117,7 +118,14 @@ package final class AtomicFile {
       for file in files { try file.seal() }
       try TemporaryFiles.undisturbed { () throws(GoraError) in
         let replaced = files.count > 1 ? try setAside(files) : []
-        do throws(GoraError) { for file in files { try file.place() } } catch {
+        var placed: [AtomicFile] = []
+        do throws(GoraError) {
+          for file in files {
+            try file.place()
+            placed.append(file)
+          }
+        } catch {
+          for file in placed where !file.isDirect { unlink(file.destination) }
           for (aside, destination) in replaced.reversed() { rename(aside, destination) }
           throw error
         }

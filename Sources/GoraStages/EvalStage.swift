@@ -154,7 +154,7 @@ package struct EvalStage {
     case .loss: try measureLoss(loaded, text, data, &summary, events)
     case .gsm8k: try answer(loaded, text, data, samples, &summary, events)
     }
-    summary.output = try output?.deliver(summary.json(timed: false).pretty())
+    summary.output = try output?.deliver(summary.json(timed: false).pretty(), with: samples.map { [$0] } ?? [])
     if !c.dryRun { events(.note("memory at most \(RunEstimate.mebibytes(ProcessMemory.peak)) resident")) }
     return summary
   }
@@ -270,7 +270,6 @@ package struct EvalStage {
         try samples.write(Array((line.compact() + "\n").utf8))
       }
     }
-    try samples?.commit()
     summary.seconds = clock.seconds
     summary.tokens = tokens
     summary.steadyTokensPerSecond = rates.steady

@@ -41,12 +41,11 @@ package enum OutputTarget: Sendable, Equatable {
 struct OpenOutput {
   fileprivate let file: AtomicFile?
 
-  /// Writes the file, or hands the text back for standard output.
+  /// Writes the file, or hands the text back for standard output; `others` are whole and appear with it.
   /// - Throws: status 74 where it cannot be written.
-  func deliver(_ text: String) throws(GoraError) -> String? {
-    guard let file else { return text }
-    try file.write(Array(text.utf8))
-    try file.commit()
-    return nil
+  func deliver(_ text: String, with others: [AtomicFile] = []) throws(GoraError) -> String? {
+    try file?.write(Array(text.utf8))
+    try AtomicFile.commit(others + (file.map { [$0] } ?? []))
+    return file == nil ? text : nil
   }
 }
