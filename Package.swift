@@ -41,11 +41,11 @@ let package = Package(
     library("GoraMethods", ["GoraCore"]),
     // Model code: forward next to backward, one model one file.
     library("GoraModels", ["GoraCore", "GoraFormats"]),
-    // Batches, optimiser, schedule, checkpoints, tasks.
+    // The loops: gradients summed, steps taken, in which order rows come. No files.
     library("GoraTraining", ["GoraCore", "GoraFormats", "GoraText", "GoraModels", "GoraMethods"]),
     // Figures of what the stages wrote, as SVG, HTML and text. Pure functions, no files.
     library("GoraReport", ["GoraCore"]),
-    // One file a stage: the only layer that opens user paths.
+    // One file a stage: from a configuration to outputs, which it opens through GoraFormats.
     library(
       "GoraStages",
       ["GoraCore", "GoraFormats", "GoraText", "GoraMethods", "GoraModels", "GoraTraining", "GoraReport"]),
