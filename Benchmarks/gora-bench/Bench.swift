@@ -1,12 +1,7 @@
 import ArgumentParser
+import Glibc
 import GoraCore
 import GoraFormats
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
 
 /// Measures gora's speed and memory, beside PyTorch and PEFT where they are there. Benchmarks/README.md says what and how.
 @main

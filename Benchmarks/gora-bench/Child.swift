@@ -1,11 +1,6 @@
+import Glibc
 import GoraCore
 import GoraFormats
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
 
 /// A program that has run: what it printed, how long it took, and what it held.
 struct ChildResult {

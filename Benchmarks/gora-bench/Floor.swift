@@ -1,13 +1,8 @@
 import ArgumentParser
 import CGoraKernels
+import Glibc
 import GoraCore
 import GoraFormats
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
 
 /// The rate of one matrix product x[tokens, in]·Wᵀ[in, out] by the library that gora uses.
 struct ProductRate {

@@ -1,11 +1,6 @@
+import Glibc
 import GoraCore
 import GoraFormats
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
 
 /// The stages on a checkpoint of Llama 3.1 8B's shape: what they take, and what they hold.
 struct LargeModel {

@@ -1,11 +1,6 @@
+import Glibc
 import GoraCore
 import GoraFormats
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
 
 /// What was measured on, so that numbers of two machines are not taken for one another's.
 struct Machine {

@@ -1,13 +1,8 @@
 import CGoraKernels
+import Glibc
 import GoraCore
 import GoraFormats
 import GoraText
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
 
 /// Writes a checkpoint folder with random weights: what is measured does not depend on their values.
 struct RandomModel {

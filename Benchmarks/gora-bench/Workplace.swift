@@ -1,12 +1,7 @@
+import Glibc
 import GoraCore
 import GoraFormats
 import GoraText
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
 
 /// Where the tools, the models, the rows and the results of a measurement are.
 struct Workplace {

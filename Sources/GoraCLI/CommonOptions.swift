@@ -1,12 +1,7 @@
 import ArgumentParser
+import Glibc
 import GoraCore
 import GoraStages
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
 
 /// When something is shown.
 package enum Visibility: String, CaseIterable, ExpressibleByArgument, Sendable {

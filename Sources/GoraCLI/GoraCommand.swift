@@ -1,14 +1,9 @@
 import ArgumentParser
 import CGoraSignals
+import Glibc
 import GoraCore
 import GoraFormats
 import GoraStages
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
 
 /// A tool of the suite: options in, exit status out.
 ///

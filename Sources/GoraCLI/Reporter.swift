@@ -1,11 +1,6 @@
+import Glibc
 import GoraCore
 import GoraStages
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
 
 /// Shows what a stage tells, on standard error: one redrawn line on a terminal, plain lines elsewhere.
 package final class Reporter {

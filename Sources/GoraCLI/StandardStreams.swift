@@ -1,11 +1,6 @@
+import Glibc
 import GoraCore
 import GoraFormats
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
 
 /// Standard output for results and standard error for talk, unbuffered, so that order is kept and no late error is lost.
 package enum StandardStreams {

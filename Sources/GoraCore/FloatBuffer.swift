@@ -1,10 +1,5 @@
 import CGoraKernels
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
+import Glibc
 
 /// Owns 64-byte aligned floats; the one owner of what its pointer shows.
 package final class FloatBuffer {

@@ -102,8 +102,4 @@ package struct Random: Sendable {
   package mutating func element<T>(of array: [T]) -> T { array[below(array.count)] }
 }
 
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
+import Glibc

@@ -1,10 +1,5 @@
+import Glibc
 import GoraCore
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
 
 /// The LoRA factors of one linear module: ΔW = scaling·B·A.
 package struct AdapterModule: Sendable, Equatable {

@@ -1,11 +1,6 @@
 import CCrypto
+import Glibc
 import GoraCore
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
 
 /// SHA-256 (FIPS 180-4) of bytes that come in pieces.
 package final class SHA256 {

@@ -1,12 +1,7 @@
 import CGoraKernels
 import CHDF5
+import Glibc
 import GoraCore
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
 
 /// Writes `grad.h5`: mean gradients under `/gradients`, what each step saw under `/steps`, and last the attribute `complete`.
 ///

@@ -1,11 +1,6 @@
 import CHDF5
+import Glibc
 import GoraCore
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
 
 /// libhdf5 as a process-wide resource: it is single-threaded, so every use goes through `exclusively`.
 enum HDF5 {

@@ -1,10 +1,5 @@
+import Glibc
 import GoraCore
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
 
 /// An input opened for reading, and closed with the object; what it is has been looked at, so that nothing waits for a pipe's
 /// other end or reads a device.

@@ -1,12 +1,7 @@
 import CZlib
 import CZstd
+import Glibc
 import GoraCore
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
 
 /// A whole text input: standard input (`-`), a plain file, gzip or Zstandard.
 package enum InputText {

@@ -1,11 +1,6 @@
 import CGoraSignals
+import Glibc
 import GoraCore
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
 
 /// A file mapped read-only into memory for as long as the object lives.
 package final class MappedFile: @unchecked Sendable {

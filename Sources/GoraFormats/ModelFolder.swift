@@ -1,11 +1,6 @@
+import Glibc
 import GoraCore
 import Synchronization
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
 
 /// A HuggingFace checkpoint folder: `config.json` and its weights as safetensors, in one file or in shards with an index.
 package final class ModelFolder: Sendable {

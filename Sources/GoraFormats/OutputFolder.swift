@@ -1,10 +1,5 @@
+import Glibc
 import GoraCore
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
 
 /// A folder whose files appear together: made, with its parents, and opened before the work; without `commit` all that was made goes
 /// again.

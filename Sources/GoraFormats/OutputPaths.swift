@@ -1,10 +1,5 @@
+import Glibc
 import GoraCore
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
 
 /// Refuses outputs that would write over an input, become part of one, or write over each other, whatever paths lead to them: files
 /// are told apart by device and inode, files that are not there yet by those of the folder and their names.

@@ -1,11 +1,6 @@
 import CGoraKernels
+import Glibc
 import GoraCore
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
 
 /// A tensor in a mapped safetensors file.
 package struct TensorView: @unchecked Sendable {

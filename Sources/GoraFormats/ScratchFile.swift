@@ -1,10 +1,5 @@
+import Glibc
 import GoraCore
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
 
 /// Zeroed floats in a file without a name, mapped and shared: memory that the kernel may write back to the disk instead of keeping.
 ///

@@ -1,10 +1,5 @@
+import Glibc
 import GoraCore
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
 
 /// The system's sentence for an error number, starting with a lower-case letter as all messages do.
 package func systemMessage(_ number: Int32) -> String {

@@ -1,12 +1,7 @@
 import CHDF5
 import CZstd
+import Glibc
 import GoraCore
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
 
 /// HDF5 filter 32015 (Zstandard) as registered with the HDF Group: the level in `cd_values[0]`, one frame a chunk with content size.
 ///

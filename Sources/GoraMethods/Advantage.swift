@@ -1,10 +1,5 @@
+import Glibc
 import GoraCore
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
 
 /// How importances become shares, as `gora-score --normalise` spells it.
 package enum Normalisation: String, CaseIterable, Sendable {

@@ -1,11 +1,6 @@
 import CGoraKernels
+import Glibc
 import GoraCore
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
 
 /// How much a weight matters to the loss, from the weight W and its mean gradient G (both [out, in]).
 ///

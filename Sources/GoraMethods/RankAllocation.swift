@@ -1,10 +1,5 @@
+import Glibc
 import GoraCore
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
 
 /// f of the budget formula, a function of in + out.
 package enum BudgetFeature: String, CaseIterable, Sendable {

@@ -1,11 +1,6 @@
 import CGoraKernels
+import Glibc
 import GoraCore
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
 
 /// Causal grouped-query attention over packed rows, shared out by row, key/value head and tile of tokens.
 struct Attention {

@@ -1,12 +1,7 @@
 import CGoraKernels
+import Glibc
 import GoraCore
 import GoraFormats
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
 
 /// Rotary frequencies and their scaling (`rope_theta` + `rope_scaling`, or `rope_parameters` of Transformers 5).
 package struct RotaryScaling: Sendable, Equatable {

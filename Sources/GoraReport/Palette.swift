@@ -1,8 +1,4 @@
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
+import Glibc
 
 /// The colours of all figures, in a light and a dark scheme, and the style sheet that carries them.
 package enum Palette {

@@ -1,14 +1,9 @@
+import Glibc
 import GoraCore
 import GoraFormats
 import GoraModels
 import GoraText
 import GoraTraining
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
 
 /// model (+ adapter) + data → result.json: loss, or accuracy on word problems by generation.
 package struct EvalStage {

@@ -1,10 +1,5 @@
+import Glibc
 import GoraCore
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
 
 /// How the number is found in a GSM8K answer (`--extractor`, methods.md 4.1).
 package enum AnswerExtractor: String, Sendable, CaseIterable {

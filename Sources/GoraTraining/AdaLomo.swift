@@ -1,11 +1,6 @@
 import CGoraKernels
+import Glibc
 import GoraCore
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
 
 /// AdaLomo (Lv et al. 2024, arXiv 2310.10195, algorithm 1) for one matrix p [a, b]; its state is a + b numbers.
 ///

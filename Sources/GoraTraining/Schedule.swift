@@ -1,8 +1,4 @@
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
+import Glibc
 
 /// The learning rate by step: linear warm-up, then a decay to a floor (methods of the GoRA paper, section 4).
 package struct Schedule: Sendable, Equatable {

@@ -1,14 +1,9 @@
 import ArgumentParser
+import Glibc
 import GoraCLI
 import GoraCore
 import GoraFormats
 import GoraText
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
 
 extension WordProblems.Kind: ExpressibleByArgument {}
 extension WordProblems.Split: ExpressibleByArgument {}

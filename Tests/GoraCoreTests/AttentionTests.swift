@@ -1,12 +1,7 @@
 import CGoraKernels
+import Glibc
 import GoraCore
 import Testing
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
 
 /// Tiled attention of one key/value head beside the plain formula in double (tiles are 128 queries by 256 keys).
 @Suite struct AttentionTests {

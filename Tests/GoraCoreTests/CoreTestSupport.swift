@@ -1,10 +1,5 @@
+import Glibc
 import GoraCore
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
 
 /// ‖x − y‖ / ‖y‖, the yardstick of most suites here; 0 for two empty arrays.
 func relativeError(_ x: [Float], _ y: [Double]) -> Double {

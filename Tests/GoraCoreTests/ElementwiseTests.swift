@@ -1,12 +1,7 @@
 import CGoraKernels
+import Glibc
 import GoraCore
 import Testing
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
 
 /// Every loop of elementwise.c beside the same formula in double precision.
 ///

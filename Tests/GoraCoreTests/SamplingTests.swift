@@ -1,12 +1,7 @@
 import CGoraKernels
+import Glibc
 import GoraCore
 import Testing
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
 
 /// Draws without a sort, beside the nucleus that a full sort gives.
 @Suite struct SamplingTests {

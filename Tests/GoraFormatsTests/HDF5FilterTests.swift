@@ -1,8 +1,8 @@
 import CHDF5
 import CZlib
 import CZstd
-import GoraCore
 import Glibc
+import GoraCore
 import Testing
 
 @testable import GoraFormats

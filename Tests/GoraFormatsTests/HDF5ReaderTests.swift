@@ -1,6 +1,6 @@
 import CHDF5
-import GoraCore
 import Glibc
+import GoraCore
 import Testing
 
 @testable import GoraFormats

@@ -1,5 +1,5 @@
-import GoraCore
 import Glibc
+import GoraCore
 
 @testable import GoraFormats
 

@@ -1,13 +1,8 @@
+import Glibc
 import GoraCore
 import GoraFormats
 import GoraJinja
 import Testing
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
 
 /// The project's folder.
 private let root = #filePath.split(separator: "/").dropLast(3).reduce("") { "\($0)/\($1)" }

@@ -2,13 +2,8 @@ import GoraCore
 import GoraFormats
 import Testing
 
+import Glibc
 @testable import GoraModels
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
 
 @Suite struct GeneratorTests {
   init() throws {

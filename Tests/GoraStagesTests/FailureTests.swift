@@ -1,12 +1,7 @@
 import Foundation
+import Glibc
 import GoraCore
 import Testing
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
 
 /// What happens where the machine fails: libraries, memory, threads. Small libraries in C stand in for the real ones.
 @Suite(.serialized) struct FailureTests {

@@ -1,12 +1,7 @@
 import Foundation
+import Glibc
 import GoraCore
 import Testing
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
 
 /// Outputs and inputs that meet, runs that meet, ends that come too early: what the tools do to files that they should not touch.
 @Suite(.serialized) struct OutputSafetyTests {

@@ -1,12 +1,7 @@
 import Foundation
+import Glibc
 import GoraCore
 import Testing
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
 
 /// What only processes can show: thread counts, sudden deaths, signals.
 @Suite(.serialized) struct ProcessTests {

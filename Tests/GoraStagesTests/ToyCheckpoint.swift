@@ -1,14 +1,9 @@
+import Glibc
 import GoraCore
 import GoraFormats
 import GoraModels
 import GoraMethods
 import GoraStages
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
 
 /// A two-layer checkpoint with random weights and gradients in a scratch folder that goes with it.
 final class ToyCheckpoint {

@@ -1,14 +1,9 @@
 import Foundation
+import Glibc
 import GoraCore
 import GoraFormats
 import GoraStages
 import Testing
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
 
 /// A temporary folder with the llama fixture in it: `model`, `other` (the same shapes, another weight) and `rows.jsonl`.
 final class Workbench: Sendable {

@@ -1,13 +1,8 @@
 import GoraFormats
 import Testing
 
+import Glibc
 @testable import GoraText
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
 
 let tokenizerFixtures = "/" + #filePath.split(separator: "/").dropLast(2).joined(separator: "/") + "/Fixtures/tokenizer"
 

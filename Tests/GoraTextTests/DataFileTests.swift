@@ -1,13 +1,8 @@
 import GoraCore
 import Testing
 
+import Glibc
 @testable import GoraText
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
 
 private func rows(_ text: String, vocabularySize: Int? = nil, skipBadRows: Bool = false) throws -> DataRows {
   try DataFile.parse(Array(text.utf8), path: "d", vocabularySize: vocabularySize, skipBadRows: skipBadRows)

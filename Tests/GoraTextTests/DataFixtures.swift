@@ -1,11 +1,6 @@
+import Glibc
 import GoraText
 import Testing
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
 
 /// The folder of shared test material, or nil where it is absent: `GORA_SHARED`, else next to the project.
 let shared: String? = {

@@ -2,13 +2,8 @@ import GoraCore
 import GoraFormats
 import Testing
 
+import Glibc
 @testable import GoraText
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
 
 /// Folders with tokenizer.json and what stands beside it, against AutoTokenizer (Tests/Fixtures/tokenizer/make_folders.py).
 struct TokenizerFolderTests {

@@ -2,13 +2,8 @@ import GoraCore
 import GoraFormats
 import Testing
 
+import Glibc
 @testable import GoraText
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
 
 /// The folder of shared test material, or nil where this checkout has none.
 let sharedFolder: String? = {

@@ -1,10 +1,5 @@
+import Glibc
 import GoraCore
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
 
 /// Where the bytes of an HDF5 file come from: a file, read at given places, or memory.
 final class HDF5Bytes: Sendable {

@@ -1,10 +1,5 @@
+import Glibc
 import GoraCore
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
 
 extension Figure {
   /// Scores as heat maps; importance over the steps as curves by module type, and how much it still changed.

@@ -1,8 +1,4 @@
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
+import Glibc
 
 /// The CPUs that this process may use: the threads of a run that does not say.
 package enum AllowedCPUs {

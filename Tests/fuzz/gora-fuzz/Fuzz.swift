@@ -1,12 +1,7 @@
 import CLibFuzzer
+import Glibc
 import GoraCore
 import GoraFormats
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
 
 /// `gora-fuzz TARGET [libFuzzer's options] [folders and files of inputs]`: runs a parser on inputs without end; built without
 /// libFuzzer it runs the given files once. `gora-fuzz --list` names the targets. Tests/fuzz/run calls it.

@@ -1,11 +1,6 @@
+import Glibc
 import GoraCore
 import GoraFormats
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
 
 /// A reader of bytes from outside. Any bytes must end in a value or in a thrown error, soon and in little memory; where a value comes
 /// out, what is said of it must hold too.
