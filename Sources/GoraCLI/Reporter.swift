@@ -56,6 +56,7 @@ package final class Reporter {
     switch event {
     case .progress(let stage, let done, let total, let unit, let rate, let loss):
       progress(stage: stage, done: done, total: total, unit: unit, rate: rate, loss: loss)
+    case .information(let text): summary(text)
     case .note(let text): note(text)
     case .warning(let text):
       if !quiet { line(text, colored ? "\u{1B}[33mwarning:\u{1B}[0m " : "warning: ") }
@@ -80,7 +81,7 @@ package final class Reporter {
     try StandardStreams.writeOutput(text)
   }
 
-  /// The one line of success.
+  /// A line of its own, such as that of success.
   package func summary(_ text: String) {
     if !quiet { line(text) }
   }

@@ -70,9 +70,19 @@ package struct JSONSyntaxError: Error, Sendable {
 }
 
 extension JSON {
-  /// Parses a whole text strictly (RFC 8259): UTF-8, no duplicate keys, nothing after the value, at most `maxDepth` levels.
-  package init(parsing bytes: UnsafeRawBufferPointer, maxDepth: Int = 256) throws(JSONSyntaxError) {
-    var parser = JSONParser(bytes: bytes, maxDepth: maxDepth)
+  /// What a text may say.
+  package enum Dialect: Sendable {
+    /// RFC 8259: no key twice, numbers that are finite.
+    case strict
+    /// As Python's `json` writes and reads: also NaN, Infinity and -Infinity, numbers beyond a double's range are infinite, and of a
+    /// key that stands twice the last value counts. For data of others, of which only some keys matter.
+    case python
+  }
+
+  /// Parses a whole text: UTF-8, nothing after the value, at most `maxDepth` levels.
+  package init(parsing bytes: UnsafeRawBufferPointer, as dialect: Dialect = .strict, maxDepth: Int = 256) throws(JSONSyntaxError)
+  {
+    var parser = JSONParser(bytes: bytes, dialect: dialect, maxDepth: maxDepth)
     self = try parser.document()
   }
 
@@ -101,13 +111,9 @@ private struct ExactKey: Hashable {
 
 private struct JSONParser {
   let bytes: UnsafeRawBufferPointer
+  let dialect: JSON.Dialect
   let maxDepth: Int
   var at = 0
-
-  init(bytes: UnsafeRawBufferPointer, maxDepth: Int) {
-    self.bytes = bytes
-    self.maxDepth = maxDepth
-  }
 
   mutating func document() throws(JSONSyntaxError) -> JSON {
     skipSpace()
@@ -150,18 +156,23 @@ private struct JSONParser {
         let keyOffset = at
         let key = try string()
         // Sets pay only for large objects; small ones are compared directly.
+        let isTwice: Bool
         if members.count < 8 {
-          if members.contains(where: { ExactKey(text: $0.key) == ExactKey(text: key) }) {
-            throw fail("duplicate key \"\(key)\"", at: keyOffset)
-          }
+          isTwice = members.contains { ExactKey(text: $0.key) == ExactKey(text: key) }
         } else {
           if members.count == 8 { seen = Set(members.map { ExactKey(text: $0.key) }) }
-          if !seen.insert(ExactKey(text: key)).inserted { throw fail("duplicate key \"\(key)\"", at: keyOffset) }
+          isTwice = !seen.insert(ExactKey(text: key)).inserted
         }
+        if isTwice, dialect == .strict { throw fail("duplicate key \"\(key)\"", at: keyOffset) }
         skipSpace()
         try expect(UInt8(ascii: ":"), "':' after a key")
         skipSpace()
-        members.append(JSON.Member(key, try value(depth: depth + 1), offset: keyOffset))
+        let member = JSON.Member(key, try value(depth: depth + 1), offset: keyOffset)
+        if isTwice, let first = members.firstIndex(where: { ExactKey(text: $0.key) == ExactKey(text: key) }) {
+          members[first] = member
+        } else {
+          members.append(member)
+        }
         skipSpace()
         if at < bytes.count, bytes[at] == UInt8(ascii: ",") {
           at += 1
@@ -193,6 +204,10 @@ private struct JSONParser {
     case UInt8(ascii: "t"): return try literal("true", .bool(true))
     case UInt8(ascii: "f"): return try literal("false", .bool(false))
     case UInt8(ascii: "n"): return try literal("null", .null)
+    case UInt8(ascii: "N") where dialect == .python: return try literal("NaN", .number(.nan))
+    case UInt8(ascii: "I") where dialect == .python: return try literal("Infinity", .number(.infinity))
+    case UInt8(ascii: "-") where dialect == .python && at + 1 < bytes.count && bytes[at + 1] == UInt8(ascii: "I"):
+      return try literal("-Infinity", .number(-.infinity))
     case UInt8(ascii: "-"), UInt8(ascii: "0")...UInt8(ascii: "9"): return try number()
     default: throw fail("expected a value")
     }
@@ -241,7 +256,7 @@ private struct JSONParser {
     }
     let text = String(decoding: UnsafeRawBufferPointer(rebasing: bytes[start..<at]), as: UTF8.self)
     if integral, let integer = Int(text) { return JSON(.integer(integer), offset: start) }
-    guard let double = Double(text), double.isFinite else { throw fail("number out of range", at: start) }
+    guard let double = Double(text), double.isFinite || dialect == .python else { throw fail("number out of range", at: start) }
     return JSON(.number(double), offset: start)
   }
 
@@ -319,8 +334,8 @@ private struct JSONParser {
 // MARK: - Writing
 
 extension JSON {
-  /// Two-space indent, members in the order given, short leaves on one line, trailing newline.
-  /// - Precondition: every number is finite.
+  /// Two-space indent, members in the order given, short leaves on one line, trailing newline. JSON has no number that is not finite:
+  /// null stands for it.
   package func pretty() -> String {
     var out = ""
     write(into: &out, indent: 0, width: 112)
@@ -328,7 +343,7 @@ extension JSON {
     return out
   }
 
-  /// One line without spaces (a line of JSON Lines, without its newline).
+  /// The same on one line without spaces (a line of JSON Lines, without its newline).
   package func compact() -> String {
     var out = ""
     inline(into: &out, separator: ",", colon: ":")
@@ -393,9 +408,7 @@ extension JSON {
     case .null: out += "null"
     case .bool(let value): out += value ? "true" : "false"
     case .integer(let value): out += String(value)
-    case .number(let value):
-      precondition(value.isFinite, "JSON has no NaN or infinity")
-      out += value.description
+    case .number(let value): out += value.isFinite ? value.description : "null"
     case .string(let value): JSON.quote(value, into: &out)
     case .array(let elements):
       out += "["

@@ -7,12 +7,12 @@ package final class JSONDocument: Sendable {
   private let value: JSON
 
   /// - Parameter firstLine: line number of the text's first line in the file (JSON Lines).
-  package init(path: String, text: [UInt8], firstLine: Int = 1) throws(GoraError) {
+  package init(path: String, text: [UInt8], as dialect: JSON.Dialect = .strict, firstLine: Int = 1) throws(GoraError) {
     self.path = path
     self.text = text
     self.firstLine = firstLine
     let parsed = text.withUnsafeBytes { bytes -> Result<JSON, JSONSyntaxError> in
-      do throws(JSONSyntaxError) { return .success(try JSON(parsing: bytes)) } catch { return .failure(error) }
+      do throws(JSONSyntaxError) { return .success(try JSON(parsing: bytes, as: dialect)) } catch { return .failure(error) }
     }
     switch parsed {
     case .success(let value): self.value = value

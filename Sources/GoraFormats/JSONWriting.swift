@@ -5,7 +5,6 @@ extension JSON {
   }
 
   /// As Python's `json.dumps(value, indent=2, sort_keys=True)`, which is how PEFT writes its configurations, and a newline.
-  /// - Precondition: every number is finite.
   package func indentedSorted() -> String {
     var out = ""
     writeIndentedSorted(into: &out, pad: "\n")

@@ -194,24 +194,24 @@ package struct EvalStage {
     for (index, row) in data.rows.enumerated() {
       guard let reference = row.expectedAnswer, let gold = c.answering.extractor.gold(reference) else {
         throw GoraError(
-          .data, at: .file(c.data.paths.joined(separator: ", ")), "row \(index + 1) has no answer to compare with",
+          .data, at: data.places[index], "the row has no answer to compare with",
           hint: "--task gsm8k needs answers that end in \"#### number\"")
       }
       golds.append(gold)
     }
-    let prompts = try data.rows.map { row throws(GoraError) in try text.encoder.encodePrompt(row) }
+    let prompts = try text.encoder.encodePrompts(data)
     if let empty = prompts.firstIndex(where: \.isEmpty) {
-      throw GoraError(.data, at: .file(c.data.paths.joined(separator: ", ")), "row \(empty + 1) has an empty prompt")
+      throw GoraError(.data, at: data.places[empty], "the row has an empty prompt")
     }
     let longest = (prompts.map(\.count).max() ?? 0) + c.answering.maxNewTokens
     loaded.warn(ofLength: longest, events: events)
-    let ends = try data.rows.first.map { row throws(GoraError) in try text.encoder.stopTokens(for: row) } ?? [text.endToken]
+    let ends = try data.rows.first.map { row throws(GoraError) in try text.encoder.stopTokens(for: row) } ?? []
     // Prompts of one length advance in step; long ones first, so that the last batch is not a lone long one.
     let order = prompts.indices.sorted { (-prompts[$0].count, $0) < (-prompts[$1].count, $1) }
     let generator = Generator(
       model: loaded.model, sampling: c.answering.sampling, batchSize: c.answering.batchSize,
       maxNewTokens: c.answering.maxNewTokens,
-      endTokens: Array(Set(ends + loaded.config.eosTokens)).sorted())
+      endTokens: Array(Set(ends + text.stopTokens)).sorted())
     let bytes = generator.byteCounts(prompts)
     let estimate = RunEstimate(
       loaded,

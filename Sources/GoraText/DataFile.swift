@@ -4,10 +4,18 @@ import GoraFormats
 /// The rows of one or more data files, in file order.
 package struct DataRows: Sendable {
   package var rows: [DataRow] = []
+  /// Where each of them stands.
+  package var places: [Location] = []
   /// Rows passed over (`--skip-bad-rows`).
   package var badRows = 0
   /// Why the first of them was bad, for the report.
   package var firstBadRow: GoraError?
+
+  package init(rows: [DataRow] = [], places: [Location] = []) {
+    precondition(rows.count == places.count)
+    self.rows = rows
+    self.places = places
+  }
 
   /// The kinds that occur, in the order of `RowKind`.
   package var kinds: [RowKind] {
@@ -55,7 +63,9 @@ package enum DataFile {
     var scanner = RowScanner(text: text, path: path)
     while let span = try scanner.next() {
       do throws(GoraError) {
-        result.rows.append(try row(text, span, path: path, vocabularySize: vocabularySize))
+        let rows = try rows(text, span, path: path, vocabularySize: vocabularySize)
+        result.rows += rows
+        result.places += rows.map { _ in .text(path, line: span.line, column: span.column) }
       } catch {
         guard skipBadRows else { throw error }
         result.badRows += 1
@@ -64,12 +74,12 @@ package enum DataFile {
     }
   }
 
-  private static func row(
+  private static func rows(
     _ text: [UInt8], _ span: RowScanner.RowSpan, path: String, vocabularySize: Int?
-  ) throws(GoraError) -> DataRow {
+  ) throws(GoraError) -> [DataRow] {
     do throws(GoraError) {
-      let document = try JSONDocument(path: path, text: Array(text[span.bytes]), firstLine: span.line)
-      return try DataRow(document.root, vocabularySize: vocabularySize)
+      let document = try JSONDocument(path: path, text: Array(text[span.bytes]), as: .python, firstLine: span.line)
+      return try DataRow.rows(document.root, vocabularySize: vocabularySize)
     } catch {
       // The document counts columns from the row's first byte; an array's rows may start anywhere in a line.
       guard case .text(let path, let line, let column) = error.location, line == span.line else { throw error }

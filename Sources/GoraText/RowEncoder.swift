@@ -7,6 +7,8 @@ package struct EncodedRow: Sendable, Equatable {
   package var labels: [Int32]
   /// Whether tokens beyond the maximal length were cut off.
   package var wasCut = false
+  /// Where the row came from, for messages.
+  package var place: Location?
 
   package init(ids: [Int32] = [], labels: [Int32] = [], wasCut: Bool = false) {
     self.ids = ids
@@ -27,6 +29,11 @@ package struct EncodedRows: Sendable {
   package var cut = 0
   /// Rows of which nothing was left to learn.
   package var dropped = 0
+  /// Chats that go on after their last answer; what follows it is left out.
+  package var unanswered = 0
+  /// Rows that a template cannot write, where they are passed over, and why the first could not be.
+  package var badRows = 0
+  package var firstBadRow: GoraError?
 }
 
 /// Turns rows into token ids: wraps them in a template, adds begin and end tokens, and marks what is learnt.
@@ -57,7 +64,7 @@ package struct RowEncoder: Sendable {
 
   /// Tokens at which the answer to `row` ends, for generation: the end token, and the end of turn of a chat template.
   package func stopTokens(for row: DataRow) throws(GoraError) -> [Int32] {
-    let template = template(for: row)
+    let template = template(for: row.kind)
     if case .tokenizer = template {
       guard let last = try encode(row)?.labels.last(where: { $0 != DataRow.notLearnt }), last != eos, encoder.isSpecial(last)
       else { return [eos] }
@@ -77,13 +84,15 @@ package struct RowEncoder: Sendable {
     case .tokens(let ids, let labels): result = EncodedRow(ids: ids, labels: labels)
     case .text(let text):
       result = begun(encoder.encode(text, addSpecialTokens: false), learnt: true)
-      result.append([eos], learnt: true)
+      if text.isEmpty || result.ids.last != eos { result.append([eos], learnt: true) }
     case .instruction, .chat:
-      let template = template(for: row)
+      let template = template(for: row.kind)
       if case .tokenizer(let own) = template {
-        result = encoded(try own.rendered(turns(row)))
+        let chat = conversation(row)
+        let rendered = try own.template(for: chat).rendered(chat)
+        result = tokenised(rendered.text, learnt: rendered.learnt)
       } else {
-        result = encoded(segments(row, template))
+        result = encoded(try segments(row, template))
       }
     }
     if result.ids.count > maxLength {
@@ -95,27 +104,47 @@ package struct RowEncoder: Sendable {
     return result.labels.dropFirst().contains { $0 != DataRow.notLearnt } ? result : nil
   }
 
-  /// All rows in order, with the counts of those cut and dropped.
+  /// All rows in order, with the counts of those cut, dropped and passed over.
   ///
-  /// - Throws: `GoraError` (exit 65) with the row's number where the checkpoint's chat template refuses it.
-  package func encode(_ rows: [DataRow]) throws(GoraError) -> EncodedRows {
+  /// - Parameter skipBadRows: count rows that the template cannot write, and go on.
+  /// - Throws: `GoraError` (exit 65) with the row's place where a template cannot write it.
+  package func encode(_ data: DataRows, skipBadRows: Bool = false) throws(GoraError) -> EncodedRows {
     var result = EncodedRows()
-    result.rows.reserveCapacity(rows.count)
-    for (i, row) in rows.enumerated() {
+    result.rows.reserveCapacity(data.rows.count)
+    for (row, place) in zip(data.rows, data.places) {
       let encoded: EncodedRow?
-      do throws(GoraError) { encoded = try encode(row) } catch {
-        var error = error
-        error.problem = "row \(i + 1): \(error.problem)"
-        throw error
+      do throws(GoraError) { encoded = try encode(row, at: place) } catch {
+        guard skipBadRows else { throw error }
+        result.badRows += 1
+        if result.firstBadRow == nil { result.firstBadRow = error }
+        continue
       }
-      if let encoded {
+      if case .chat(let chat) = row, chat.endsUnanswered { result.unanswered += 1 }
+      if var encoded {
         if encoded.wasCut { result.cut += 1 }
+        encoded.place = place
         result.rows.append(encoded)
       } else {
         result.dropped += 1
       }
     }
     return result
+  }
+
+  /// What a template says of a row is said at the row's place.
+  private func encode(_ row: DataRow, at place: Location) throws(GoraError) -> EncodedRow? {
+    do throws(GoraError) { return try encode(row) } catch { throw error.within(place) }
+  }
+
+  /// The prompts of rows, for generation.
+  ///
+  /// - Throws: `GoraError` (exit 65) with the row's place where a template cannot write it.
+  package func encodePrompts(_ data: DataRows) throws(GoraError) -> [[Int32]] {
+    var prompts: [[Int32]] = []
+    for (row, place) in zip(data.rows, data.places) {
+      do throws(GoraError) { prompts.append(try encodePrompt(row)) } catch { throw error.within(place) }
+    }
+    return prompts
   }
 
   /// What precedes the (last) answer, for generation; the answer itself is `row.expectedAnswer`. Never cut.
@@ -127,35 +156,38 @@ package struct RowEncoder: Sendable {
       return Array(ids[..<(labels.firstIndex { $0 != DataRow.notLearnt } ?? ids.count)])
     case .text: return bos.map { [$0] } ?? []
     case .instruction, .chat:
-      let template = template(for: row)
-      if case .tokenizer(let own) = template { return encoder.tokenized(try own.prompt(turns(row).dropLast())).ids }
-      return encoded(segments(row, template).dropLast()).ids
+      let template = template(for: row.kind)
+      if case .tokenizer(let own) = template {
+        let chat = conversation(row)
+        return encoder.tokenized(try own.template(for: chat).prompt(chat)).ids
+      }
+      return encoded(try segments(row, template).dropLast()).ids
     }
   }
 
-  private func template(for row: DataRow) -> Template {
-    template ?? .standard(for: row.kind, chat: chatTemplate)
-  }
+  /// What wraps rows of a kind.
+  package func template(for kind: RowKind) -> Template { template ?? .standard(for: kind, chat: chatTemplate) }
 
-  private func segments(_ row: DataRow, _ template: Template) -> [TemplateSegment] {
-    if case .instruction(let task) = row { return template.segments(task) }
-    return template.segments(turns(row))
+  private func segments(_ row: DataRow, _ template: Template) throws(GoraError) -> [TemplateSegment] {
+    if case .instruction(let task) = row { return try template.segments(task) }
+    return try template.segments(conversation(row))
   }
 
   /// A task as a chat, a chat up to its last answer.
-  private func turns(_ row: DataRow) -> ArraySlice<ChatTurn> {
+  private func conversation(_ row: DataRow) -> Conversation {
     switch row {
-    case .instruction(let task): task.turns[...]
-    case .chat(let turns): turns[...(turns.lastIndex { $0.role == .assistant } ?? turns.endIndex - 1)]
+    case .instruction(let task): task.conversation
+    case .chat(let chat): chat.answered
     case .tokens, .text: []
     }
   }
 
-  /// A rendered chat brings its begin and end tokens. A token is learnt that ends in what is learnt.
-  private func encoded(_ chat: ChatTemplate.Rendered) -> EncodedRow {
-    let tokens = encoder.tokenized(chat.text)
+  /// A text as one sequence. A token is learnt that ends in what is learnt.
+  /// - Parameter learnt: byte ranges, in order.
+  private func tokenised(_ text: String, learnt: [Range<Int>]) -> EncodedRow {
+    let tokens = encoder.tokenized(text)
     var result = EncodedRow(ids: tokens.ids, labels: Array(repeating: DataRow.notLearnt, count: tokens.ids.count))
-    var learnt = chat.learnt[...]
+    var learnt = learnt[...]
     for (i, place) in tokens.offsets.enumerated() where !place.isEmpty {
       while let first = learnt.first, first.upperBound < place.upperBound { learnt.removeFirst() }
       if let first = learnt.first, place.upperBound > first.lowerBound { result.labels[i] = result.ids[i] }
@@ -163,18 +195,28 @@ package struct RowEncoder: Sendable {
     return result
   }
 
-  // Segments are tokenised one by one, so that a prompt has the same ids in training and in generation.
-  private func encoded(_ segments: [TemplateSegment]) -> EncodedRow {
+  /// Each stretch up to an end token is tokenised as one text; the end token that an answer brings along stays the only one.
+  private func encoded(_ segments: some Sequence<TemplateSegment>) -> EncodedRow {
     var result = EncodedRow()
-    for (i, segment) in segments.enumerated() {
-      let ids = encoder.encode(segment.text, addSpecialTokens: false)
-      if i == 0 {
-        result = begun(ids, learnt: segment.isLearnt)
-      } else {
-        result.append(ids, learnt: segment.isLearnt)
-      }
-      if segment.isEnded { result.append([eos], learnt: true) }
+    var text = ""
+    var learnt: [Range<Int>] = []
+    func flush() {
+      let stretch = tokenised(text, learnt: learnt)
+      if result.ids.isEmpty, let bos, stretch.ids.first != bos { result.append([bos], learnt: false) }
+      result.ids += stretch.ids
+      result.labels += stretch.labels
+      (text, learnt) = ("", [])
     }
+    for segment in segments {
+      let start = text.utf8.count
+      text += segment.text
+      if segment.isLearnt { learnt.append(start..<text.utf8.count) }
+      if segment.isEnded {
+        flush()
+        if segment.text.isEmpty || result.ids.last != eos { result.append([eos], learnt: segment.isLearnt) }
+      }
+    }
+    if !text.isEmpty || result.ids.isEmpty { flush() }
     return result
   }
 
@@ -184,5 +226,15 @@ package struct RowEncoder: Sendable {
     if let bos, ids.first != bos { result.append([bos], learnt: false) }
     result.append(ids, learnt: learnt)
     return result
+  }
+}
+
+extension GoraError {
+  /// The same said of something within `place`, such as of a row by a template.
+  fileprivate func within(_ place: Location) -> GoraError {
+    var error = self
+    error.problem = description
+    error.location = place
+    return error
   }
 }

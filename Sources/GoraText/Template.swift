@@ -14,7 +14,7 @@ package enum Template: Sendable, Equatable {
   /// Llama 3's headers.
   case llama3
   /// The checkpoint's own.
-  case tokenizer(ChatTemplate)
+  case tokenizer(ChatTemplates)
   /// The user's own file.
   case file(TemplateFile)
 
@@ -89,35 +89,60 @@ extension Template {
     }
   }
 
-  /// The pieces of a task: prompt, then answer.
-  func segments(_ task: Instruction) -> [TemplateSegment] {
+  /// The pieces of a task: what was said before it, prompt, then answer.
+  ///
+  /// - Throws: status 65 where the row has what the template cannot say.
+  func segments(_ task: Instruction) throws(GoraError) -> [TemplateSegment] {
     switch self {
-    case .plain: answered(task.kind == .completion ? task.instruction : task.request + "\n", task.response)
-    case .alpaca: answered(Self.alpacaPrompt(task), task.response)
-    case .metamath:
-      answered(
-        Self.withoutInput + "### Instruction:\n" + task.request + "\n\n### Response: Let's think step by step.",
-        task.response)
-    case .chatml, .llama3, .tokenizer: segments(task.turns[...])
-    case .file(let file):
-      answered(file.prompt(instruction: task.instruction, input: task.input), task.response + file.ending)
+    case .chatml, .llama3, .tokenizer: return try segments(task.conversation)
+    case .plain, .alpaca, .metamath, .file:
+      // Refuses what only a checkpoint's template can say.
+      _ = try task.conversation.plain(for: name)
+      var pieces: [TemplateSegment] = []
+      var system = task.system
+      for past in task.history {
+        pieces += exchange(
+          Instruction(kind: task.kind, instruction: Self.joined(system, past.request), response: past.response), isLearnt: false)
+        system = ""
+      }
+      var last = task
+      last.instruction = Self.joined(system, task.instruction)
+      return pieces + exchange(last, isLearnt: true)
     }
   }
 
-  /// The pieces of a chat; every assistant turn is learnt with its end token. What follows the last one is left out.
+  /// The pieces of a chat; an assistant turn is learnt with its end token, unless the data say that it is not. What follows the last
+  /// one is left out.
   ///
   /// The checkpoint's own template has none: its text is rendered and tokenised whole.
-  func segments(_ turns: ArraySlice<ChatTurn>) -> [TemplateSegment] {
+  ///
+  /// - Throws: status 65 where the chat has what the template cannot say.
+  func segments(_ chat: Conversation) throws(GoraError) -> [TemplateSegment] {
     switch self {
-    case .chatml: Self.chatml(turns)
-    case .llama3: Self.llama3(turns)
-    case .plain, .alpaca, .metamath, .file: exchanges(turns)
-    case .tokenizer: []
+    case .chatml: return Self.chatml(try chat.plain(for: name))
+    case .llama3: return Self.llama3(try chat.plain(for: name))
+    case .plain, .alpaca, .metamath, .file: return exchanges(try chat.plain(for: name))
+    case .tokenizer: return []
     }
   }
 
-  private func answered(_ prompt: String, _ answer: String) -> [TemplateSegment] {
-    [TemplateSegment(text: prompt), TemplateSegment(text: answer, isLearnt: true, isEnded: true)]
+  /// A request in the template's one form, and its answer.
+  private func exchange(_ task: Instruction, isLearnt: Bool) -> [TemplateSegment] {
+    let (prompt, answer) =
+      switch self {
+      case .alpaca: (Self.alpacaPrompt(task), task.response)
+      case .metamath:
+        (Self.withoutInput + "### Instruction:\n" + task.request + "\n\n### Response: Let's think step by step.", task.response)
+      case .file(let file):
+        (file.prompt(instruction: task.instruction, input: task.input), task.response + file.ending)
+      case .plain, .chatml, .llama3, .tokenizer:
+        (task.kind == .completion ? task.instruction : task.request + "\n", task.response)
+      }
+    return [TemplateSegment(text: prompt), TemplateSegment(text: answer, isLearnt: isLearnt, isEnded: true)]
+  }
+
+  private static func joined(_ system: String, _ request: String) -> String {
+    system.isEmpty ? request : request.isEmpty ? system : system + "\n" + request
   }
 
   // MARK: Alpaca
@@ -136,68 +161,44 @@ extension Template {
 
   // MARK: Chat
 
-  private static func chatml(_ turns: ArraySlice<ChatTurn>) -> [TemplateSegment] {
+  private static func chatml(_ turns: [PlainTurn]) -> [TemplateSegment] {
     var pieces: [TemplateSegment] = []
     var between = ""
     for turn in turns {
-      let opening = "\(between)<|im_start|>\(turn.role.rawValue)\n"
-      if turn.role == .assistant {
-        pieces.append(TemplateSegment(text: opening))
-        pieces.append(TemplateSegment(text: turn.content + "<|im_end|>", isLearnt: true))
-      } else {
-        pieces.append(TemplateSegment(text: opening + turn.content + "<|im_end|>"))
-      }
+      pieces.append(TemplateSegment(text: "\(between)<|im_start|>\(turn.role.rawValue)\n"))
+      pieces.append(TemplateSegment(text: turn.text + "<|im_end|>", isLearnt: turn.isLearnt))
       between = "\n"
     }
-    return joined(pieces)
+    return pieces
   }
 
-  private static func llama3(_ turns: ArraySlice<ChatTurn>) -> [TemplateSegment] {
+  private static func llama3(_ turns: [PlainTurn]) -> [TemplateSegment] {
     var pieces: [TemplateSegment] = []
     for turn in turns {
-      let opening = "<|start_header_id|>\(turn.role.rawValue)<|end_header_id|>\n\n"
-      let content = trimmed(turn.content)
-      if turn.role == .assistant {
-        pieces.append(TemplateSegment(text: opening))
-        pieces.append(TemplateSegment(text: content + "<|eot_id|>", isLearnt: true))
-      } else {
-        pieces.append(TemplateSegment(text: opening + content + "<|eot_id|>"))
-      }
+      pieces.append(TemplateSegment(text: "<|start_header_id|>\(turn.role.rawValue)<|end_header_id|>\n\n"))
+      pieces.append(TemplateSegment(text: trimmed(turn.text) + "<|eot_id|>", isLearnt: turn.isLearnt))
     }
-    return joined(pieces)
+    return pieces
   }
 
   /// Templates that know questions and answers only: each assistant turn answers what was said since the last one.
-  private func exchanges(_ turns: ArraySlice<ChatTurn>) -> [TemplateSegment] {
+  private func exchanges(_ turns: [PlainTurn]) -> [TemplateSegment] {
     var pieces: [TemplateSegment] = []
     var system = ""
     var said: [String] = []
     for turn in turns {
       switch turn.role {
-      case .system: system = turn.content
-      case .user: said.append(turn.content)
+      case .system: system = turn.text
+      case .user: said.append(turn.text)
       case .assistant:
-        let request = said.joined(separator: "\n")
-        let whole = system.isEmpty ? request : request.isEmpty ? system : system + "\n" + request
-        pieces += segments(Instruction(kind: .instruction, instruction: whole, response: turn.content))
+        let request = Self.joined(system, said.joined(separator: "\n"))
+        pieces += exchange(
+          Instruction(kind: .instruction, instruction: request, response: turn.text), isLearnt: turn.isLearnt)
         system = ""
         said = []
       }
     }
     return pieces
-  }
-
-  /// Neighbours that are not learnt become one segment, so that they are tokenised as one text.
-  private static func joined(_ pieces: [TemplateSegment]) -> [TemplateSegment] {
-    var result: [TemplateSegment] = []
-    for piece in pieces {
-      if let last = result.last, !last.isLearnt, !piece.isLearnt {
-        result[result.count - 1].text += piece.text
-      } else {
-        result.append(piece)
-      }
-    }
-    return result
   }
 
   /// As Python's `strip`: by scalars, so that a mark's blank stays a blank, and with the separators U+001C to U+001F.

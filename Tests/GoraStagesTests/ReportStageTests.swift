@@ -23,7 +23,7 @@ import Testing
       switch event {
       case .warning(let text): events.warnings.append(text)
       case .note(let text): events.notes.append(text)
-      case .progress: break
+      case .progress, .information: break
       }
     }
     return (summary.output ?? "", summary.line, events)

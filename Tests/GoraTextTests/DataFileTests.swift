@@ -54,6 +54,63 @@ private func failure(_ text: String, vocabularySize: Int? = nil, skipBadRows: Bo
     #expect(try rows(text.replacing("\n", with: "\r\n") + "\r\n").rows == expected)
   }
 
+  /// Data sets that were joined have all keys in all rows.
+  @Test func nullsAreAbsent() throws {
+    #expect(
+      try rows(
+        "{\"messages\": null, \"input_ids\": null, \"text\": null, \"query\": \"q\", \"response\": \"r\", \"history\": null}"
+      ).rows
+        == [.instruction(Instruction(kind: .query, instruction: "q", response: "r"))])
+  }
+
+  /// As Python's json reads: what does not matter is not judged, and of two equal keys the last counts.
+  @Test func pythonsJSON() throws {
+    let text = #"{"x": NaN, "y": [-Infinity, Infinity, 1e999], "z": 123456789012345678901234567890, "text": "b", "text": "a"}"#
+    #expect(try rows(text).rows == [.text("a")])
+    #expect(failure(#"{"text": NaN}"#)?.problem == "\"text\" must be a string")
+    #expect(failure(#"{"text": "a", "x": Nan}"#)?.problem == "expected a value")
+    #expect(failure(#"{"input_ids": [NaN], "labels": [1]}"#)?.status == .data)
+  }
+
+  @Test func whatWasSaidBeforeIsPartOfTheRow() throws {
+    let task = Instruction(
+      kind: .query, instruction: "q", response: "r", system: "s", history: [.init("a", "b"), .init("c", "d")])
+    #expect(
+      try rows(#"{"query": "q", "response": "r", "system": "s", "history": [["a", "b"], ["c", "d"]]}"#).rows == [
+        .instruction(task)
+      ])
+    #expect(
+      try rows(
+        #"{"system": "s", "conversations": [{"from": "human", "value": "u"}, {"from": "gpt", "value": "a"}], "history": []}"#
+      ).rows
+        == [.chat([ChatTurn(.system, "s"), ChatTurn(.user, "u"), ChatTurn(.assistant, "a")])])
+  }
+
+  @Test func marksOfWhatIsLearnt() throws {
+    for mark in [#""weight": 0"#, #""train": false"#, #""training": false"#, #""loss": false"#, #""loss_mask": 0.0"#] {
+      guard
+        case .chat(let chat) = try rows(
+          #"{"messages": [{"role": "assistant", "content": "a", \#(mark)}, {"role": "assistant", "content": "b", "weight": 1}]}"#
+        ).rows[0]
+      else { return #expect(Bool(false)) }
+      #expect(chat.turns.map(\.isLearnt) == [false, true])
+    }
+  }
+
+  /// As in Transformers' collators: padding on either side has mask 0, packed rows begin at position 0.
+  @Test func paddingAndPackedRows() throws {
+    #expect(
+      try rows(
+        #"{"input_ids": [0, 0, 5, 6, 7, 0], "labels": [-100, -100, -100, 6, 7, -100], "attention_mask": [0, 0, 1, 1, 1, 0], "#
+          + #""position_ids": [1, 1, 0, 1, 2, 3]}"#
+      ).rows == [.tokens(ids: [5, 6, 7], labels: [-100, 6, 7])])
+    let packed = try rows(
+      #"{"input_ids": [5, 6, 7, 8, 9], "labels": [-100, 6, -100, 8, 9], "position_ids": [0, 1, 0, 1, 2]}"#)
+    #expect(packed.rows == [.tokens(ids: [5, 6], labels: [-100, 6]), .tokens(ids: [7, 8, 9], labels: [-100, 8, 9])])
+    #expect(packed.places == [.text("d", line: 1, column: 1), .text("d", line: 1, column: 1)])
+    #expect(try rows(#"{"input_ids": [5], "labels": [5], "attention_mask": [0]}"#).rows == [.tokens(ids: [], labels: [])])
+  }
+
   @Test func bracketsAndQuotesInStringsDoNotEndARow() throws {
     let result = try rows(#"[{"text": "a]}\"{[,\\"}, {"text": "é\n,"}]"#)
     #expect(result.rows == [.text(#"a]}"{[,\"#), .text("é\n,")])
@@ -75,10 +132,38 @@ private func failure(_ text: String, vocabularySize: Int? = nil, skipBadRows: Bo
     ("{\"input_ids\": [1, 10], \"labels\": [1, 2]}", "d:1:19", "\"input_ids\"[1] is 10; expected a token id from 0 to 9"),
     ("{\"input_ids\": [1], \"labels\": [-1]}", "d:1:31", "\"labels\"[0] is -1; expected -100 or a token id from 0 to 9"),
     ("{\"messages\": [{\"role\": \"user\", \"content\": \"u\"}]}", "d:1:14", "\"messages\" has no assistant turn to learn"),
+    ("{\"messages\": [{\"role\": \"assistant\", \"content\": null}]}", "d:1:15", "\"messages\"[0] lacks \"content\""),
+    ("{\"messages\": [{\"role\": \"user\", \"content\": 3}]}", "d:1:43", "\"content\" must be a string"),
     (
-      "{\"messages\": [{\"role\": \"tool\", \"content\": \"u\"}]}", "d:1:24",
-      "\"role\" is \"tool\"; expected system, user (human) or assistant (gpt, model)"
+      "{\"conversations\": [{\"from\": \"observation\", \"value\": \"u\"}]}", "d:1:29",
+      "\"from\" is \"observation\"; expected system, human or gpt"
     ),
+    ("{\"text\": null, \"messages\": null}", "d:1:1", "the row's keys are none"),
+    ("{\"prompt\": \"p\", \"chosen\": \"c\", \"rejected\": \"r\"}", "d:1:27", "\"chosen\": a row of preferences"),
+    ("{\"prompt\": \"p\", \"completion\": \"c\", \"label\": false}", "d:1:45", "a completion with a label of approval (KTO)"),
+    ("{\"query\": \"q\", \"response\": \"r\", \"images\": [\"i.png\"]}", "d:1:43", "\"images\": rows of text alone are read"),
+    ("{\"query\": \"q\", \"response\": \"r\", \"history\": [[\"a\"]]}", "d:1:45", "\"history\"[0] must be a pair"),
+    ("{\"query\": \"q\", \"response\": \"r\", \"tools\": \"[\"}", "d:1:42", "\"tools\" is a text that is no JSON"),
+    (
+      "{\"messages\": [{\"role\": \"assistant\", \"content\": \"a\", \"weight\": 0.5}]}", "d:1:63",
+      "\"weight\" is 0.5; expected 0 or 1, true or false"
+    ),
+    (
+      "{\"messages\": [{\"role\": \"user\", \"content\": \"a\", \"train\": true}]}", "d:1:57",
+      "a turn of role \"user\" is marked as learnt"
+    ),
+    (
+      "{\"system\": \"s\", \"messages\": [{\"role\": \"system\", \"content\": \"s\"}, {\"role\": \"assistant\", \"content\": \"a\"}]}",
+      "d:1:29", "the chat begins with a system turn, and the row has a system column"
+    ),
+    (
+      "{\"input_ids\": [1, 2, 3], \"labels\": [1, 2, 3], \"attention_mask\": [1, 0, 1]}", "d:1:65",
+      "\"attention_mask\" is 0 at 1, between tokens"
+    ),
+    ("{\"input_ids\": [1, 2], \"labels\": [1, 2], \"attention_mask\": [1]}", "d:1:59", "\"attention_mask\" has 1 elements"),
+    ("{\"input_ids\": [1, 2], \"labels\": [1, 2], \"attention_mask\": [1, 2]}", "d:1:63", "\"attention_mask\"[1] is 2"),
+    ("{\"input_ids\": [1, 2], \"labels\": [1, 2], \"position_ids\": [0, 2]}", "d:1:57", "\"position_ids\" is 2 at 1"),
+    ("{\"input_ids\": [1, 2], \"labels\": [1, 2], \"position_ids\": [5, 6]}", "d:1:57", "\"position_ids\" is 5 at 0"),
   ])
   func badRowsNameTheirPlace(text: String, place: String, problem: String) throws {
     let error = try #require(failure(text, vocabularySize: 10))

@@ -27,6 +27,11 @@ private func marked(_ row: DataRow, _ template: Template?, bos: Int32? = ByteEnc
   return text + ByteEncoder.text(run) + (isLearnt ? "⟧" : "")
 }
 
+/// Rows of a file, a line each.
+private func placed(_ rows: [DataRow]) -> DataRows {
+  DataRows(rows: rows, places: rows.indices.map { .text("d", line: $0 + 1, column: 1) })
+}
+
 private let question = DataRow.instruction(Instruction(kind: .question, instruction: "1+1?", response: "2"))
 private let withInput = DataRow.instruction(Instruction(kind: .instruction, instruction: "Add.", input: "1, 2", response: "3"))
 private let chat = DataRow.chat([
@@ -89,6 +94,114 @@ private let chat = DataRow.chat([
         + "<|start_header_id|>assistant<|end_header_id|>\n\n⟦Ciao<|eot_id|>⟧")
   }
 
+  /// Earlier exchanges and the system text are part of the prompt.
+  @Test func whatWasSaidBefore() throws {
+    let row = DataRow.instruction(
+      Instruction(kind: .query, instruction: "q", response: "r", system: "s", history: [.init("a", "b")]))
+    #expect(try marked(row, .plain) == "<s>s\na\nb</s>q\n⟦r</s>⟧")
+    #expect(
+      try marked(row, .chatml)
+        == "<s><|im_start|>system\ns<|im_end|>\n<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nb<|im_end|>\n"
+        + "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n⟦r<|im_end|>⟧")
+    let system = DataRow.instruction(Instruction(kind: .query, instruction: "q", response: "r", system: "s"))
+    #expect(try marked(system, .plain) == "<s>s\nq\n⟦r</s>⟧")
+    #expect(ByteEncoder.text(try encoder(.plain).encodePrompt(row)) == "<s>s\na\nb</s>q\n")
+  }
+
+  @Test func turnsThatAreNotLearnt() throws {
+    let chat = DataRow.chat([
+      ChatTurn(.user, "u"), ChatTurn(.assistant, "no", isLearnt: false), ChatTurn(.user, "v"), ChatTurn(.assistant, "yes"),
+    ])
+    #expect(try marked(chat, .plain) == "<s>u\nno</s>v\n⟦yes</s>⟧")
+    let own = ChatTemplate(
+      "{% for m in messages %}{{ m.role[0] + m.content + '|' }}{% endfor %}", name: "own", specialTokens: [])
+    #expect(try marked(chat, .tokenizer(ChatTemplates(own))) == "uu|ano|uv|a⟦yes|⟧")
+    let generation = ChatTemplate(
+      "{% for m in messages %}{% if m.role == 'user' %}{{ m.content }}{% else %}{% generation %}{{ m.content }}{% endgeneration %}"
+        + "{% endif %}|{% endfor %}", name: "own", specialTokens: [])
+    #expect(try marked(chat, .tokenizer(ChatTemplates(generation))) == "u|no|v|⟦yes⟧|")
+  }
+
+  /// What gora's own templates have no place for is refused by name, not left out.
+  @Test(arguments: [
+    (#"{"messages": [{"role": "tool", "content": "7"}, {"role": "assistant", "content": "a"}]}"#, "role \"tool\" of turn 1"),
+    (#"{"messages": [{"role": "assistant", "content": null, "tool_calls": [{}]}]}"#, "\"tool_calls\" of turn 1"),
+    (
+      #"{"messages": [{"role": "user", "content": [{"type": "text", "text": "h"}]}, {"role": "assistant", "content": "a"}]}"#,
+      "turn 1"
+    ),
+    (#"{"messages": [{"role": "assistant", "content": "a", "reasoning_content": "t"}]}"#, "\"reasoning_content\""),
+    (#"{"query": "q", "response": "r", "tools": [{"name": "f"}]}"#, "\"tools\""),
+    (#"{"query": "q", "response": "r", "chat_template_kwargs": {"enable_thinking": false}}"#, "\"enable_thinking\""),
+  ]) func whatTemplatesCannotSay(_ row: String, _ part: String) throws {
+    let data = try DataFile.parse(Array(row.utf8), path: "d")
+    for template in [Template.plain, .alpaca, .chatml, .llama3] {
+      let error = try #require(throws: GoraError.self) { try encoder(template).encode(data) }
+      #expect(error.status == .data && error.location == .text("d", line: 1, column: 1))
+      #expect(error.problem.contains(part) && error.problem.contains(template.name), "\(error.problem)")
+      let skipped = try encoder(template).encode(data, skipBadRows: true)
+      #expect(skipped.badRows == 1 && skipped.rows.isEmpty && skipped.firstBadRow?.problem == error.problem)
+    }
+  }
+
+  /// Whole messages reach the checkpoint's template, and what else a row gives it.
+  @Test func theCheckpointsTemplateSeesAll() throws {
+    let data = try DataFile.parse(
+      Array(
+        #"""
+        {"messages": [{"role": "developer", "content": [{"type": "text", "text": "d"}]}, {"role": "assistant", "content": null,
+        "tool_calls": [{"function": {"name": "f", "arguments": {"x": [1, 2.5, null, true]}}}]}, {"role": "tool", "content": "7",
+        "tool_call_id": "c"}, {"role": "assistant", "content": "a"}], "tools": "[{\"name\": \"f\"}]", "chat_template_kwargs": {"deep": 1}}
+        """#.replacing("\n", with: " ").utf8), path: "d")
+    let source =
+      "{{ tools | tojson }}{{ deep }}{% for m in messages %}{{ '[' + m.role }}{% if m.content is string %}{{ m.content }}"
+      + "{% elif m.content %}{{ m.content[0].text }}{% endif %}{% for c in m.tool_calls or [] %}{{ c | tojson }}{% endfor %}"
+      + "{{ m.tool_call_id or '' }}{{ ']' }}{% endfor %}"
+    func own(_ name: String) -> ChatTemplate { ChatTemplate(name + source, name: name, specialTokens: []) }
+    let expected =
+      #"[{"name": "f"}]1[developerd][assistant⟦{"function": {"name": "f", "arguments": {"x": [1, 2.5, null, true]}}}]⟧[tool7c][assistant⟦a]⟧"#
+    #expect(try marked(data.rows[0], .tokenizer(ChatTemplates(own("standard ")))) == "standard " + expected)
+    // The template for tools, where there is one and the row has some.
+    let both = Template.tokenizer(ChatTemplates(own("standard "), toolUse: own("tools ")))
+    #expect(try marked(data.rows[0], both) == "tools " + expected)
+    #expect(try marked(question, both).hasPrefix("standard none"))
+    #expect(throws: GoraError.self) { try marked(question, .tokenizer(ChatTemplates(nil, toolUse: own("tools ")))) }
+  }
+
+  /// A text that is no template is no matter to rows that another one wraps.
+  @Test func templatesThatAreNotUsed() throws {
+    let broken = ChatTemplates(ChatTemplate("{% for %}", name: "own", specialTokens: []))
+    let encoder = RowEncoder(
+      encoder: ByteEncoder(), bos: 256, eos: 257, template: nil, chatTemplate: .tokenizer(broken), maxLength: 99)
+    #expect(try encoder.encode(question) != nil)
+    #expect(throws: GoraError.self) { try broken.check() }
+    #expect(throws: GoraError.self) { try encoder.encode(chat) }
+  }
+
+  /// A message may have the letters that stand in an answer's place.
+  @Test func lettersForPrivateUse() throws {
+    let row = DataRow.chat([ChatTurn(.user, "\u{F8F0}\u{F8F1}\u{F8F2}"), ChatTurn(.assistant, "\u{F8F0}\u{F8F1}\u{F8F2}")])
+    let own = ChatTemplate(
+      "{% for m in messages %}{{ m.role[0] + m.content + '|' }}{% endfor %}", name: "own", specialTokens: [])
+    #expect(
+      try marked(row, .tokenizer(ChatTemplates(own))) == "u\u{F8F0}\u{F8F1}\u{F8F2}|a⟦\u{F8F0}\u{F8F1}\u{F8F2}|⟧")
+  }
+
+  /// An end token that a text brings along stays the only one.
+  @Test func endTokensStandOnce() throws {
+    #expect(try marked(.text("<s>Hi</s>"), nil) == "⟦<s>Hi</s>⟧")
+    let answer = DataRow.instruction(Instruction(kind: .completion, instruction: "p", response: "a</s>"))
+    #expect(try marked(answer, .plain) == "<s>p⟦a</s>⟧")
+    let empty = DataRow.instruction(Instruction(kind: .completion, instruction: "p</s>", response: ""))
+    #expect(try marked(empty, .plain) == "<s>p</s>⟦</s>⟧")
+  }
+
+  @Test func chatsThatEndUnanswered() throws {
+    let encoded = try encoder(.chatml).encode(placed([chat, question]))
+    #expect(encoded.unanswered == 1 && encoded.rows.count == 2)
+    #expect(encoded.rows[1].place == .text("d", line: 2, column: 1))
+  }
+
   @Test func templateFiles() throws {
     let file = try TemplateFile(path: "t", text: "Q: {instruction}\nA: {response}<|im_end|>\n")
     #expect(try marked(question, .file(file)) == "<s>Q: 1+1?\nA: ⟦2<|im_end|></s>⟧")
@@ -110,7 +223,7 @@ private let chat = DataRow.chat([
     let source =
       "{% for m in messages %}{{ '<|' + m.role + '|>\n' + m.content + eos_token + '\n' }}{% endfor %}"
       + "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"
-    let own = Template.tokenizer(try ChatTemplate(source, name: "own", specialTokens: [("eos_token", "</s>")]))
+    let own = Template.tokenizer(ChatTemplates(ChatTemplate(source, name: "own", specialTokens: [("eos_token", "</s>")])))
     #expect(try marked(question, own) == "<|user|>\n1+1?</s>\n<|assistant|>\n⟦2</s>⟧\n")
     #expect(
       try marked(chat, own)
@@ -138,7 +251,7 @@ private let chat = DataRow.chat([
         + "{% endfor %}", "[1+1?]⟦2⟧"
     ),
   ]) func answersBeginWhereGenerationDoes(_ source: String, _ expected: String) throws {
-    let own = Template.tokenizer(try ChatTemplate(source, name: "own", specialTokens: [("eos_token", "</s>")]))
+    let own = Template.tokenizer(ChatTemplates(ChatTemplate(source, name: "own", specialTokens: [("eos_token", "</s>")])))
     #expect(try marked(question, own) == expected)
     #expect(ByteEncoder.text(try encoder(own).encodePrompt(question)) == expected.prefix { $0 != "⟦" })
   }
@@ -147,19 +260,21 @@ private let chat = DataRow.chat([
     let source =
       "{% for m in messages %}{% if m.role == 'assistant' %}{% generation %}{{ m.content }}{% endgeneration %}"
       + "{% else %}{{ m.content }}|{% endif %}{% endfor %}"
-    let own = Template.tokenizer(try ChatTemplate(source, name: "own", specialTokens: []))
+    let own = Template.tokenizer(ChatTemplates(ChatTemplate(source, name: "own", specialTokens: [])))
     #expect(try marked(chat, own) == "Be kind.|Hi|⟦Hello⟧ Bye |⟦Ciao⟧")
   }
 
   @Test func whatATemplateRefusesOrChangesLaterIsNamed() throws {
-    let refuses = try ChatTemplate("{{ raise_exception('roles must alternate') }}", name: "own", specialTokens: [])
-    let error = #expect(throws: GoraError.self) { try encoder(.tokenizer(refuses)).encode([question]) }
+    let refuses = ChatTemplates(
+      ChatTemplate("{{ raise_exception('roles must alternate') }}", name: "own", specialTokens: []))
+    let error = #expect(throws: GoraError.self) { try encoder(.tokenizer(refuses)).encode(placed([question])) }
     #expect(error?.problem.contains("roles must alternate") == true)
-    #expect(error?.problem.contains("row 1") == true)
+    #expect(error?.location == .text("d", line: 1, column: 1))
     // Earlier answers lose a mark once others follow, as thoughts do in some templates.
-    let changes = try ChatTemplate(
-      "{% for m in messages %}{{ m.content }}{% if loop.last %}!{% endif %}{% endfor %}", name: "own", specialTokens: [])
-    let changed = #expect(throws: GoraError.self) { try encoder(.tokenizer(changes)).encode([chat]) }
+    let changes = ChatTemplates(
+      ChatTemplate(
+        "{% for m in messages %}{{ m.content }}{% if loop.last %}!{% endif %}{% endfor %}", name: "own", specialTokens: []))
+    let changed = #expect(throws: GoraError.self) { try encoder(.tokenizer(changes)).encode(placed([chat])) }
     #expect(changed?.problem.contains("turn 3 is rendered in another way") == true)
   }
 
@@ -180,14 +295,14 @@ private let chat = DataRow.chat([
       .tokens(ids: [5, 6], labels: [-100, 6]),
       .text(""),
     ]
-    let result = try encoder(nil, maxLength: 8).encode(rows)
+    let result = try encoder(nil, maxLength: 8).encode(placed(rows))
     #expect(result.rows.count == 4)
     #expect(result.cut == 1)
     #expect(result.dropped == 2)
     #expect(result.rows[1].labels == [-100, -100, -100, -100, -100, 50, 51, 52])
     #expect(result.rows[1].wasCut)
     // Nothing but the end token is to be learnt of an empty text.
-    #expect(result.rows[3] == EncodedRow(ids: [256, 257], labels: [-100, 257]))
+    #expect(result.rows[3].ids == [256, 257] && result.rows[3].labels == [-100, 257])
   }
 
   @Test func promptsAreTheRowsBeforeTheAnswer() throws {

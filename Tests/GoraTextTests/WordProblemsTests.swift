@@ -144,7 +144,7 @@ private func calculate(_ a: Substring, _ op: Substring, _ b: Substring) -> Int? 
     let tokenizer = try Tokenizer(bytes: Array(json.utf8), path: "tokenizer.json")
     let encoder = RowEncoder(encoder: tokenizer, bos: 0, eos: 1, template: nil, maxLength: 256)
     let rows = try problems(.problems, .test, 500)
-    let encoded = try encoder.encode(rows)
+    let encoded = try encoder.encode(DataRows(rows: rows, places: rows.map { _ in .file("problems") }))
     #expect(encoded.rows.count == 500 && encoded.cut == 0)
     let mean = Double(encoded.rows.reduce(0) { $0 + $1.ids.count }) / 500
     #expect(mean < 150, "\(mean) tokens")

@@ -29,31 +29,30 @@ package struct DataOptions: Sendable {
 package struct LoadedText {
   package let tokenizer: Tokenizer?
   package let encoder: RowEncoder
-  package let endToken: Int32
+  /// Where generation ends whatever the rows are: as Transformers' `generate`, at generation_config.json's end tokens, without them at
+  /// config.json's.
+  package let stopTokens: [Int32]
   /// Of the model: embeddings may be larger than the tokenizer (padding), and smaller where no text uses its last tokens.
   private let vocabularySize: Int
   private let explain: ([RowKind]) -> String
 
   /// - Parameter folder: holds tokenizer.json, and perhaps tokenizer_config.json.
   package init(folder: String, config: ModelConfig, options: DataOptions) throws(GoraError) {
-    let settingsPath = "\(folder)/tokenizer_config.json"
-    var settings: JSONDocument?
-    if exists(settingsPath) { settings = try JSONDocument(path: settingsPath, text: readWholeFile(settingsPath)) }
     let tokenizer = exists("\(folder)/tokenizer.json") ? try Tokenizer(folder: folder) : nil
     self.tokenizer = tokenizer
-    guard let end = config.eosTokens.first ?? tokenizer?.specialId("eos_token") else {
+    guard let end = tokenizer?.specialId("eos_token") ?? config.eosTokens.first else {
       throw GoraError(
         .data, at: .file(folder), "no end token: config.json has no eos_token_id, tokenizer_config.json no eos_token")
     }
-    endToken = end
+    stopTokens = try Self.generationEnds(folder) ?? config.eosTokens
     vocabularySize = config.vocabularySize
     var chosen: Template?
-    let own = try Self.chatTemplate(folder, settings, tokenizer).map(Template.tokenizer)
+    let own = try ChatTemplates(folder: folder, specialTokens: tokenizer?.specialTokens ?? []).map(Template.tokenizer)
     switch options.template {
     case nil: break
     case "tokenizer":
       guard let own else {
-        throw GoraError(.data, at: .file(settingsPath), "no chat_template", hint: "choose another --template")
+        throw GoraError(.data, at: .file(folder), "the checkpoint has no chat template", hint: "choose another --template")
       }
       chosen = own
     case let name?:
@@ -73,24 +72,16 @@ package struct LoadedText {
     explain = { Template.explanation(chosen: template, kinds: $0, chat: own) }
   }
 
-  /// chat_template.jinja, else `chat_template` of tokenizer_config.json: a text, or a list of which the one named "default" counts.
-  private static func chatTemplate(
-    _ folder: String, _ settings: JSONDocument?, _ tokenizer: Tokenizer?
-  ) throws(GoraError) -> ChatTemplate? {
-    let special = tokenizer?.specialTokens ?? []
-    let path = "\(folder)/chat_template.jinja"
-    if exists(path) {
-      return try ChatTemplate(String(decoding: readWholeFile(path), as: UTF8.self), name: path, specialTokens: special)
+  /// `eos_token_id` of generation_config.json, a number or several; nil where it says none.
+  private static func generationEnds(_ folder: String) throws(GoraError) -> [Int32]? {
+    let path = "\(folder)/generation_config.json"
+    guard exists(path), let field = try JSONDocument(path: path, text: readWholeFile(path)).root.optional("eos_token_id") else {
+      return nil
     }
-    guard let field = try settings?.root.optional("chat_template") else { return nil }
-    let name = "\(field.document.path) (chat_template)"
-    guard case .array = field.value.content else {
-      return try ChatTemplate(field.string, name: name, specialTokens: special)
-    }
-    for element in try field.elements where try element.required("name").string == "default" {
-      return try ChatTemplate(element.required("template").string, name: name, specialTokens: special)
-    }
-    throw field.error("\(field.name) has no template named \"default\"")
+    var ends: [Int32] = []
+    let fields = if case .array = field.value.content { try field.elements } else { [field] }
+    for field in fields { ends.append(Int32(try field.int(in: 0...Int(Int32.max)))) }
+    return ends
   }
 
   /// The rows of `options.paths`; texts need a tokenizer.
@@ -106,13 +97,22 @@ package struct LoadedText {
     if data.badRows > 0, let first = data.firstBadRow {
       events(.warning("\(data.badRows) bad rows skipped, the first: \(first)"))
     }
-    events(.note(explain(data.kinds)))
+    for kind in data.kinds {
+      if case .tokenizer(let own) = encoder.template(for: kind) { try own.check() }
+    }
+    events(.information(explain(data.kinds)))
     return data
   }
 
   /// Encoded rows, with a word on those that were cut or dropped.
   package func encode(_ data: DataRows, options: DataOptions, events: EventHandler) throws(GoraError) -> [EncodedRow] {
-    let encoded = try encoder.encode(data.rows)
+    let encoded = try encoder.encode(data, skipBadRows: options.skipsBadRows)
+    if encoded.badRows > 0, let first = encoded.firstBadRow {
+      events(.warning("\(encoded.badRows) bad rows skipped, the first: \(first)"))
+    }
+    if encoded.unanswered > 0 {
+      events(.warning("\(encoded.unanswered) chats end in a turn without an answer; it is left out"))
+    }
     if encoded.cut > 0 { events(.warning("\(encoded.cut) of \(data.rows.count) rows cut to \(options.maxLength) tokens")) }
     if encoded.dropped > 0 {
       events(.warning("\(encoded.dropped) rows dropped: nothing to learn is left within \(options.maxLength) tokens"))
@@ -120,8 +120,8 @@ package struct LoadedText {
     for row in encoded.rows {
       guard let id = row.ids.first(where: { $0 >= vocabularySize }) else { continue }
       throw GoraError(
-        .data, at: .file(options.paths.joined(separator: ", ")),
-        "a row has the token \"\(tokenizer?.token(id) ?? "")\", id \(id); the model's vocabulary ends at \(vocabularySize - 1)",
+        .data, at: row.place,
+        "the row has the token \"\(tokenizer?.token(id) ?? "")\", id \(id); the model's vocabulary ends at \(vocabularySize - 1)",
         hint: "the tokenizer has tokens that the embedding lacks; leave them out of the data")
     }
     guard !encoded.rows.isEmpty else {

@@ -7,6 +7,8 @@ package enum StageEvent: Sendable {
   /// - rate: a speed worth showing beside the count's own (`"tokens/s"`), nil for none.
   /// - loss: the latest training loss, nil where there is none.
   case progress(stage: String, done: Int, total: Int?, unit: String, rate: StageRate? = nil, loss: Double? = nil)
+  /// What everybody should know of the run, unless `-q`: how rows are read, say.
+  case information(String)
   /// A line for those who ask with `-v`.
   case note(String)
   /// A line everybody sees unless `-q`.

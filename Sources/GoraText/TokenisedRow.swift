@@ -1,0 +1,66 @@
+import GoraCore
+import GoraFormats
+
+/// Rows that are token ids already: `input_ids` and `labels`, as Transformers' collators make them.
+enum TokenisedRow {
+  /// One row, or the rows of a packed one.
+  ///
+  /// - Padding, of which `attention_mask` is 0, is left out on either side.
+  /// - Rows that were packed into one, told by `position_ids` that begin anew, are taken apart, so that no one attends to another.
+  ///
+  /// - Throws: status 65 with the place where the arrays do not belong together, and for masks and positions that say something else.
+  static func rows(_ row: JSONField, vocabularySize: Int?) throws(GoraError) -> [DataRow] {
+    let limit = min(vocabularySize ?? Int(Int32.max), Int(Int32.max))
+    let ids = try numbers(try row.required("input_ids"), "a token id from 0 to \(limit - 1)") { (0..<limit).contains($0) }
+    func beside(_ field: JSONField, _ expected: String, _ isValid: (Int) -> Bool) throws(GoraError) -> [Int32] {
+      let numbers = try numbers(field, expected, isValid)
+      guard numbers.count == ids.count else {
+        throw field.error("\(field.name) has \(numbers.count) elements, \"input_ids\" has \(ids.count)")
+      }
+      return numbers
+    }
+    let labels = try beside(row.required("labels"), "-100 or a token id from 0 to \(limit - 1)") {
+      $0 == Int(DataRow.notLearnt) || (0..<limit).contains($0)
+    }
+    var kept = 0..<ids.count
+    if let field = try row.optional("attention_mask") {
+      let mask = try beside(field, "0 or 1") { $0 == 0 || $0 == 1 }
+      let first = mask.firstIndex(of: 1) ?? mask.endIndex
+      kept = first..<(mask.lastIndex(of: 1).map { $0 + 1 } ?? first)
+      if let hole = mask[kept].firstIndex(of: 0) {
+        throw field.error("\(field.name) is 0 at \(hole), between tokens; expected zeros at the ends alone")
+      }
+    }
+    var starts = [kept.lowerBound]
+    if let field = try row.optional("position_ids") {
+      let positions = try beside(field, "a position from 0") { (0..<Int(Int32.max)).contains($0) }
+      for i in kept {
+        if positions[i] == 0 {
+          if i > kept.lowerBound { starts.append(i) }
+        } else if i == kept.lowerBound || positions[i] != positions[i - 1] + 1 {
+          throw field.error(
+            "\(field.name) is \(positions[i]) at \(i); expected 0, 1, 2, …, from 0 again where another row begins")
+        }
+      }
+    }
+    return zip(starts, starts.dropFirst() + [kept.upperBound]).map { start, end in
+      .tokens(ids: Array(ids[start..<end]), labels: Array(labels[start..<end]))
+    }
+  }
+
+  private static func numbers(
+    _ field: JSONField, _ expected: String, _ isValid: (Int) -> Bool
+  ) throws(GoraError) -> [Int32] {
+    guard case .array(let elements) = field.value.content else { throw field.error("\(field.name) must be an array") }
+    var numbers: [Int32] = []
+    numbers.reserveCapacity(elements.count)
+    for (i, element) in elements.enumerated() {
+      guard case .integer(let number) = element.content, isValid(number) else {
+        let bad = try field.elements[i]
+        throw bad.error("\(bad.name) is \(element.compact()); expected \(expected)")
+      }
+      numbers.append(Int32(number))
+    }
+    return numbers
+  }
+}
