@@ -164,7 +164,7 @@ private let chat = DataRow.chat([
     // The template for tools, where there is one and the row has some.
     let both = Template.tokenizer(ChatTemplates(own("standard "), toolUse: own("tools ")))
     #expect(try marked(data.rows[0], both) == "tools " + expected)
-    #expect(try marked(question, both).hasPrefix("standard none"))
+    #expect(try marked(question, both).hasPrefix("standard null"))
     #expect(throws: GoraError.self) { try marked(question, .tokenizer(ChatTemplates(nil, toolUse: own("tools ")))) }
   }
 
