@@ -134,6 +134,11 @@ struct MeasureCommand: ParsableCommand {
       if let startup = report.startup { show(startup.text) }
       try save(&report)
     }
+    if selection.wants("chat"), let data {
+      report.chat = try ChatRows(data: data).run()
+      if let chat = report.chat { show(chat.text) }
+      try save(&report)
+    }
     if selection.wants("8b") {
       guard let scratch else {
         throw GoraError(.usage, "the 8B model needs a folder with 30 GB of room", hint: "make bench-8b SCRATCH=folder")

@@ -13,6 +13,7 @@ struct Report {
   var rows: [RowResult] = []
   var scaling: [Measured] = []
   var startup: Measured?
+  var chat: Measured?
   var large: Measured?
   var loadAfter = 0.0
 
@@ -100,7 +101,7 @@ struct Report {
             }
             return json
           })))
-    for measured in scaling + [startup, large].compactMap({ $0 }) { members.append(.init(measured.name, measured.json)) }
+    for measured in scaling + [startup, chat, large].compactMap({ $0 }) { members.append(.init(measured.name, measured.json)) }
     return JSON(.object(members))
   }
 }
