@@ -13,6 +13,9 @@ package enum RowKind: String, Sendable, CaseIterable {
   case instruction = "instruction/output"
   case completion = "prompt/completion"
   case text = "text"
+
+  /// Whether a template has a say in it.
+  package var isWrapped: Bool { self != .tokens && self != .text }
 }
 
 /// A task with its reference answer, and what was said before it.

@@ -60,7 +60,7 @@ package enum Template: Sendable, Equatable {
   ///
   /// - Parameter chosen: the user's choice; nil for the defaults.
   package static func explanation(chosen: Template?, kinds: [RowKind], chat: Template?) -> String {
-    let wrapped = kinds.filter { $0 != .tokens && $0 != .text }
+    let wrapped = kinds.filter(\.isWrapped)
     if wrapped.isEmpty { return "no template (\(kinds.map(\.rawValue).joined(separator: " and ")) rows)" }
     if let chosen { return "template \(chosen.name)" }
     return wrapped.map { kind in

@@ -100,7 +100,8 @@ package struct LoadedText {
     for kind in data.kinds {
       if case .tokenizer(let own) = encoder.template(for: kind) { try own.check() }
     }
-    events(.information(explain(data.kinds)))
+    let explanation = explain(data.kinds)
+    events(data.kinds.contains(where: \.isWrapped) ? .information(explanation) : .note(explanation))
     return data
   }
 
