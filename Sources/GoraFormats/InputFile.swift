@@ -14,6 +14,13 @@ package struct InputFile: ~Copyable {
     (descriptor, size) = try Self.open(path, streams)
   }
 
+  /// Standard input; what was opened here is closed, not that itself.
+  package init(standardInput path: String) throws(GoraError) {
+    descriptor = dup(STDIN_FILENO)
+    size = nil
+    guard descriptor >= 0 else { throw .unreadable(path, errno) }
+  }
+
   deinit { close(descriptor) }
 
   private static func open(_ path: String, _ streams: Bool) throws(GoraError) -> (descriptor: Int32, size: Int?) {

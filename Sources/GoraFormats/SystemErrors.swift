@@ -34,6 +34,6 @@ extension GoraError {
 
   /// An input beyond what is read into memory at once (exit 65).
   static func tooLarge(_ path: String, _ limit: Int) -> GoraError {
-    GoraError(.data, at: .file(path), "more than \(limit) bytes", hint: "split the file")
+    GoraError(.data, at: .file(path), "more than \(limit) bytes, the limit", hint: "split the file")
   }
 }

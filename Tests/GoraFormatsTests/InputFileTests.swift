@@ -28,6 +28,13 @@ private let zstandard = unhex("28b52ffd24129100007b2274657874223a2022636166c3a92
     #expect(try InputText.read(scratch.file("two.gz", gzipped + gzipped)) == Array((plain + plain).utf8))
     #expect(try InputText.read(scratch.file("two.zst", zstandard + zstandard)) == Array((plain + plain).utf8))
     #expect(try InputText.read(scratch.file("empty", [])) == [])
+    // Padding, as tapes and archives leave it, and the empty member that ends bgzip's files.
+    let zeros = [UInt8](repeating: 0, count: 300_000)
+    #expect(try InputText.read(scratch.file("padded.gz", gzipped + zeros)) == Array(plain.utf8))
+    let empty = unhex("1f8b08000000000000ff03000000000000000000")
+    #expect(try InputText.read(scratch.file("bgzip.gz", gzipped + empty)) == Array(plain.utf8))
+    let skippable: [UInt8] = [0x50, 0x2A, 0x4D, 0x18, 3, 0, 0, 0, 1, 2, 3]
+    #expect(try InputText.read(scratch.file("frames.zst", zstandard + skippable + zstandard)) == Array((plain + plain).utf8))
   }
 
   @Test func refusesEveryTruncationAndOtherDamage() throws {
@@ -52,6 +59,27 @@ private let zstandard = unhex("28b52ffd24129100007b2274657874223a2022636166c3a92
       #expect(errorThrown { try InputText.read(path, limit: 17) }.status == .data, "\(name)")
     }
     #expect(try InputText.read(scratch.file("a", plain), limit: plain.utf8.count).count == plain.utf8.count)
+  }
+
+  /// A frame header that asks for a window of 2^28 bytes.
+  @Test func namesTheWindowThatIsTooLarge() throws {
+    let scratch = ScratchFolder()
+    let error = errorThrown { try InputText.read(try scratch.file("a.zst", unhex("28b52ffd0490") + zstandard[6...])) }
+    #expect(error.status == .data && error.problem == "a frame's window is larger than 128 MiB, the limit")
+    #expect(errorThrown { try InputText.read(try scratch.file("a.gz", gzipped + [0, 0, 1])) }.status == .data)
+  }
+
+  /// Whatever its size, an input is read in pieces: nothing of it has to fit.
+  @Test func piecesAreSmall() throws {
+    let scratch = ScratchFolder()
+    let bytes = [UInt8](repeating: 0x20, count: 3_000_000)
+    let input = try InputText(scratch.file("spaces", bytes))
+    var count = 0
+    while let piece = try input.next() {
+      #expect(!piece.isEmpty && piece.count <= 1 << 18)
+      count += piece.count
+    }
+    #expect(count == bytes.count)
   }
 
   @Test func saysWhatCannotBeRead() throws {

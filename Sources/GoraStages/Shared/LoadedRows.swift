@@ -88,7 +88,10 @@ package struct LoadedText {
   package func read(_ options: DataOptions, vocabularySize: Int, folder: String, events: EventHandler) throws(GoraError)
     -> DataRows
   {
-    let data = try DataFile.read(options.paths, vocabularySize: vocabularySize, skipBadRows: options.skipsBadRows)
+    // Rows are kept in memory: no more than there is.
+    let data = try DataFile.read(
+      options.paths, vocabularySize: vocabularySize, skipBadRows: options.skipsBadRows,
+      limit: min(InputText.standardLimit, ProcessMemory.available))
     if tokenizer == nil, data.kinds != [.tokens] {
       throw GoraError(
         .noInput, at: .file("\(folder)/tokenizer.json"), "missing, and the data is text",
