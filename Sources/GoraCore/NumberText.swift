@@ -35,6 +35,11 @@ package enum NumberText {
     return out
   }
 
+  /// The same of a mean or a sum of counts, rounded.
+  package static func grouped(_ value: Double) -> String {
+    abs(value) < 1e15 ? grouped(Int(value.rounded())) : significant(value)
+  }
+
   /// `7 s`, `2:41` minutes, `1:02:03` hours.
   package static func duration(_ seconds: Double) -> String {
     guard seconds.isFinite, seconds < 1e9 else { return "?" }

@@ -59,11 +59,21 @@ package struct InputFile: ~Copyable {
 
 private func systemOpen(_ path: String, _ flags: Int32) -> Int32 { open(path, flags) }
 
+/// Most bytes that are read of files which are held in memory whole.
+package enum FileLimit {
+  /// Configurations, templates, indices of shards: 64 MiB.
+  package static let configuration = 1 << 26
+  /// Scores and plans: 256 MiB.
+  package static let plan = 1 << 28
+  /// Vocabularies, logs of training, whatever stands beside weights: 1 GiB.
+  package static let companion = 1 << 30
+}
+
 /// The bytes of a whole file; pipes and devices work too.
-/// - Throws: `.noInput` where it is missing, a folder or unreadable.
-package func readWholeFile(_ path: String) throws(GoraError) -> [UInt8] {
+/// - Throws: `.noInput` where it is missing, a folder or unreadable, `.data` where it has more than `limit` bytes.
+package func readWholeFile(_ path: String, limit: Int = FileLimit.configuration) throws(GoraError) -> [UInt8] {
   let file = try InputFile(path, streams: true)
-  return try readAll(file.descriptor, path: path, limit: .max)
+  return try readAll(file.descriptor, path: path, limit: limit)
 }
 
 /// The rest of an open file.

@@ -86,8 +86,8 @@ package enum Palette {
 
   /// The level of a share of the range.
   package static func level(_ fraction: Double) -> Int {
-    guard fraction.isFinite else { return fraction > 0 ? levels - 1 : 0 }
-    return max(0, min(levels - 1, Int((fraction * Double(levels - 1)).rounded())))
+    if fraction.isNaN { return 0 }
+    return Int((min(max(fraction, 0), 1) * Double(levels - 1)).rounded())
   }
 
   /// Of two colours, as WCAG defines it: 1 to 21.

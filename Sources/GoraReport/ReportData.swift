@@ -48,8 +48,8 @@ package struct PlanRecord: Sendable {
       self.rank = rank
     }
 
-    /// r·(out + in).
-    var parameters: Int { rank * shape.reduce(0, +) }
+    /// r·(out + in); a header may claim any shape.
+    var parameters: Double { Double(rank) * shape.reduce(0) { $0 + Double($1) } }
   }
 
   package var run: RunLabel

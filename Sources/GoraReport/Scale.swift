@@ -9,13 +9,18 @@ package struct Scale: Sendable, Equatable {
   package let lower: Double
   package let upper: Double
 
-  /// A scale over all finite values; a range without width is widened.
+  /// Beyond these sizes differences and ratios leave a double's range: such values are shown at the ends, the small ones as 0.
+  private static let sizes = 1e-150...1e150
+
+  /// A scale over all values of drawable size; a range without width is widened.
   /// - Parameters:
   ///   - ratio: the scale is logarithmic where all values are above 0 and the largest is this many times the smallest.
   ///   - includesZero: a linear scale starts at 0 or below.
   package init(covering values: [Double], logarithmicFrom ratio: Double = .infinity, includesZero: Bool = false) {
-    let finite = values.filter { $0.isFinite && abs($0) < 1e300 }
-    var (low, high) = (finite.min() ?? 0, finite.max() ?? 1)
+    let drawable = values.compactMap { value -> Double? in
+      Self.sizes.contains(abs(value)) ? value : abs(value) < Self.sizes.lowerBound ? 0 : nil
+    }
+    var (low, high) = (drawable.min() ?? 0, drawable.max() ?? 1)
     let isLogarithmic = ratio < .infinity && low > 0 && high / low >= ratio
     kind = isLogarithmic ? .logarithmic : .linear
     if !isLogarithmic, includesZero {
@@ -50,12 +55,15 @@ package struct Scale: Sendable, Equatable {
     }
   }
 
-  /// 0 at the lower end, 1 at the upper; monotone; beyond that range outside.
+  /// 0 at the lower end, 1 at the upper; monotone; beyond that range outside, by at most a hundred times the range. Not a number for
+  /// what is none.
   package func fraction(_ value: Double) -> Double {
-    switch kind {
-    case .linear: (value - lower) / (upper - lower)
-    case .logarithmic: value > 0 ? (log(value) - log(lower)) / (log(upper) - log(lower)) : -.infinity
-    }
+    let fraction =
+      switch kind {
+      case .linear: (value - lower) / (upper - lower)
+      case .logarithmic: value > 0 ? (log(value) - log(lower)) / (log(upper) - log(lower)) : -.infinity
+      }
+    return fraction.isNaN ? fraction : min(max(fraction, -100), 100)
   }
 
   /// A tick and what it says.

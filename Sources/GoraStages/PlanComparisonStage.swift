@@ -64,7 +64,7 @@ package struct PlanComparisonStage {
   }
 
   private func plan(_ path: String) throws(GoraError) -> RankPlan {
-    try RankPlan(reading: JSONDocument(path: label(path), text: InputText.read(path)).root)
+    try RankPlan(reading: JSONDocument(path: label(path), text: InputText.read(path, limit: FileLimit.plan)).root)
   }
 
   private func label(_ path: String) -> String { path == "-" ? "standard input" : path }

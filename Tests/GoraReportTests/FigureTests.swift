@@ -186,6 +186,42 @@ import Testing
     }
   }
 
+  /// Finite numbers of every size, which a file may hold, are drawn: nothing overflows on the way to a place or a colour.
+  @Test func extremeNumbers() throws {
+    let least = Double.leastNonzeroMagnitude
+    let sizes = [0, least, 2024 * least, 1e-307, 1e-151, 1e-12, 1, 3e7, 1e15, 1e151, 1e300, 1.7e308]
+    let numbers = sizes + sizes.map(-)
+    for a in numbers {
+      for b in numbers {
+        var data = ReportData()
+        let run = RunLabel("run")
+        data.losses = [
+          LossRecord(run: run, training: [Point(a, b), Point(b, a), Point(1, 1)], validation: [Point(b, b), Point(a, 1)])
+        ]
+        data.scores = [ScoreRecord(run: run, metric: "m", modules: [("a.0.x", a), ("a.1.x", b), ("a.0.y", b), ("a.1.y", 1)])]
+        data.trajectories = [
+          TrajectoryRecord(
+            run: run, quantity: .runningImportance, steps: [1, a, b], modules: [("a.0.x", [a, b, 1]), ("a.1.x", [b, a, b])])
+        ]
+        data.costs = [CostRecord(run: run, stage: "train", seconds: abs(a), memory: abs(b))]
+        data.results = [
+          ResultRecord(run: run, rows: 3, accuracy: a, interval: min(a, b)...max(a, b), loss: b),
+          ResultRecord(run: RunLabel("other"), rows: 3, accuracy: b, interval: nil, loss: a),
+        ]
+        let most = Int.max / 2
+        data.plans = [
+          PlanRecord(run: run, referenceRank: most, modules: [.init(name: "a.0.x", shape: [most, most], rank: most)])
+        ]
+        let page = Page(title: "", figures: Figure.all(data), sources: [])
+        #expect(elements(Self.body(page.html())) != nil, "\(a) \(b)")
+        for unicode in [true, false] {
+          let text = page.text(TextStyle(unicode: unicode, color: false))
+          #expect(text.split(separator: "\n").allSatisfy { $0.count <= 80 }, "\(a) \(b)")
+        }
+      }
+    }
+  }
+
   @Test func textFitsAndColoursOnlyWhenAsked() {
     let page = Page(title: String(repeating: "long/", count: 40), figures: Figure.all(Self.data(layers: 40)), sources: [])
     for unicode in [true, false] {

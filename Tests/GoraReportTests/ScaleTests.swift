@@ -3,7 +3,7 @@ import Testing
 
 /// Scales, curves and colours.
 @Suite struct ScaleTests {
-  @Test(arguments: [[1.0, 4, 9], [-3, 0, 12], [1e-9, 2e-3, 5], [7], [0], [1e-300, 1e290]]) func monotone(_ values: [Double]) {
+  @Test(arguments: [[1.0, 4, 9], [-3, 0, 12], [1e-9, 2e-3, 5], [7], [0], [1e-150, 1e149]]) func monotone(_ values: [Double]) {
     for ratio in [10, Double.infinity] {
       let scale = Scale(covering: values, logarithmicFrom: ratio)
       let fractions = values.sorted().map(scale.fraction)

@@ -20,14 +20,15 @@ extension Figure {
         let grid = ModuleGrid(entry.modules.map(\.name))
         for (module, place) in zip(entry.modules, grid.places) {
           let kind = kinds.firstIndex { $0 == grid.kinds[place.kind] || $0.hasSuffix("." + grid.kinds[place.kind]) } ?? 0
-          values[kind] += Double(module.parameters) / Double(entries.count)
+          values[kind] += module.parameters / Double(entries.count)
         }
         if let rank = entry.reference {
-          reference += Double(entry.modules.reduce(0) { $0 + rank * $1.shape.reduce(0, +) }) / Double(entries.count)
+          let sizes = entry.modules.reduce(0) { $0 + $1.shape.reduce(0) { $0 + Double($1) } }
+          reference += Double(rank) * sizes / Double(entries.count)
         }
       }
       let total = values.reduce(0, +)
-      var note = NumberText.grouped(Int(total.rounded()))
+      var note = NumberText.grouped(total)
       if reference > 0 {
         let difference = 100 * (total / reference - 1)
         note += abs(difference) < 0.005 ? ", as LoRA" : ", \(difference > 0 ? "+" : "")\(NumberText.fixed(difference, 2)) %"

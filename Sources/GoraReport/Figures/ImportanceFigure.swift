@@ -12,7 +12,7 @@ extension Figure {
       let grid = ModuleGrid(score.modules.map(\.name))
       let values = score.modules.map(\.importance)
       let largest = values.filter(\.isFinite).map { abs($0) }.max() ?? 0
-      let power = largest > 0 && largest < 1e300 ? Int(floor(log10(largest))) : 0
+      let power = largest > 1e-300 && largest < 1e300 ? Int(floor(log10(largest))) : 0
       let unit = (-2...2).contains(power) ? 1 : pow(10, Double(power))
       let label = { @Sendable (value: Double) in
         let scaled = value / unit

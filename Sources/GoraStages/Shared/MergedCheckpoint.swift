@@ -43,7 +43,7 @@ struct MergedCheckpoint {
             + "tells apart"))
     }
     for name in ModelFolder.companions(in: model.path) + [ModelFolder.configName] {
-      try folder[name].write(readWholeFile("\(model.path)/\(name)"))
+      try folder[name].write(readWholeFile("\(model.path)/\(name)", limit: FileLimit.companion))
     }
     try folder.commit()
   }

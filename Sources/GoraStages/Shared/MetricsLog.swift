@@ -13,7 +13,7 @@ final class MetricsLog {
     file = try AtomicFile(path: path)
     // What went to a pipe or a terminal cannot be taken back.
     if keepingSteps > 0, (try? FileProbe(path)) == .regular {
-      for line in try readWholeFile(path).split(separator: 0x0A, omittingEmptySubsequences: true) {
+      for line in try readWholeFile(path, limit: FileLimit.companion).split(separator: 0x0A, omittingEmptySubsequences: true) {
         guard let document = try? JSONDocument(path: path, text: Array(line)),
           let step = try? document.root.required("step").int, step <= keepingSteps
         else { break }

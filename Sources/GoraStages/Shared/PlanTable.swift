@@ -20,10 +20,11 @@ struct PlanTable {
     let top = max(1, rows.map(\.rank).max() ?? 1)
     let kinds = meansByKind()
     let kindNames = kinds.map { shortened("\($0.kind) (\($0.count))") }
-    let nameWidth = (names + kindNames + [prefix]).reduce(4) { max($0, $1.count) }
+    let common = shortened(prefix)
+    let nameWidth = (names + kindNames + [common]).reduce(4) { max($0, $1.count) }
     let shapeWidth = shapes.reduce(5) { max($0, $1.count) }
     let rankWidth = max(4, String(top).count)
-    let barWidth = Self.width - nameWidth - shapeWidth - rankWidth - 6
+    let barWidth = max(0, Self.width - nameWidth - shapeWidth - rankWidth - 6)
 
     func line(_ name: String, _ shape: String, _ rank: String, _ bar: String) -> String {
       TableText.line(
@@ -31,7 +32,7 @@ struct PlanTable {
           + bar)
     }
     var out = title + "\n\n"
-    out += line(prefix, "shape", "rank", "")
+    out += line(common, "shape", "rank", "")
     for (i, row) in rows.enumerated() {
       out += line(names[i], shapes[i], String(row.rank), bar(Double(row.rank) / Double(top), barWidth))
     }

@@ -86,10 +86,18 @@ struct ReportScanner {
     for name in try FileProbe.names(in: path) {
       let inner = path == "." ? name : path == "/" ? "/\(name)" : "\(path)/\(name)"
       // A link to a folder may lead back up.
-      let probe = try? FileProbe(inner, followsLinks: false)
-      if probe == .folder {
-        if depth < Self.depthLimit { try folder(inner, depth: depth + 1) }
-      } else if (try? FileProbe(inner)) == .regular {
+      let kind: FileProbe
+      do throws(GoraError) {
+        if try FileProbe(inner, followsLinks: false) == .folder {
+          if depth < Self.depthLimit { try folder(inner, depth: depth + 1) }
+          continue
+        }
+        kind = try FileProbe(inner)
+      } catch {
+        leaveOut(inner, error)
+        continue
+      }
+      if kind == .regular {
         if let output, FileProbe.isSame(inner, output) {
           if try Self.isReport(inner) { continue }
           throw GoraError(
@@ -144,7 +152,8 @@ struct ReportScanner {
       return skipped("not written by a stage")
     }
     guard size <= Self.jsonLimit else { return skipped("a JSON file of \(size) bytes") }
-    guard let document = try? JSONDocument(path: path, text: readWholeFile(path)),
+    let text = try readWholeFile(path, limit: FileLimit.plan)
+    guard let document = try? JSONDocument(path: path, text: text),
       let format = try? document.root.optional("format")?.string
     else { return skipped("not written by a stage") }
     switch format {
@@ -177,7 +186,7 @@ struct ReportScanner {
     guard line(head.prefix { $0 != 0x0A }) != nil else { return nil }
     var lines: [MetricsLine] = []
     var bad = 0
-    let texts = try readWholeFile(path).split(separator: 0x0A, omittingEmptySubsequences: true)
+    let texts = try readWholeFile(path, limit: FileLimit.companion).split(separator: 0x0A, omittingEmptySubsequences: true)
     for (i, text) in texts.enumerated() {
       if let read = line(text) {
         lines.append(read)

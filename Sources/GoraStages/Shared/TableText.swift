@@ -41,6 +41,6 @@ enum TableText {
     for name in names {
       while !name.hasPrefix(prefix) { prefix.removeLast() }
     }
-    return prefix.lastIndex(of: ".").map { String(prefix[...$0]).escapingControls } ?? ""
+    return prefix.lastIndex(of: ".").map { String(prefix[...$0]) } ?? ""
   }
 }

@@ -22,14 +22,14 @@ package final class Tokenizer: Sendable {
   /// Reads a tokenizer.json by itself.
   /// - Throws: `.noInput` for a file that cannot be read, `.data` for what is malformed or not supported, by name.
   package convenience init(contentsOf path: String) throws(GoraError) {
-    try self.init(bytes: try readWholeFile(path), path: path)
+    try self.init(bytes: try readWholeFile(path, limit: FileLimit.companion), path: path)
   }
 
   /// Reads the tokenizer of a checkpoint folder as Transformers' AutoTokenizer does: tokenizer.json with what
   /// tokenizer_config.json, special_tokens_map.json and added_tokens.json add to it.
   package convenience init(folder: String) throws(GoraError) {
     let path = "\(folder)/tokenizer.json"
-    try self.init(bytes: try readWholeFile(path), path: path, folder: folder)
+    try self.init(bytes: try readWholeFile(path, limit: FileLimit.companion), path: path, folder: folder)
   }
 
   /// Reads the text of a tokenizer.json; `path` is for errors, `folder` holds the files beside it.
