@@ -23,6 +23,8 @@ package final class Parameter {
   package private(set) var matrix: WeightMatrix
   /// Keeps what `matrix` points into alive.
   private var owner: AnyObject?
+  /// The checkpoint's own numbers, where `matrix` has them rounded.
+  private var unrounded: TensorView?
   /// Owned values, once there are any.
   package private(set) var values: FloatBuffer?
   /// Where the gradient is summed, when someone asked for it.
@@ -90,7 +92,8 @@ package final class Parameter {
     }
     switch tensor.dtype {
     case .f32 where precision == .bf16:
-      // Rounded once here; two bf16 fit where one float did.
+      // Rounded once here; two bf16 fit where one float did. A weight that learns starts from what it was.
+      unrounded = tensor
       let count = tensor.shape[0] * tensor.shape[1]
       let half = FloatBuffer(capacity: (count + 1) / 2)
       let narrow = UnsafeMutableRawPointer(half.pointer).assumingMemoryBound(to: UInt16.self)
@@ -126,9 +129,13 @@ package final class Parameter {
   package func makeTrainable() {
     if values == nil {
       let owned = FloatBuffer(capacity: count)
-      matrix.widen(0..<matrix.rows, into: owned.pointer)
+      if let bytes = unrounded?.bytes.baseAddress {
+        UnsafeMutableRawPointer(owned.pointer).copyMemory(from: bytes, byteCount: 4 * count)
+      } else {
+        matrix.widen(0..<matrix.rows, into: owned.pointer)
+      }
       values = owned
-      owner = nil
+      (owner, unrounded) = (nil, nil)
       matrix = Self.matrix(.f32(UnsafePointer(owned.pointer)), shape, rounds: false)
     }
     if gradient == nil { gradient = FloatBuffer(zeros: count) }

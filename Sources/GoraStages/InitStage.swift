@@ -50,7 +50,8 @@ package struct InitStage {
       against: [c.plan, c.model] + (c.gradients.map { [$0] } ?? []) + (c.gammaTrial?.data.inputs ?? []))
     let output = c.dryRun ? nil : try OutputFolder(path: c.output, files: Adapter.fileNames)
     try Matmul.open()
-    let document = try JSONDocument(path: c.plan == "-" ? "standard input" : c.plan, text: InputText.read(c.plan, limit: FileLimit.plan))
+    let document = try JSONDocument(
+      path: c.plan == "-" ? "standard input" : c.plan, text: InputText.read(c.plan, limit: FileLimit.plan))
     let plan = try RankPlan(reading: document.root)
     let model = try ModelFolder(path: c.model)
     let identity = try ModelIdentity(of: model)

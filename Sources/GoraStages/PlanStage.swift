@@ -104,7 +104,8 @@ package struct PlanStage {
     let c = configuration
     switch c.source {
     case .scores(let path):
-      let document = try JSONDocument(path: path == "-" ? "standard input" : path, text: InputText.read(path, limit: FileLimit.plan))
+      let document = try JSONDocument(
+        path: path == "-" ? "standard input" : path, text: InputText.read(path, limit: FileLimit.plan))
       let table = try ScoreTable(reading: document.root)
       let candidates = table.modules.map {
         RankCandidate(name: $0.name, rows: $0.shape[0], columns: $0.shape[1], advantage: $0.advantage)

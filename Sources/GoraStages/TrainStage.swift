@@ -118,12 +118,16 @@ package struct TrainStage {
     let steps = c.recipe.maxSteps ?? c.recipe.epochs * batches
     let schedule = Schedule(
       shape: c.recipe.schedule, peak: c.recipe.lr, steps: steps, warmupRatio: c.recipe.warmupRatio, floor: c.recipe.lrFloor)
-    let settings = Trainer.Settings(
+    var settings = Trainer.Settings(
       batchSize: c.recipe.batchSize, microBatchTokens: c.recipe.microBatchTokens ?? loaded.defaultMicroBatchTokens,
       schedule: schedule,
       weightDecay: c.recipe.weightDecay, maxGradientNorm: c.recipe.maxGradientNorm, shuffles: c.recipe.shuffles,
       seed: c.context.seed)
-    var estimate = RunEstimate(loaded, demand(of: rows, steps: steps, settings: settings, trained: trained, in: loaded))
+    if case .fromConfig = c.method { settings.decaysVectors = false }
+    let validationPieces = microBatches(validationRows, maxTokens: settings.microBatchTokens)
+    var estimate = RunEstimate(
+      loaded,
+      demand(of: rows, steps: steps, settings: settings, trained: trained, in: loaded, validation: validationPieces))
     estimate.settle(spills: false, recompute: c.recipe.recompute)
     loaded.model.recomputesActivations = estimate.recomputes
     events(
@@ -135,11 +139,13 @@ package struct TrainStage {
       isComplete: true, estimate: estimate)
     guard let output else { return summary }
 
-    let validationPieces = microBatches(validationRows, maxTokens: settings.microBatchTokens)
     let trainer = Trainer(model: loaded.model, trained: trained, rows: rows, settings: settings)
     let checkpoint = try TrainingCheckpoint(
       folder: c.output, identity: identity(loaded, settings: settings, rows: rows, adapter: adapter))
+    if !c.resumes { try checkpoint.requireNoneUnfinished() }
     if c.resumes, try checkpoint.restore(trainer.optimizer) { summary.resumedFrom = trainer.step }
+    // Before the first step: an input that changes meanwhile does not change what was read, nor cost the run.
+    let provenance = try provenance(loaded, adapter: adapter)
     let log = try c.log.map { path throws(GoraError) in try MetricsLog(path: path, keepingSteps: trainer.step) }
 
     // Train.
@@ -167,7 +173,7 @@ package struct TrainStage {
           stage: "training", done: report.step, total: steps, unit: "steps",
           rate: StageRate(Double(tokens) / max(clock.seconds, 1e-9), "tokens/s"), loss: report.loss))
       if let every = c.validateEvery, !validationPieces.isEmpty, report.step % every == 0 || trainer.isFinished {
-        let loss = meanLoss(loaded.model, validationPieces).loss
+        let loss = try validationLoss(loaded, validationPieces, step: report.step)
         summary.validationLoss = loss
         try log?.append(validationLoss: loss, step: report.step)
       }
@@ -184,14 +190,24 @@ package struct TrainStage {
     summary.rowsPerSecond = Double(done * c.recipe.batchSize) / max(clock.seconds, 1e-9)
     guard summary.isComplete else { return summary }
     if summary.validationLoss == nil, !validationPieces.isEmpty {
-      summary.validationLoss = meanLoss(loaded.model, validationPieces).loss
+      summary.validationLoss = try validationLoss(loaded, validationPieces, step: trainer.step)
     }
 
     // Save: the checkpoint first, so that a run killed here resumes to the same output.
     try checkpoint.save(trainer.optimizer)
-    try save(loaded, adapter: adapter, to: output)
+    try save(loaded, adapter: adapter, to: output, provenance: provenance)
     events(.note("memory at most \(RunEstimate.mebibytes(ProcessMemory.peak)) resident"))
     return summary
+  }
+
+  /// - Throws: status 1 where it is not finite; the last checkpoint stays.
+  private func validationLoss(_ loaded: LoadedModel, _ pieces: [PackedBatch], step: Int) throws(GoraError) -> Double {
+    let loss = meanLoss(loaded.model, pieces).loss
+    guard loss.isFinite else {
+      throw GoraError(
+        .negative, "step \(step): the validation loss is \(loss)", hint: "lower --lr or set --max-grad-norm 1")
+    }
+    return loss
   }
 
   // MARK: The methods' differences
@@ -248,16 +264,14 @@ package struct TrainStage {
     }
   }
 
-  /// What the run will hold, from the average batch and the longest row.
+  /// What the run will hold, from the largest of its micro-batches; a validation piece counts where it is larger.
   private func demand(
     of rows: [EncodedRow], steps: Int, settings: Trainer.Settings, trained: [(parameter: Parameter, rateFactor: Float)],
-    in loaded: LoadedModel
+    in loaded: LoadedModel, validation: [PackedBatch]
   ) -> RunEstimate.Demand {
-    let longest = rows.map(\.ids.count).max() ?? 0
     let all = rows.reduce(0) { $0 + $1.ids.count }
-    let labelled = rows.reduce(0) { $0 + $1.labels.count { $0 != -100 } }
-    let batch = all * settings.batchSize / rows.count
-    let tokens = max(longest, min(batch, settings.microBatchTokens))
+    let batch = all * min(settings.batchSize, rows.count) / rows.count
+    let largest = settings.order(rows: rows.count).largestMicroBatch(rows, steps: steps, maxTokens: settings.microBatchTokens)
     var ids = Set<Int32>()
     for row in rows { ids.formUnion(row.ids) }
     let parameters = trained.reduce(0) { $0 + $1.parameter.count }
@@ -265,7 +279,8 @@ package struct TrainStage {
       layer.linears.contains { $0.weight.gradient != nil || ($0.adapter?.rank ?? 0) > 0 }
     }
     return RunEstimate.Demand(
-      tokens: tokens, labelled: min(tokens, tokens * labelled / max(1, all) + 1), allTokens: steps * batch,
+      tokens: largest.tokens, labelled: largest.labelled, allTokens: steps * batch,
+      forwardTokens: validation.map(\.tokens).max() ?? 0, forwardLabelled: validation.map(\.targets.count).max() ?? 0,
       distinctTokens: ids.count, lowestLayer: learns ?? 0, learnt: parameters,
       // Weights that were made trainable have their sums already.
       gradients: trained.reduce(0) { $0 + ($1.parameter.gradient == nil ? $1.parameter.count : 0) }, optimiser: 2 * parameters)
@@ -283,7 +298,8 @@ package struct TrainStage {
       case .fromConfig: "from-config"
       }
     return [
-      ("method", method), ("model", loaded.identity?.text ?? "\(loaded.config)"),
+      ("threads", String(c.context.threads)), ("products", Matmul.backendDescription), ("method", method),
+      ("model", loaded.identity?.text ?? "\(loaded.config)"),
       ("adapter", adapter?.fingerprint ?? "none"), ("dtype", loaded.dtype),
       ("data", fingerprint(of: rows)),
       ("batch-size", String(settings.batchSize)), ("micro-batch-tokens", String(settings.microBatchTokens)),
@@ -295,7 +311,8 @@ package struct TrainStage {
     ]
   }
 
-  private func save(_ loaded: LoadedModel, adapter: Adapter?, to output: OutputFolder) throws(GoraError) {
+  /// The record of the run, with its inputs' digests.
+  private func provenance(_ loaded: LoadedModel, adapter: Adapter?) throws(GoraError) -> Provenance? {
     let c = configuration
     var inputs = c.data.paths
     if case .adapter(let folder) = c.method { inputs = [folder] + inputs }
@@ -303,7 +320,13 @@ package struct TrainStage {
     // A resumed run leaves the record of the unbroken one.
     var context = c.context
     context.arguments.removeAll { $0 == "--resume" }
-    let provenance = try context.provenance(after: adapter?.provenance, inputs: inputs, dtype: loaded.dtype)
+    return try context.provenance(after: adapter?.provenance, inputs: inputs, dtype: loaded.dtype)
+  }
+
+  private func save(
+    _ loaded: LoadedModel, adapter: Adapter?, to output: OutputFolder, provenance: Provenance?
+  ) throws(GoraError) {
+    let c = configuration
     if var adapter {
       for i in adapter.modules.indices {
         guard let low = loaded.model.linears.first(where: { $0.name == adapter.modules[i].name })?.adapter else { continue }

@@ -27,25 +27,30 @@ package struct ExtractedAnswer: Sendable, Equatable {
 extension AnswerExtractor {
   /// The reference number of a row's `answer`, after `####`; nil where it has none.
   package func gold(_ answer: String) -> Double? {
-    switch self {
-    case .gora:
-      // Rows of other data sets have no mark; their answers are read as predictions are.
-      Self.afterHashes(answer).flatMap { Self.firstNumber(Self.without($0, ",$")) } ?? Self.ours(answer)?.value
-    case .metamath:
-      Self.afterHashes(answer).flatMap { Double(Self.stripped(Self.without($0, ","))) }
-    case .loraga: Self.digitsAfterHashes(answer) ?? 0
-    }
+    let gold: Double? =
+      switch self {
+      case .gora:
+        // Rows of other data sets have no mark; their answers are read as predictions are.
+        Self.afterHashes(answer).flatMap { Self.firstNumber(Self.without($0, ",$")) } ?? Self.ours(answer)?.value
+      case .metamath:
+        Self.afterHashes(answer).flatMap { Double(Self.stripped(Self.without($0, ","))) }
+      case .loraga: Self.digitsAfterHashes(answer) ?? 0
+      }
+    // More digits than a number of the machine has are none.
+    return gold.flatMap { $0.isFinite ? $0 : nil }
   }
 
   /// The number a model's answer ends in; nil where none is found.
   package func prediction(_ text: String) -> ExtractedAnswer? {
-    switch self {
-    case .gora: Self.ours(text)
-    case .metamath: Self.metaMath(text).map { ExtractedAnswer(value: $0, source: .theAnswerIs) }
-    case .loraga:
-      Self.digitsAfterHashes(text).map { ExtractedAnswer(value: $0, source: .hashes) }
-        ?? ExtractedAnswer(value: 0, source: .nothing)
-    }
+    let answer: ExtractedAnswer? =
+      switch self {
+      case .gora: Self.ours(text)
+      case .metamath: Self.metaMath(text).map { ExtractedAnswer(value: $0, source: .theAnswerIs) }
+      case .loraga:
+        Self.digitsAfterHashes(text).map { ExtractedAnswer(value: $0, source: .hashes) }
+          ?? ExtractedAnswer(value: 0, source: .nothing)
+      }
+    return answer.flatMap { $0.value.isFinite ? $0 : nil }
   }
 
   /// Whether a prediction counts as right: within 1e-4·max(1, |gold|) for `gora`, equal for the others.

@@ -9,16 +9,25 @@ package final class AdamW {
     package var beta2: Float = 0.999
     package var epsilon: Float = 1e-8
     package var weightDecay: Float = 0
+    /// Whether norms and biases decay too. Transformers' Trainer leaves them out (`get_decay_parameter_names`).
+    package var decaysVectors = true
 
-    package init(weightDecay: Float) { self.weightDecay = weightDecay }
+    package init(weightDecay: Float, decaysVectors: Bool = true) {
+      self.weightDecay = weightDecay
+      self.decaysVectors = decaysVectors
+    }
   }
 
   /// A trained parameter, its moments, and its rate relative to the schedule's (LoRA+: B's is `--lr-ratio`).
   package struct Entry {
     package let parameter: Parameter
     package let rateFactor: Float
+    package let weightDecay: Float
     package let first: FloatBuffer
     package let second: FloatBuffer
+
+    /// What a checkpoint keeps of it.
+    package var state: [FloatBuffer] { [parameter.values, first, second].compactMap { $0 } }
   }
 
   package let entries: [Entry]
@@ -31,7 +40,9 @@ package final class AdamW {
     self.settings = settings
     entries = parameters.map {
       Entry(
-        parameter: $0.parameter, rateFactor: $0.rateFactor, first: FloatBuffer(zeros: $0.parameter.count),
+        parameter: $0.parameter, rateFactor: $0.rateFactor,
+        weightDecay: $0.parameter.shape.count > 1 || settings.decaysVectors ? settings.weightDecay : 0,
+        first: FloatBuffer(zeros: $0.parameter.count),
         second: FloatBuffer(zeros: $0.parameter.count))
     }
   }
@@ -49,9 +60,14 @@ package final class AdamW {
         let i = range.lowerBound
         gora_adamw(
           values + i, gradient + i, first + i, second + i, range.count, gradientScale, rate, settings.beta1, settings.beta2,
-          settings.epsilon, settings.weightDecay, correction1, correction2)
+          settings.epsilon, entry.weightDecay, correction1, correction2)
       }
     }
+  }
+
+  /// Whether all values and moments are finite: an update may take them out of range after the last loss that was.
+  package var isFinite: Bool {
+    entries.allSatisfy { entry in entry.state.allSatisfy { gora_all_finite($0.pointer, entry.parameter.count) } }
   }
 
   private func power(_ base: Double, _ exponent: Int) -> Double {

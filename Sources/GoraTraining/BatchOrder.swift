@@ -39,6 +39,40 @@ package struct BatchOrder: Sendable {
   }
 }
 
+extension BatchOrder {
+  /// Batches that `largestMicroBatch` goes through one by one.
+  private static let mostCounted = 1 << 14
+
+  /// Tokens of the largest micro-batch of the first `steps` batches, and most labelled tokens of one, cut as `microBatches` cuts; of
+  /// very many batches what they can have at most.
+  package func largestMicroBatch(_ rows: [EncodedRow], steps: Int, maxTokens: Int) -> (tokens: Int, labelled: Int) {
+    let sizes = rows.map { (tokens: $0.ids.count, labelled: $0.labels.count { $0 != DataRow.notLearnt }) }
+    // Without shuffling all passes are alike.
+    let steps = shuffles ? steps : min(steps, batchesPerEpoch)
+    if steps > Self.mostCounted {
+      func most(_ counts: [Int]) -> Int {
+        max(counts.max() ?? 0, min(maxTokens, counts.sorted(by: >).prefix(batchSize).reduce(0, +)))
+      }
+      return (most(sizes.map(\.tokens)), most(sizes.map(\.labelled)))
+    }
+    var most = (tokens: 0, labelled: 0)
+    var (epoch, epochOrder) = (-1, [Int]())
+    for step in 0..<steps {
+      let batch = batch(step) { wanted in
+        if wanted != epoch { (epoch, epochOrder) = (wanted, self.epoch(wanted)) }
+        return epochOrder
+      }
+      var part = (tokens: 0, labelled: 0)
+      for row in batch {
+        if part.tokens > 0, part.tokens + sizes[row].tokens > maxTokens { part = (0, 0) }
+        part = (part.tokens + sizes[row].tokens, part.labelled + sizes[row].labelled)
+        most = (max(most.tokens, part.tokens), max(most.labelled, part.labelled))
+      }
+    }
+    return most
+  }
+}
+
 /// Cuts a batch into packed pieces of at most `maxTokens` tokens (a longer row stands alone).
 package func microBatches(_ rows: [EncodedRow], maxTokens: Int) -> [PackedBatch] {
   var batches: [PackedBatch] = []

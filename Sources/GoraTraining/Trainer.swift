@@ -24,6 +24,7 @@ package final class Trainer {
     package var microBatchTokens: Int
     package var schedule: Schedule
     package var weightDecay: Double
+    package var decaysVectors = true
     /// Gradients are scaled down to this norm; 0 is off.
     package var maxGradientNorm: Double
     package var shuffles: Bool
@@ -40,6 +41,11 @@ package final class Trainer {
       self.maxGradientNorm = maxGradientNorm
       self.shuffles = shuffles
       self.seed = seed
+    }
+
+    /// Which rows make up which batch.
+    package func order(rows: Int) -> BatchOrder {
+      BatchOrder(rows: rows, batchSize: batchSize, shuffles: shuffles, seed: seed, stream: "gora-train")
     }
   }
 
@@ -58,9 +64,9 @@ package final class Trainer {
     self.rows = rows
     self.settings = settings
     sums = GradientSums(of: trained.map(\.parameter))
-    optimizer = AdamW(trained, settings: AdamW.Settings(weightDecay: Float(settings.weightDecay)))
-    order = BatchOrder(
-      rows: rows.count, batchSize: settings.batchSize, shuffles: settings.shuffles, seed: settings.seed, stream: "gora-train")
+    optimizer = AdamW(
+      trained, settings: AdamW.Settings(weightDecay: Float(settings.weightDecay), decaysVectors: settings.decaysVectors))
+    order = settings.order(rows: rows.count)
   }
 
   /// Steps taken; set by the optimiser's state when a run resumes.

@@ -1,5 +1,6 @@
 import Foundation
 import GoraCore
+import GoraFormats
 import Testing
 
 /// The contract of the command lines: exit status, messages, and what is left behind.
@@ -278,6 +279,36 @@ import Testing
     // The same again from there: it fails at the same step and keeps the same checkpoint.
     Self.expect(try bench.run("\(line) -o out --resume"), 1, "step 2")
     #expect(try bench.contents("out") == kept)
+  }
+
+  /// A checkpoint whose numbers are none of a run is not gone on from.
+  @Test func checkpointsOfOtherNumbers() throws {
+    let bench = try Workbench()
+    try bench.prepare()
+    let line =
+      "gora-train init --model model --data rows.jsonl --batch-size 3 --save-every 1 --warmup-ratio 0 --schedule constant"
+    Self.expect(try bench.run("\(line) --lr 1e-3 --max-steps 2 -o out"), 0)
+    let file = "out/checkpoint/state.safetensors"
+    let whole = try bench.bytes(file)
+    try bench.change(file) { $0.replaceSubrange($0.count - 4..<$0.count, with: [0, 0, 0x80, 0x7F]) }
+    Self.expect(try bench.run("\(line) --lr 1e-3 --max-steps 2 -o out --resume"), 65, "not finite")
+    let length = Int(whole[0]) | Int(whole[1]) << 8 | Int(whole[2]) << 16
+    let header = try JSON(parsing: String(decoding: whole[8..<8 + length], as: UTF8.self))
+    guard case .object(let tensors) = header.content,
+      case .object(let tensor)? = tensors.first(where: { $0.key.hasPrefix("second_moment/") })?.value.content,
+      case .array(let offsets)? = tensor.first(where: { $0.key == "data_offsets" })?.value.content,
+      case .integer(let start)? = offsets.first?.content
+    else { return #expect(Bool(false)) }
+    var negative = whole
+    negative.replaceSubrange(8 + length + start..<8 + length + start + 4, with: [0, 0, 0x80, 0xBF])
+    try bench.write(negative, to: file)
+    Self.expect(try bench.run("\(line) --lr 1e-3 --max-steps 2 -o out --resume"), 65, "a mean of squares is negative")
+    let text = String(decoding: whole.prefix(4096), as: UTF8.self)
+    try #require(text.contains("\"step\":\"2\""))
+    var later = whole
+    later.replaceSubrange(try #require(whole.firstRange(of: Array("\"step\":\"2\"".utf8))), with: Array("\"step\":\"9\"".utf8))
+    try bench.write(later, to: file)
+    Self.expect(try bench.run("\(line) --lr 1e-3 --max-steps 2 -o out --resume"), 65, "step 9 of a run of 2")
   }
 
   @Test func requirements() throws {

@@ -29,6 +29,19 @@ import Testing
     #expect(try bench.run("gora-eval --model out --task loss --data rows.jsonl").status == 0)
   }
 
+  /// In a bf16 run the weights that learn start from what they are, not from what products with the others round to.
+  @Test func weightsThatLearnAreNotRounded() throws {
+    let bench = try Workbench()
+    let line = "gora-train --method full --model model --data rows.jsonl --max-steps 1 --weight-decay 0 --dtype bf16"
+    let outcome = try bench.run("\(line) --targets q_proj --lr 1e-30 --warmup-ratio 0 -o out")
+    #expect(outcome.status == 0, "\(outcome.error)")
+    let base = try SafetensorsFile(path: bench.file("model/model.safetensors"))
+    for tensor in try SafetensorsFile(path: bench.file("out/model.safetensors")).tensors where tensor.name.contains("q_proj") {
+      let before = try #require(base.tensor(tensor.name))
+      #expect(try tensor.toFloat() == before.toFloat(), "\(tensor.name)")
+    }
+  }
+
   /// Rewrites the model's weights in f16.
   private func halve(_ bench: Workbench) throws {
     var halves: [(name: String, shape: [Int], bytes: [UInt8])] = []

@@ -76,13 +76,14 @@ import Testing
   @Test func resumedWithOtherSettings() throws {
     let bench = try Workbench()
     try bench.prepare()
-    let line = "gora-train init --model model --data rows.jsonl -o tuned --max-steps 4 --batch-size 3 --save-every 1"
+    let line = "gora-train init --model model --data rows.jsonl -o tuned --max-steps 4 --batch-size 3 --save-every 1 -t 2"
     #expect(try bench.run(line).status == 0)
     let before = try bench.contents("tuned")
     for (change, word) in [
       ("--lr 1e-3", "lr="), ("--seed 9", "seed="), ("--max-steps 5", "steps="), ("--no-shuffle", "shuffle="),
+      ("-t 1", "threads="),
     ] {
-      let outcome = try bench.run("\(line) \(change) --resume")
+      let outcome = try bench.run("\(line.replacing("-t 2", with: change.hasPrefix("-t") ? "" : "-t 2")) \(change) --resume")
       #expect(outcome.status == 65 && outcome.error.contains(word), "\(outcome.error)")
     }
     #expect(try bench.contents("tuned") == before)
@@ -97,6 +98,10 @@ import Testing
     let stopped = try bench.run("\(line) -o tuned --max-time 1e-6")
     #expect(stopped.status == 75 && stopped.error.contains("--resume"))
     #expect(bench.files(in: "tuned") == ["checkpoint/state.safetensors"])
+    // Without --resume it is not begun anew, which would lose what is done.
+    let state = try bench.contents("tuned")
+    CommandLineTests.expect(try bench.run("\(line) -o tuned"), 73, "a run stopped here after step", "--resume")
+    #expect(try bench.contents("tuned") == state)
     #expect(try bench.run("\(line) -o tuned --resume").status == 0)
     #expect(try bench.contents("tuned") == bench.contents("whole"))
   }

@@ -39,6 +39,18 @@ import Testing
     #expect(AnswerExtractor.loraga.prediction(text)?.value == loraga)
   }
 
+  /// More digits than a number can have are no number, on either side.
+  @Test func endlessDigits() {
+    let digits = String(repeating: "9", count: 400)
+    for extractor in AnswerExtractor.allCases {
+      for text in ["#### \(digits)", "The answer is: \(digits)", "\(digits)", "The answer is: \(digits)/2"] {
+        #expect(extractor.prediction(text)?.value.isFinite ?? true, "\(extractor) \(text.prefix(20))")
+        #expect(extractor.gold(text)?.isFinite ?? true, "\(extractor) \(text.prefix(20))")
+      }
+      #expect(!extractor.isCorrect("#### \(digits)", reference: "#### \(digits)"))
+    }
+  }
+
   @Test func theSourceIsTold() {
     #expect(AnswerExtractor.gora.prediction("#### 3\nThe answer is: 4")?.source == .theAnswerIs)
     #expect(AnswerExtractor.gora.prediction("2 #### 3")?.source == .hashes)

@@ -1,3 +1,5 @@
+import GoraCore
+import GoraText
 import GoraTraining
 import Testing
 
@@ -25,6 +27,29 @@ import Testing
       let resumed = Self.order(23, 4)
       #expect((start..<30).map { resumed.batch($0, order: resumed.epoch) } == Array(unbroken[start...]))
     }
+  }
+
+  /// What the estimate counts is the largest of the pieces that training cuts.
+  @Test(arguments: [true, false], [1, 40, 90, 1000]) func largestMicroBatch(shuffles: Bool, maxTokens: Int) {
+    var random = Random(seed: 3, stream: "rows")
+    let rows = (0..<37).map { _ in
+      let count = 1 + Int(random.uniform() * 30)
+      let labels = (0..<count).map { _ in random.uniform() < 0.5 ? Int32(1) : DataRow.notLearnt }
+      return EncodedRow(ids: [Int32](repeating: 1, count: count), labels: labels)
+    }
+    let order = Self.order(rows.count, 5, shuffles: shuffles)
+    var expected = 0
+    for step in 0..<19 {
+      for piece in microBatches(order.batch(step, order: order.epoch).map { rows[$0] }, maxTokens: maxTokens) {
+        expected = max(expected, piece.tokens)
+      }
+    }
+    let found = order.largestMicroBatch(rows, steps: 19, maxTokens: maxTokens)
+    #expect(found.tokens == expected)
+    // Of very many batches an upper bound.
+    let bound = order.largestMicroBatch(rows, steps: 1 << 20, maxTokens: maxTokens)
+    #expect(bound.tokens >= found.tokens && bound.labelled >= found.labelled)
+    #expect(bound.tokens <= max(maxTokens, rows.map(\.ids.count).max() ?? 0))
   }
 
   @Test func shuffling() {

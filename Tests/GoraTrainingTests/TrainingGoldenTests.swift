@@ -13,6 +13,26 @@ import Testing
 @Suite struct TrainingGoldenTests {
   init() { ThreadPool.start(threads: 2) }
 
+  /// As Transformers' Trainer, which leaves norms and biases out of the decay.
+  @Test func vectorsMayBeLeftOutOfTheDecay() {
+    for decaysVectors in [true, false] {
+      let parameters = [
+        Parameter(name: "w", shape: [2, 2], values: FloatBuffer([1, 1, 1, 1])),
+        Parameter(name: "norm", shape: [2], values: FloatBuffer([1, 1])),
+      ]
+      for parameter in parameters { parameter.gradient = FloatBuffer(zeros: parameter.count) }
+      let optimizer = AdamW(
+        parameters.map { ($0, 1) }, settings: AdamW.Settings(weightDecay: 0.5, decaysVectors: decaysVectors))
+      optimizer.update(lr: 0.1, gradientScale: 1)
+      #expect(parameters[0].values?.array == [0.95, 0.95, 0.95, 0.95])
+      #expect(parameters[1].values?.array == (decaysVectors ? [0.95, 0.95] : [1, 1]))
+      #expect(optimizer.isFinite)
+      parameters[1].gradient?.pointer[1] = 1e30
+      optimizer.update(lr: 0.1, gradientScale: 1)
+      #expect(!optimizer.isFinite)
+    }
+  }
+
   /// Tensor names of adapter_model.safetensors.
   static func name(_ parameter: Parameter) -> String { "base_model.model.\(parameter.name)" }
 

@@ -86,15 +86,16 @@ struct ReportScanner {
     for name in try FileProbe.names(in: path) {
       let inner = path == "." ? name : path == "/" ? "/\(name)" : "\(path)/\(name)"
       // A link to a folder may lead back up.
-      let kind: FileProbe
+      let (isFolder, kind): (Bool, FileProbe)
       do throws(GoraError) {
-        if try FileProbe(inner, followsLinks: false) == .folder {
-          if depth < Self.depthLimit { try folder(inner, depth: depth + 1) }
-          continue
-        }
+        isFolder = try FileProbe(inner, followsLinks: false) == .folder
         kind = try FileProbe(inner)
       } catch {
         leaveOut(inner, error)
+        continue
+      }
+      if isFolder {
+        if depth < Self.depthLimit { try folder(inner, depth: depth + 1) }
         continue
       }
       if kind == .regular {

@@ -22,6 +22,9 @@ package struct RunEstimate: Sendable, CustomStringConvertible {
     package var labelled: Int
     /// Of the whole run.
     package var allTokens: Int
+    /// The same of the largest piece that is only measured.
+    package var forwardTokens = 0
+    package var forwardLabelled = 0
     /// Token ids that occur.
     package var distinctTokens: Int
     /// The lowest layer that learns.
@@ -83,8 +86,10 @@ package struct RunEstimate: Sendable, CustomStringConvertible {
   init(_ loaded: LoadedModel, _ demand: Demand) {
     let (model, config) = (loaded.model, loaded.config)
     func activations(_ recomputes: Bool) -> Int {
-      model.activationBytes(
-        tokens: demand.tokens, labelled: demand.labelled, lowest: demand.lowestLayer, recomputes: recomputes)
+      max(
+        model.activationBytes(
+          tokens: demand.tokens, labelled: demand.labelled, lowest: demand.lowestLayer, recomputes: recomputes),
+        model.lossBytes(tokens: demand.forwardTokens, labelled: demand.forwardLabelled))
     }
     // Two operations a weight and token forward, two for the input's gradient, two where the weight's own is summed.
     let weights = config.linearWeights + config.vocabularySize * config.hiddenSize

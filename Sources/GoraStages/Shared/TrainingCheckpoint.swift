@@ -24,14 +24,16 @@ struct TrainingCheckpoint {
 
   private static let parts = ["value", "first_moment", "second_moment"]
 
-  private func buffers(_ entry: AdamW.Entry) -> [FloatBuffer] {
-    [entry.parameter.values, entry.first, entry.second].compactMap { $0 }
-  }
-
+  /// - Throws: status 1 where the last update left the range of numbers: the checkpoint before it stays.
   func save(_ optimizer: AdamW) throws(GoraError) {
+    guard optimizer.isFinite else {
+      throw GoraError(
+        .negative, "step \(optimizer.step): the updated weights or their moments are not finite",
+        hint: "lower --lr or set --max-grad-norm 1")
+    }
     var tensors: [SafetensorsWriter.Tensor] = []
     for entry in optimizer.entries {
-      for (part, buffer) in zip(Self.parts, buffers(entry)) {
+      for (part, buffer) in zip(Self.parts, entry.state) {
         tensors.append(
           SafetensorsWriter.Tensor(
             name: "\(part)/\(entry.parameter.name)", dtype: .f32, shape: entry.parameter.shape,
@@ -46,16 +48,41 @@ struct TrainingCheckpoint {
 
   private var description: String { identity.map { "\($0.key)=\($0.value)" }.joined(separator: "\n") }
 
+  private struct Saved {
+    var file: SafetensorsFile
+    var step: Int
+    var run: String
+
+    /// - Throws: exit 65 where the file is no checkpoint.
+    init(path: String) throws(GoraError) {
+      let file = try SafetensorsFile(path: path)
+      func metadata(_ key: String) -> String? { file.metadata.first { $0.key == key }?.value }
+      guard metadata("format") == "gora-checkpoint", metadata("format_version") == "1",
+        let step = metadata("step").flatMap({ Int($0) }), step >= 0, let run = metadata("run")
+      else { throw GoraError(.data, at: .file(path), "not a checkpoint of gora-train") }
+      (self.file, self.step, self.run) = (file, step, run)
+    }
+
+    /// Of the whole run; nil where the checkpoint does not say.
+    var steps: Int? { run.split(separator: "\n").first { $0.hasPrefix("steps=") }.flatMap { Int($0.dropFirst(6)) } }
+  }
+
+  /// Refuses to begin anew over a run that can go on.
+  /// - Throws: exit 73 where the output holds the checkpoint of a run that has not ended.
+  func requireNoneUnfinished() throws(GoraError) {
+    guard exists(path), let saved = try? Saved(path: path), let steps = saved.steps, saved.step < steps else { return }
+    throw GoraError(
+      .cannotCreate, at: .file(path), "a run stopped here after step \(saved.step) of \(steps)",
+      hint: "--resume goes on from it; to begin anew remove that file")
+  }
+
   /// Puts the saved state back.
   /// - Returns: false where there is no checkpoint: the run starts from its beginning.
-  /// - Throws: exit 65 where the checkpoint is of another run, naming what differs.
+  /// - Throws: exit 65 where the checkpoint is of another run, naming what differs, or its numbers are none of a run.
   func restore(_ optimizer: AdamW) throws(GoraError) -> Bool {
     guard exists(path) else { return false }
-    let file = try SafetensorsFile(path: path)
-    func metadata(_ key: String) -> String? { file.metadata.first { $0.key == key }?.value }
-    guard metadata("format") == "gora-checkpoint", metadata("format_version") == "1",
-      let step = metadata("step").flatMap({ Int($0) }), step >= 0, let run = metadata("run")
-    else { throw GoraError(.data, at: .file(path), "not a checkpoint of gora-train") }
+    let saved = try Saved(path: path)
+    let (file, step, run) = (saved.file, saved.step, saved.run)
     if run != description {
       let theirs = run.split(separator: "\n", omittingEmptySubsequences: false)
       let ours = description.split(separator: "\n", omittingEmptySubsequences: false)
@@ -64,15 +91,22 @@ struct TrainingCheckpoint {
         .data, at: .file(path), "the checkpoint is of another run: \(was) there, \(now) now",
         hint: "repeat the first run's options, or train without --resume")
     }
+    guard step <= saved.steps ?? step else {
+      throw GoraError(.data, at: .file(path), "step \(step) of a run of \(saved.steps ?? 0)")
+    }
     for entry in optimizer.entries {
-      for (part, buffer) in zip(Self.parts, buffers(entry)) {
+      for (part, buffer) in zip(Self.parts, entry.state) {
         let name = "\(part)/\(entry.parameter.name)"
         guard let tensor = file.tensor(name), tensor.dtype == .f32, tensor.shape == entry.parameter.shape else {
           throw GoraError(.data, at: .object(path, name: " tensor \"\(name)\""), "missing, or of another shape")
         }
         UnsafeMutableRawPointer(buffer.pointer).copyMemory(from: tensor.bytes.baseAddress!, byteCount: tensor.bytes.count)
+        if part == "second_moment", (0..<entry.parameter.count).contains(where: { buffer.pointer[$0] < 0 }) {
+          throw GoraError(.data, at: .object(path, name: " tensor \"\(name)\""), "a mean of squares is negative")
+        }
       }
     }
+    guard optimizer.isFinite else { throw GoraError(.data, at: .file(path), "a number is not finite") }
     withExtendedLifetime(file) {}
     optimizer.step = step
     return true
