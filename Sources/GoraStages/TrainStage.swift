@@ -91,9 +91,9 @@ package struct TrainStage {
     let c = configuration
     // Load.
     try checkOutputs(
-      (fileNames + ["\(TrainingCheckpoint.folder)/\(TrainingCheckpoint.name)"]).map { "\(c.output)/\($0)" }
-        + (c.log.map { [$0] } ?? []),
+      fileNames.map { "\(c.output)/\($0)" } + [TrainingCheckpoint.path(in: c.output)] + (c.log.map { [$0] } ?? []),
       against: inputs + c.data.inputs + (c.validation.map { [$0] } ?? []))
+    if !c.resumes, !c.dryRun { try TrainingCheckpoint.requireNoneUnfinished(in: c.output) }
     let output = c.dryRun ? nil : try OutputFolder(path: c.output, files: fileNames, folders: [TrainingCheckpoint.folder])
     let loaded = try load()
     loaded.announce(threads: c.context.threads, events: events)
@@ -142,7 +142,6 @@ package struct TrainStage {
     let trainer = Trainer(model: loaded.model, trained: trained, rows: rows, settings: settings)
     let checkpoint = try TrainingCheckpoint(
       folder: c.output, identity: identity(loaded, settings: settings, rows: rows, adapter: adapter))
-    if !c.resumes { try checkpoint.requireNoneUnfinished() }
     if c.resumes, try checkpoint.restore(trainer.optimizer) { summary.resumedFrom = trainer.step }
     // Before the first step: an input that changes meanwhile does not change what was read, nor cost the run.
     let provenance = try provenance(loaded, adapter: adapter)

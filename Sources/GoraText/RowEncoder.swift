@@ -83,7 +83,9 @@ package struct RowEncoder: Sendable {
     switch row {
     case .tokens(let ids, let labels): result = EncodedRow(ids: ids, labels: labels)
     case .text(let text):
-      result = begun(encoder.encode(text, addSpecialTokens: false), learnt: true)
+      let ids = encoder.encode(text, addSpecialTokens: false)
+      result = begun(before: ids)
+      result.append(ids, learnt: true)
       if text.isEmpty || result.ids.last != eos { result.append([eos], learnt: true) }
     case .instruction, .chat:
       let template = template(for: row.kind)
@@ -113,7 +115,8 @@ package struct RowEncoder: Sendable {
     result.rows.reserveCapacity(data.rows.count)
     for (row, place) in zip(data.rows, data.places) {
       let encoded: EncodedRow?
-      do throws(GoraError) { encoded = try encode(row, at: place) } catch {
+      do throws(GoraError) { encoded = try encode(row) } catch {
+        let error = error.within(place)
         guard skipBadRows else { throw error }
         result.badRows += 1
         if result.firstBadRow == nil { result.firstBadRow = error }
@@ -129,11 +132,6 @@ package struct RowEncoder: Sendable {
       }
     }
     return result
-  }
-
-  /// What a template says of a row is said at the row's place.
-  private func encode(_ row: DataRow, at place: Location) throws(GoraError) -> EncodedRow? {
-    do throws(GoraError) { return try encode(row) } catch { throw error.within(place) }
   }
 
   /// The prompts of rows, for generation.
@@ -163,6 +161,11 @@ package struct RowEncoder: Sendable {
       }
       return encoded(try segments(row, template).dropLast()).ids
     }
+  }
+
+  /// For the start-up line: which template rows of these kinds get, and why.
+  package func explanation(of kinds: [RowKind]) -> String {
+    Template.explanation(chosen: template, kinds: kinds, chat: chatTemplate)
   }
 
   /// What wraps rows of a kind.
@@ -202,7 +205,7 @@ package struct RowEncoder: Sendable {
     var learnt: [Range<Int>] = []
     func flush() {
       let stretch = tokenised(text, learnt: learnt)
-      if result.ids.isEmpty, let bos, stretch.ids.first != bos { result.append([bos], learnt: false) }
+      if result.ids.isEmpty { result = begun(before: stretch.ids) }
       result.ids += stretch.ids
       result.labels += stretch.labels
       (text, learnt) = ("", [])
@@ -220,11 +223,10 @@ package struct RowEncoder: Sendable {
     return result
   }
 
-  /// The ids behind the begin token, unless they bring it themselves.
-  private func begun(_ ids: [Int32], learnt: Bool) -> EncodedRow {
+  /// The begin token, unless the ids that follow bring it themselves.
+  private func begun(before ids: [Int32]) -> EncodedRow {
     var result = EncodedRow()
     if let bos, ids.first != bos { result.append([bos], learnt: false) }
-    result.append(ids, learnt: learnt)
     return result
   }
 }

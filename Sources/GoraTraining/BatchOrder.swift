@@ -62,11 +62,9 @@ extension BatchOrder {
         if wanted != epoch { (epoch, epochOrder) = (wanted, self.epoch(wanted)) }
         return epochOrder
       }
-      var part = (tokens: 0, labelled: 0)
-      for row in batch {
-        if part.tokens > 0, part.tokens + sizes[row].tokens > maxTokens { part = (0, 0) }
-        part = (part.tokens + sizes[row].tokens, part.labelled + sizes[row].labelled)
-        most = (max(most.tokens, part.tokens), max(most.labelled, part.labelled))
+      for part in microBatchRanges(batch.map { sizes[$0].tokens }, maxTokens: maxTokens) {
+        most.tokens = max(most.tokens, batch[part].reduce(0) { $0 + sizes[$1].tokens })
+        most.labelled = max(most.labelled, batch[part].reduce(0) { $0 + sizes[$1].labelled })
       }
     }
     return most
@@ -75,18 +73,22 @@ extension BatchOrder {
 
 /// Cuts a batch into packed pieces of at most `maxTokens` tokens (a longer row stands alone).
 package func microBatches(_ rows: [EncodedRow], maxTokens: Int) -> [PackedBatch] {
-  var batches: [PackedBatch] = []
-  var part: [(ids: [Int32], labels: [Int32])] = []
-  var tokens = 0
-  for row in rows {
-    if !part.isEmpty, tokens + row.ids.count > maxTokens {
-      batches.append(PackedBatch(rows: part))
-      part = []
-      tokens = 0
-    }
-    part.append((row.ids, row.labels))
-    tokens += row.ids.count
+  microBatchRanges(rows.map(\.ids.count), maxTokens: maxTokens).map { part in
+    PackedBatch(rows: rows[part].map { ($0.ids, $0.labels) })
   }
-  if !part.isEmpty { batches.append(PackedBatch(rows: part)) }
-  return batches
+}
+
+/// Where rows of these many tokens are cut.
+private func microBatchRanges(_ counts: [Int], maxTokens: Int) -> [Range<Int>] {
+  var ranges: [Range<Int>] = []
+  var (start, tokens) = (0, 0)
+  for (row, count) in counts.enumerated() {
+    if row > start, tokens + count > maxTokens {
+      ranges.append(start..<row)
+      (start, tokens) = (row, 0)
+    }
+    tokens += count
+  }
+  if start < counts.count { ranges.append(start..<counts.count) }
+  return ranges
 }

@@ -9,8 +9,8 @@ import Testing
     access(path, X_OK) == 0
   }
 
-  /// Compiles a shared library into the workbench; its path.
-  static func library(_ name: String, _ source: String, in bench: Workbench) throws -> String {
+  /// Compiles a shared object into the workbench; its path.
+  static func sharedObject(_ name: String, _ source: String, in bench: Workbench) throws -> String {
     try bench.write(source, to: "\(name).c")
     let process = Process()
     process.executableURL = URL(filePath: try #require(compiler))
@@ -52,7 +52,7 @@ import Testing
   @Test(.enabled(if: compiler != nil)) func failedProduct() throws {
     let bench = try Workbench()
     try bench.prepare()
-    for major in ["2", "3"] { _ = try Self.library("libdnnl.so.\(major)", Self.product, in: bench) }
+    for major in ["2", "3"] { _ = try Self.sharedObject("libdnnl.so.\(major)", Self.product, in: bench) }
     let before = bench.files()
     for command in Self.commands {
       let tool = command.prefix { $0 != " " }
@@ -107,7 +107,7 @@ import Testing
   @Test(.enabled(if: compiler != nil)) func refusedThreads() throws {
     let bench = try Workbench()
     try bench.prepare()
-    let refusing = try Self.library("refusing.so", "int pthread_create(void) { return 11; }", in: bench)
+    let refusing = try Self.sharedObject("refusing.so", "int pthread_create(void) { return 11; }", in: bench)
     let command = "gora-train init --model model --data rows.jsonl --batch-size 3 --no-provenance -t 2"
     #expect(try bench.run("\(command) -q -o two").status == 0)
     let outcome = try bench.run("\(command) -o one", environment: ["LD_PRELOAD=\(refusing)"])

@@ -63,6 +63,19 @@ import Testing
     }
   }
 
+  /// An input that a report finds in a folder below is no output either.
+  @Test func reportsOfFoldersKeepWhatTheyRead() throws {
+    let bench = try Workbench()
+    try bench.prepare()
+    let plan = try bench.bytes("plan.json")
+    for folder in ["sub", "sub/deep"] {
+      try FileManager.default.createDirectory(atPath: bench.file(folder), withIntermediateDirectories: true)
+      try bench.write(plan, to: "\(folder)/plan.json")
+      CommandLineTests.expect(try bench.run("gora-report . -o \(folder)/plan.json"), 64, "the output is also the input")
+      #expect(try bench.bytes("\(folder)/plan.json") == plan)
+    }
+  }
+
   /// Found before the work: nothing of a run whose output cannot be written.
   @Test func outputsAreOpenedBeforeTheWork() throws {
     let bench = try Workbench()

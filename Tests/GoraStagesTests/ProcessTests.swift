@@ -119,6 +119,8 @@ import Testing
       child.send(signal)
       #expect(try child.wait().status == 128 + signal)
       #expect(bench.files(in: "tuned") == ["checkpoint/state.safetensors"])
+      // The next one begins anew.
+      try bench.remove("tuned")
     }
   }
 

@@ -39,13 +39,17 @@ import Testing
     }
     let order = Self.order(rows.count, 5, shuffles: shuffles)
     var expected = 0
+    var labelled = 0
     for step in 0..<19 {
       for piece in microBatches(order.batch(step, order: order.epoch).map { rows[$0] }, maxTokens: maxTokens) {
         expected = max(expected, piece.tokens)
+        labelled = max(labelled, piece.targets.count)
       }
     }
     let found = order.largestMicroBatch(rows, steps: 19, maxTokens: maxTokens)
     #expect(found.tokens == expected)
+    // A row's first label is counted, though it is no target.
+    #expect(found.labelled >= labelled && found.labelled <= labelled + 5)
     // Of very many batches an upper bound.
     let bound = order.largestMicroBatch(rows, steps: 1 << 20, maxTokens: maxTokens)
     #expect(bound.tokens >= found.tokens && bound.labelled >= found.labelled)

@@ -34,7 +34,6 @@ package struct LoadedText {
   package let stopTokens: [Int32]
   /// Of the model: embeddings may be larger than the tokenizer (padding), and smaller where no text uses its last tokens.
   private let vocabularySize: Int
-  private let explain: ([RowKind]) -> String
 
   /// - Parameter folder: holds tokenizer.json, and perhaps tokenizer_config.json.
   package init(folder: String, config: ModelConfig, options: DataOptions) throws(GoraError) {
@@ -68,8 +67,6 @@ package struct LoadedText {
     encoder = RowEncoder(
       encoder: tokenizer ?? NoTokenizer(), bos: tokenizer?.beginTokens.first, eos: end,
       template: chosen, chatTemplate: own, maxLength: options.maxLength)
-    let template = chosen
-    explain = { Template.explanation(chosen: template, kinds: $0, chat: own) }
   }
 
   /// `eos_token_id` of generation_config.json, a number or several; nil where it says none.
@@ -97,23 +94,23 @@ package struct LoadedText {
         .noInput, at: .file("\(folder)/tokenizer.json"), "missing, and the data is text",
         hint: "put the checkpoint's tokenizer.json there, or give rows of input_ids and labels")
     }
-    if data.badRows > 0, let first = data.firstBadRow {
-      events(.warning("\(data.badRows) bad rows skipped, the first: \(first)"))
-    }
+    warn(ofBadRows: data.badRows, first: data.firstBadRow, events)
     for kind in data.kinds {
       if case .tokenizer(let own) = encoder.template(for: kind) { try own.check() }
     }
-    let explanation = explain(data.kinds)
+    let explanation = encoder.explanation(of: data.kinds)
     events(data.kinds.contains(where: \.isWrapped) ? .information(explanation) : .note(explanation))
     return data
+  }
+
+  private func warn(ofBadRows count: Int, first: GoraError?, _ events: EventHandler) {
+    if let first { events(.warning("\(count) bad rows skipped, the first: \(first)")) }
   }
 
   /// Encoded rows, with a word on those that were cut or dropped.
   package func encode(_ data: DataRows, options: DataOptions, events: EventHandler) throws(GoraError) -> [EncodedRow] {
     let encoded = try encoder.encode(data, skipBadRows: options.skipsBadRows)
-    if encoded.badRows > 0, let first = encoded.firstBadRow {
-      events(.warning("\(encoded.badRows) bad rows skipped, the first: \(first)"))
-    }
+    warn(ofBadRows: encoded.badRows, first: encoded.firstBadRow, events)
     if encoded.unanswered > 0 {
       events(.warning("\(encoded.unanswered) chats end in a turn without an answer; it is left out"))
     }

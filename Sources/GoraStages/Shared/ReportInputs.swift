@@ -46,8 +46,6 @@ struct MetricsLine {
 
 /// Finds what the stages wrote below the arguments, each file told by its content.
 struct ReportScanner {
-  /// The largest JSON that is looked into.
-  private static let jsonLimit = 64 << 20
   private static let depthLimit = 64
 
   private let events: EventHandler
@@ -152,8 +150,8 @@ struct ReportScanner {
     if isLines, !Self.namesFormat(firstLine) {
       return skipped("not written by a stage")
     }
-    guard size <= Self.jsonLimit else { return skipped("a JSON file of \(size) bytes") }
-    let text = try readWholeFile(path, limit: FileLimit.plan)
+    guard size <= FileLimit.configuration else { return skipped("a JSON file of \(size) bytes") }
+    let text = try readWholeFile(path)
     guard let document = try? JSONDocument(path: path, text: text),
       let format = try? document.root.optional("format")?.string
     else { return skipped("not written by a stage") }

@@ -17,10 +17,12 @@ struct TrainingCheckpoint {
   ///   - identity: settings and inputs that decide the run's bytes, in order.
   /// - Throws: status 73 where another run is writing it.
   init(folder: String, identity: [(key: String, value: String)]) throws(GoraError) {
-    path = "\(folder)/\(Self.folder)/\(Self.name)"
+    path = Self.path(in: folder)
     self.identity = identity
     try AtomicFile.removeLeftovers(of: path)
   }
+
+  static func path(in output: String) -> String { "\(output)/\(folder)/\(name)" }
 
   private static let parts = ["value", "first_moment", "second_moment"]
 
@@ -69,7 +71,8 @@ struct TrainingCheckpoint {
 
   /// Refuses to begin anew over a run that can go on.
   /// - Throws: exit 73 where the output holds the checkpoint of a run that has not ended.
-  func requireNoneUnfinished() throws(GoraError) {
+  static func requireNoneUnfinished(in output: String) throws(GoraError) {
+    let path = path(in: output)
     guard exists(path), let saved = try? Saved(path: path), let steps = saved.steps, saved.step < steps else { return }
     throw GoraError(
       .cannotCreate, at: .file(path), "a run stopped here after step \(saved.step) of \(steps)",
