@@ -24,7 +24,11 @@ struct AdapterConfig: Sendable {
     alpha = try root.optional("lora_alpha")?.double ?? 8
     useRSLoRA = try root.optional("use_rslora")?.bool ?? false
     baseModel = try root.optional("base_model_name_or_path")?.string
-    dropout = try root.optional("lora_dropout")?.double ?? 0
+    let dropout = try root.optional("lora_dropout")
+    self.dropout = try dropout?.double ?? 0
+    if let dropout, !(0...1 ~= self.dropout) {
+      throw dropout.error("\"lora_dropout\" is \(dropout.value.compact()); expected a share from 0 to 1")
+    }
     targets = try AdapterTargets(reading: root)
     rankPattern = try Self.table(root, "rank_pattern") { field throws(GoraError) in try field.int(in: 1...(1 << 20)) }
     alphaPattern = try Self.table(root, "alpha_pattern") { field throws(GoraError) in try field.double }

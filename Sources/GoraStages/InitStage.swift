@@ -76,6 +76,18 @@ package struct InitStage {
         json: .object(["modules": JSON(modules.count), "parameters": JSON(plan.parameters)]))
     }
 
+    // Before the work: an input that changes meanwhile does not change what was read.
+    let inputs = [c.plan, c.model] + (c.gradients.map { [$0] } ?? []) + (c.gammaTrial?.data.paths ?? [])
+    // Losses, and with them γ, depend on the number of threads as those of gora-train do; all else does not.
+    let provenance: Provenance? =
+      if let trial {
+        try c.context.provenance(after: plan.provenance, inputs: inputs, dtype: trial.precision.rawValue)
+      } else if c.context.recordsProvenance {
+        try c.context.exactProvenance(after: plan.provenance, inputs: inputs, seed: c.context.seed)
+      } else {
+        nil
+      }
+
     // One gradient at a time; only the adapters are kept.
     var report = InitReport(method: c.method, modules: modules, diagnostics: [], parameters: plan.parameters)
     var method = c.method
@@ -109,16 +121,6 @@ package struct InitStage {
     }
     var adapter = Adapter(modules: adapters, useRSLoRA: plan.scaling == .rslora, model: identity.text, baseModel: c.model)
     adapter.start = report.record
-    let inputs = [c.plan, c.model] + (c.gradients.map { [$0] } ?? []) + (c.gammaTrial?.data.paths ?? [])
-    // Losses, and with them γ, depend on the number of threads as those of gora-train do; all else does not.
-    let provenance: Provenance? =
-      if let trial {
-        try c.context.provenance(after: plan.provenance, inputs: inputs, dtype: trial.precision.rawValue)
-      } else if c.context.recordsProvenance {
-        try c.context.exactProvenance(after: plan.provenance, inputs: inputs, seed: c.context.seed)
-      } else {
-        nil
-      }
     try adapter.write(to: output, profile: .native, baseModel: c.model, provenance: provenance)
     report.parameters = adapter.trainedParameters
     return report.summary(output: c.output)
@@ -157,11 +159,10 @@ package struct InitStage {
   ) throws(GoraError) -> TensorView {
     let name = "\(module.name).weight"
     guard let weight = model.tensor(name) else {
-      throw GoraError(.data, at: .file(document.path), "module \"\(module.name)\" is not in \(model.path)")
+      throw try Self.field("name", of: module, in: document).error("module \"\(module.name)\" is not in \(model.path)")
     }
     guard weight.shape == module.shape else {
-      throw GoraError(
-        .data, at: .file(document.path),
+      throw try Self.field("shape", of: module, in: document).error(
         "module \"\(module.name)\" has shape \(module.shape) in the plan, \(weight.shape) in \(model.path)")
     }
     if let gradients {
@@ -173,6 +174,19 @@ package struct InitStage {
       _ = try gradients.weight(name, of: model)
     }
     return weight
+  }
+}
+
+extension InitStage {
+  /// A member of a module's entry in the plan, for its line and column.
+  private static func field(
+    _ key: String, of module: RankPlan.Module, in document: JSONDocument
+  ) throws(GoraError) -> JSONField {
+    for element in try document.root.required("modules").elements {
+      let name = try element.required("name")
+      if try name.string == module.name { return try element.required(key) }
+    }
+    return document.root
   }
 }
 

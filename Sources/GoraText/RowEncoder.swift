@@ -22,6 +22,11 @@ package struct EncodedRow: Sendable, Equatable {
   }
 }
 
+/// Where the first of these rows came from, for messages.
+package func places(of rows: [EncodedRow]) -> String {
+  rows.prefix(8).map { $0.place?.description ?? "a row of no file" }.joined(separator: ", ") + (rows.count > 8 ? ", …" : "")
+}
+
 /// Encoded rows, and what became of the others.
 package struct EncodedRows: Sendable {
   package var rows: [EncodedRow] = []

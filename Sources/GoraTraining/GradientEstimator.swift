@@ -121,7 +121,7 @@ package final class GradientEstimator {
   }
 
   /// Adds one micro-batch.
-  /// - Throws: exit 1 where its loss is not finite.
+  /// - Throws: exit 1 where its loss or a target's gradient is not finite, naming the target and the rows.
   package func add(_ rows: [EncodedRow]) throws(GoraError) -> Step {
     let pieces = microBatches(rows, maxTokens: settings.microBatchTokens)
     precondition(pieces.count == 1 || !settings.runsWhole)
@@ -138,10 +138,17 @@ package final class GradientEstimator {
       }
     }
     loss /= Double(labelled)
-    guard loss.isFinite else { throw GoraError(.negative, "micro-batch \(done): the loss is \(loss)") }
+    guard loss.isFinite else { throw refusal("the loss is \(loss)", rows) }
+    if let index = importance.firstIndex(where: { !$0.isFinite }) {
+      throw refusal("the gradient of \"\(targets[index].weight.name)\" has a NaN or an infinity", rows)
+    }
     return Step(
       loss: loss, tokens: pieces.reduce(0) { $0 + $1.tokens }, rows: rows.count, importance: importance,
       tracked: settings.trackEvery.map { done % $0 == 0 } == true ? tracked : nil)
+  }
+
+  private func refusal(_ problem: String, _ rows: [EncodedRow]) -> GoraError {
+    GoraError(.negative, "micro-batch \(done): \(problem)", hint: "rows of this micro-batch: \(places(of: rows))")
   }
 
   /// Takes in a weight's gradient of this micro-batch, while it is still at hand.

@@ -94,7 +94,7 @@ package final class Trainer {
       throw GoraError(
         .negative, "step \(step + 1): the loss is \(loss), the gradient's norm \(norm)",
         hint: "lower --lr or set --max-grad-norm 1; rows of this batch: "
-          + batch.prefix(8).map { rows[$0].place?.description ?? "\($0 + 1)" }.joined(separator: ", "))
+          + places(of: batch.map { rows[$0] }))
     }
     let rate = settings.schedule.rate(at: step)
     let clip = settings.maxGradientNorm > 0 ? min(1, settings.maxGradientNorm / max(norm, 1e-30)) : 1

@@ -88,6 +88,7 @@ struct Grad: GoraCommand {
   enum StabilityPreset: String, ExpressibleByArgument, CaseIterable { case paper, official }
 
   func execute(_ reporter: Reporter) throws(GoraError) {
+    try requireFile(output, "gradients")
     if !untilStable {
       try refuseIdle(
         [

@@ -113,6 +113,7 @@ struct Train: GoraCommand {
 
   func execute(_ reporter: Reporter) throws(GoraError) {
     try refuseIdleOptions()
+    try requireFile(output, "the folder to write")
     var configuration = TrainStage.Configuration(
       method: try chosenMethod(), model: model, data: data.options, output: output, context: try common.context(Self.tool))
     configuration.recipe = chosenRecipe

@@ -229,7 +229,13 @@ private func update(_ module: AdapterModule) -> [Double] {
     adapter.dropout = 0.05
     try adapter.write(folder: scratch.path, profile: profile, baseModel: "b", provenance: nil)
     #expect(try Adapter(readingFolder: scratch.path).dropout == 0.05)
-    #expect(try String(decoding: scratch.bytes("adapter_config.json"), as: UTF8.self).contains("\"lora_dropout\": 0.05,"))
+    let text = try String(decoding: scratch.bytes("adapter_config.json"), as: UTF8.self)
+    #expect(text.contains("\"lora_dropout\": 0.05,"))
+    for share in ["-0.1", "1.5", "\"a\""] {
+      _ = try scratch.file("adapter_config.json", text.replacing("\"lora_dropout\": 0.05", with: "\"lora_dropout\": \(share)"))
+      let error = errorThrown { try Adapter(readingFolder: scratch.path) }
+      #expect(error.status == .data && error.problem.contains("lora_dropout"), "\(error)")
+    }
   }
 
   @Test func leavesOutRankZero() throws {

@@ -309,6 +309,17 @@ import Testing
     later.replaceSubrange(try #require(whole.firstRange(of: Array("\"step\":\"2\"".utf8))), with: Array("\"step\":\"9\"".utf8))
     try bench.write(later, to: file)
     Self.expect(try bench.run("\(line) --lr 1e-3 --max-steps 2 -o out --resume"), 65, "step 9 of a run of 2")
+    // One that cannot be read may be of a run that can go on: it is not written over either.
+    var other = whole
+    let version = Array("\"format_version\":\"2\"".utf8)
+    other.replaceSubrange(try #require(whole.firstRange(of: version)), with: Array("\"format_version\":\"1\"".utf8))
+    for (bytes, word) in [(other, "a checkpoint of format 1"), (Array(whole.prefix(100)), "state.safetensors")] {
+      try bench.write(bytes, to: file)
+      for resume in ["", " --resume"] {
+        Self.expect(try bench.run("\(line) --lr 1e-3 --max-steps 2 -o out\(resume)"), 65, word)
+        #expect(try bench.bytes(file) == bytes)
+      }
+    }
   }
 
   @Test func requirements() throws {
@@ -330,14 +341,20 @@ import Testing
       (
         0,
         [
-          "--steps 0", "--batch-size 0", "--batch-size 7", "--targets nothing", "--compression lzma", "--dtype f8",
+          "-o -", "--steps 0", "--batch-size 0", "--batch-size 7", "--targets nothing", "--compression lzma", "--dtype f8",
           "--max-length 1",
         ]
       ),
       (1, ["--metric nothing"]), (2, ["--rank 0", "--min-rank 9 --max-rank 5", "--alpha 0", "--model model", "--uniform"]),
-      (3, ["--gamma -1", "--gamma nan", "--method nothing"]),
-      (4, ["--lr -1", "--epochs 0", "--warmup-ratio 2", "--method full", "--from-config model/config.json", "--save-every 0"]),
-      (5, ["--temperature -1", "--top-p 0", "--top-p 1.5", "--limit 0"]), (6, ["--profile nothing"]),
+      (3, ["-o -", "--gamma -1", "--gamma nan", "--method nothing"]),
+      (
+        4,
+        [
+          "-o -", "--lr -1", "--epochs 0", "--warmup-ratio 2", "--method full", "--from-config model/config.json",
+          "--save-every 0",
+        ]
+      ),
+      (5, ["--temperature -1", "--top-p 0", "--top-p 1.5", "--limit 0"]), (6, ["-o -", "--profile nothing"]),
     ] {
       for option in options + ["--threads 0", "--seed -1", "--quiet --verbose"] {
         let outcome = try bench.run(Self.command(Self.commands[command], "out") + " " + option)

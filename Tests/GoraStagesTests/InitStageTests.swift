@@ -57,11 +57,18 @@ import Testing
     missing.modules[0].name = "model.layers.7.self_attn.q_proj"
     var reshaped = toy.plan()
     reshaped.modules[0].shape = [24, 48]
-    for (plan, model, gradients) in [
-      (ofOther, toy.model, toy.gradients), (missing, toy.model, toy.gradients), (reshaped, toy.model, toy.gradients),
-      (toy.plan(), toy.model, other.gradients),
+    // The plan's line, where a line of the plan is wrong.
+    func line(_ text: String, _ plan: RankPlan) -> Int? {
+      plan.json.pretty().split(separator: "\n", omittingEmptySubsequences: false).firstIndex { $0.contains(text) }.map { $0 + 1 }
+    }
+    for (plan, model, gradients, line) in [
+      (ofOther, toy.model, toy.gradients, nil), (missing, toy.model, toy.gradients, line("layers.7", missing)),
+      (reshaped, toy.model, toy.gradients, line("layers.0.mlp", reshaped)),
+      (toy.plan(), toy.model, other.gradients, nil),
     ] {
-      #expect { try run(plan: plan, model: model, gradients: gradients) } throws: { ($0 as? GoraError)?.status == .data }
+      let error = #expect(throws: GoraError.self) { try run(plan: plan, model: model, gradients: gradients) }
+      #expect(error?.status == .data)
+      if let line { #expect(error?.description.contains("refused.json:\(line):") == true, "\(error?.description ?? "")") }
     }
     #expect(!exists("\(toy.folder)/refused"))
   }

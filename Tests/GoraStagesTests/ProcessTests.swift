@@ -1,6 +1,7 @@
 import Foundation
 import Glibc
 import GoraCore
+import GoraStages
 import Testing
 
 /// What only processes can show: thread counts, sudden deaths, signals.
@@ -81,12 +82,45 @@ import Testing
     let before = try bench.contents("tuned")
     for (change, word) in [
       ("--lr 1e-3", "lr="), ("--seed 9", "seed="), ("--max-steps 5", "steps="), ("--no-shuffle", "shuffle="),
-      ("-t 1", "threads="),
+      ("-t 1", "go on with --threads 2"),
     ] {
       let outcome = try bench.run("\(line.replacing("-t 2", with: change.hasPrefix("-t") ? "" : "-t 2")) \(change) --resume")
       #expect(outcome.status == 65 && outcome.error.contains(word), "\(outcome.error)")
     }
     #expect(try bench.contents("tuned") == before)
+  }
+
+  /// Data, plan and adapter were read and hashed before the first step: what becomes of them then changes no byte.
+  @Test(arguments: [false, true]) func inputsThatGoAway(removes: Bool) throws {
+    let bench = try Workbench()
+    try bench.prepare()
+    try bench.copy("rows.jsonl", to: "data.jsonl")
+    try bench.copy("init", to: "start")
+    var configuration = TrainStage.Configuration(
+      method: .adapter(bench.file("start")), model: bench.file("model"), data: DataOptions(paths: [bench.file("data.jsonl")]),
+      output: bench.file("tuned"),
+      context: RunContext(
+        tool: "gora-train", version: "0", arguments: ["gora-train"], seed: 0, threads: 2, recordsProvenance: true))
+    configuration.recipe.batchSize = 2
+    configuration.recipe.maxSteps = 3
+    _ = try TrainStage(configuration).run { _ in }
+    let whole = try bench.contents("tuned")
+    try bench.remove("tuned")
+    var steps = 0
+    _ = try TrainStage(configuration).run { event in
+      guard case .progress(stage: "training", done: let done, total: _, unit: _, rate: _, loss: _) = event else { return }
+      steps = done
+      guard done == 1 else { return }
+      if removes {
+        try? bench.remove("data.jsonl")
+        try? bench.remove("start")
+      } else {
+        try? bench.write("{\"prompt\": \"other\", \"response\": \"rows\"}\n", to: "data.jsonl")
+        try? bench.write([0], to: "start/adapter_model.safetensors")
+      }
+    }
+    #expect(steps == 3)
+    #expect(try bench.contents("tuned") == whole)
   }
 
   /// Stopped by the clock (75), and continued to the unbroken run's state.

@@ -174,6 +174,20 @@ import Testing
     #expect(error?.status == .negative)
   }
 
+  /// The loss may be finite where a gradient is not: the micro-batch that made it is named, with the weight and the rows.
+  @Test func nonFiniteGradientIsRefused() throws {
+    let rows = try Fixtures.rows("llama")
+    let estimator = try Self.estimator(try Fixtures.model("llama"))
+    _ = try estimator.add([rows[0]])
+    estimator.sums[1].pointer[3] = .infinity
+    var row = rows[1]
+    row.place = .text("rows.jsonl", line: 2, column: 1)
+    let error = #expect(throws: GoraError.self) { try estimator.add([row]) }
+    #expect(error?.status == .negative)
+    let text = "\(error?.description ?? "") \(error?.hint ?? "")"
+    for word in ["micro-batch 2", estimator.targets[1].weight.name, "rows.jsonl:2"] { #expect(text.contains(word), "\(text)") }
+  }
+
   private static func bits(_ parameter: Parameter) -> [UInt32] {
     let matrix = parameter.matrix
     var values = [Float](repeating: 0, count: parameter.count)

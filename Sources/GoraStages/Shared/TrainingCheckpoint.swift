@@ -43,7 +43,7 @@ struct TrainingCheckpoint {
       }
     }
     let metadata = [
-      ("format", "gora-checkpoint"), ("format_version", "1"), ("step", String(optimizer.step)), ("run", description),
+      ("format", Saved.format), ("format_version", Saved.formatVersion), ("step", String(optimizer.step)), ("run", description),
     ]
     try SafetensorsWriter.write(path: path, tensors: tensors, metadata: metadata)
   }
@@ -55,13 +55,25 @@ struct TrainingCheckpoint {
     var step: Int
     var run: String
 
-    /// - Throws: exit 65 where the file is no checkpoint.
+    static let format = "gora-checkpoint"
+    /// Another wherever what a run's identity says has changed.
+    static let formatVersion = "2"
+
+    /// - Throws: exit 65 where the file is no checkpoint of this version.
     init(path: String) throws(GoraError) {
       let file = try SafetensorsFile(path: path)
       func metadata(_ key: String) -> String? { file.metadata.first { $0.key == key }?.value }
-      guard metadata("format") == "gora-checkpoint", metadata("format_version") == "1",
-        let step = metadata("step").flatMap({ Int($0) }), step >= 0, let run = metadata("run")
-      else { throw GoraError(.data, at: .file(path), "not a checkpoint of gora-train") }
+      guard metadata("format") == Self.format, let version = metadata("format_version") else {
+        throw GoraError(.data, at: .file(path), "not a checkpoint of gora-train", hint: "to begin anew remove that file")
+      }
+      guard version == Self.formatVersion else {
+        throw GoraError(
+          .data, at: .file(path), "a checkpoint of format \(version); this gora-train goes on from format \(Self.formatVersion)",
+          hint: "end that run with the gora-train that began it, or begin anew: remove that file")
+      }
+      guard let step = metadata("step").flatMap({ Int($0) }), step >= 0, let run = metadata("run") else {
+        throw GoraError(.data, at: .file(path), "no step or no run in the checkpoint", hint: "to begin anew remove that file")
+      }
       (self.file, self.step, self.run) = (file, step, run)
     }
 
@@ -70,13 +82,27 @@ struct TrainingCheckpoint {
   }
 
   /// Refuses to begin anew over a run that can go on.
-  /// - Throws: exit 73 where the output holds the checkpoint of a run that has not ended.
+  /// - Throws: exit 73 where the output holds the checkpoint of a run that has not ended, 65 where it is damaged or of another
+  ///   version, which may be one.
   static func requireNoneUnfinished(in output: String) throws(GoraError) {
     let path = path(in: output)
-    guard exists(path), let saved = try? Saved(path: path), let steps = saved.steps, saved.step < steps else { return }
+    guard exists(path) else { return }
+    let saved = try Saved(path: path)
+    guard let steps = saved.steps, saved.step < steps else { return }
     throw GoraError(
       .cannotCreate, at: .file(path), "a run stopped here after step \(saved.step) of \(steps)",
       hint: "--resume goes on from it; to begin anew remove that file")
+  }
+
+  /// What to do about a setting that the run had.
+  private static func hint(_ setting: Substring) -> String {
+    let parts = setting.split(separator: "=", maxSplits: 1)
+    return switch parts.first {
+    case "threads": "go on with --threads \(parts.last ?? ""): sums, and with them the result's bytes, depend on it"
+    case "products":
+      "go on where these products are to be had: the result's bytes depend on them; or remove that file to begin anew"
+    default: "repeat the first run's options, or remove that file to begin anew"
+    }
   }
 
   /// Puts the saved state back.
@@ -92,7 +118,7 @@ struct TrainingCheckpoint {
       let (was, now) = zip(theirs, ours).first { $0 != $1 } ?? ("\(theirs.count) settings", "\(ours.count) settings")
       throw GoraError(
         .data, at: .file(path), "the checkpoint is of another run: \(was) there, \(now) now",
-        hint: "repeat the first run's options, or train without --resume")
+        hint: Self.hint(was))
     }
     guard step <= saved.steps ?? step else {
       throw GoraError(.data, at: .file(path), "step \(step) of a run of \(saved.steps ?? 0)")
