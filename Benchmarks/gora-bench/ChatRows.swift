@@ -47,6 +47,7 @@ private struct NoTokens: TextEncoder {
   var beginTokens: [Int32] { [] }
   var endTokens: [Int32] { [] }
   func isSpecial(_ id: Int32) -> Bool { false }
+  func addedToken(_ id: Int32) -> [UInt8]? { nil }
   func encode(_ text: String, addSpecialTokens: Bool) -> [Int32] { [] }
   func tokenized(_ text: String) -> TokenizedText { TokenizedText(ids: [], offsets: []) }
 }

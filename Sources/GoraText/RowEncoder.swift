@@ -91,7 +91,7 @@ package struct RowEncoder: Sendable {
       let ids = encoder.encode(text, addSpecialTokens: false)
       result = begun(before: ids)
       result.append(ids, learnt: true)
-      if text.isEmpty || result.ids.last != eos { result.append([eos], learnt: true) }
+      if ids.count <= 1 || !endsItself(text, ids) { result.append([eos], learnt: true) }
     case .instruction, .chat:
       let template = template(for: row.kind)
       if case .tokenizer(let own) = template {
@@ -221,11 +221,19 @@ package struct RowEncoder: Sendable {
       if segment.isLearnt { learnt.append(start..<text.utf8.count) }
       if segment.isEnded {
         flush()
-        if segment.text.isEmpty || result.ids.last != eos { result.append([eos], learnt: segment.isLearnt) }
+        if !endsItself(segment.text, result.ids) { result.append([eos], learnt: segment.isLearnt) }
       }
     }
     if !text.isEmpty || result.ids.isEmpty { flush() }
     return result
+  }
+
+  /// Whether a text spells the end token out as its last word. An unknown token that has the end token's id does not count.
+  /// - Parameter ids: they end in the text's.
+  private func endsItself(_ text: String, _ ids: [Int32]) -> Bool {
+    guard ids.last == eos, let end = encoder.addedToken(eos), !end.isEmpty else { return false }
+    // White space behind it may have become a part of the token.
+    return text.utf8.reversed().drop { $0 == 0x20 || 9...13 ~= $0 }.starts(with: end.reversed())
   }
 
   /// The begin token, unless the ids that follow bring it themselves.

@@ -10,6 +10,9 @@ package protocol TextEncoder: Sendable {
   /// Whether an id is a special token, such as an end of turn.
   func isSpecial(_ id: Int32) -> Bool
 
+  /// How an added token is spelt (UTF-8), which is found in a text whatever stands around it; nil for other ids.
+  func addedToken(_ id: Int32) -> [UInt8]?
+
   /// What the tokenizer puts in front of a text, and behind it.
   var beginTokens: [Int32] { get }
   var endTokens: [Int32] { get }

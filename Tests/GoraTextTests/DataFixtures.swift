@@ -34,6 +34,7 @@ struct ByteEncoder: TextEncoder {
   }
 
   func isSpecial(_ id: Int32) -> Bool { id >= 256 }
+  func addedToken(_ id: Int32) -> [UInt8]? { id < 256 ? nil : Array(Self.special[Int(id) - 256].utf8) }
   var beginTokens: [Int32] { [Self.bos] }
   var endTokens: [Int32] { [] }
 

@@ -194,6 +194,11 @@ private let chat = DataRow.chat([
     #expect(try marked(answer, .plain) == "<s>p⟦a</s>⟧")
     let empty = DataRow.instruction(Instruction(kind: .completion, instruction: "p</s>", response: ""))
     #expect(try marked(empty, .plain) == "<s>p</s>⟦</s>⟧")
+    #expect(try marked(.text("</s>"), nil) == "<s>⟦</s></s>⟧")
+    #expect(try marked(.text("Hi</s> \n"), nil) == "<s>⟦Hi</s> \n</s>⟧")
+    // A letter that has the end token's id, as an unknown one may, ends nothing.
+    let letter = RowEncoder(encoder: ByteEncoder(), bos: ByteEncoder.bos, eos: 0x69, template: nil, maxLength: 99)
+    #expect(try letter.encode(.text("Hi"))?.ids == [256, 0x48, 0x69, 0x69])
   }
 
   @Test func chatsThatEndUnanswered() throws {

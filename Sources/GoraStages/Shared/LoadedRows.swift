@@ -138,6 +138,7 @@ private struct NoTokenizer: TextEncoder {
   func encode(_ text: String, addSpecialTokens: Bool) -> [Int32] { [] }
   func tokenized(_ text: String) -> TokenizedText { TokenizedText(ids: [], offsets: []) }
   func isSpecial(_ id: Int32) -> Bool { false }
+  func addedToken(_ id: Int32) -> [UInt8]? { nil }
   var beginTokens: [Int32] { [] }
   var endTokens: [Int32] { [] }
 }

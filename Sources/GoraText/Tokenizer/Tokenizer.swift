@@ -173,6 +173,8 @@ package final class Tokenizer: Sendable {
 
   /// Whether the id is an added token marked special (begin, end, …), which `decode` leaves out.
   package func isSpecial(_ id: Int32) -> Bool { special.contains(id) }
+
+  package func addedToken(_ id: Int32) -> [UInt8]? { added.content(of: id) }
 }
 
 func fnv1a(_ bytes: [UInt8]) -> String {

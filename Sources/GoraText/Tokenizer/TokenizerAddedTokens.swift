@@ -40,6 +40,7 @@ struct AddedVocabulary: Sendable {
   }
 
   func id(of content: [UInt8]) -> Int32? { ids[content] }
+  func content(of id: Int32) -> [UInt8]? { tokens[id]?.content }
   var specialIds: [Int32] { special.compactMap { ids[$0.content] } }
   func isSpecial(_ content: [UInt8]) -> Bool { specialContents.contains(content) }
 

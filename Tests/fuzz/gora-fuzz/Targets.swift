@@ -178,6 +178,7 @@ extension Target {
 /// One token a byte.
 private struct ByteEncoder: TextEncoder {
   func isSpecial(_ id: Int32) -> Bool { id >= 256 }
+  func addedToken(_ id: Int32) -> [UInt8]? { nil }
   var beginTokens: [Int32] { [256] }
   var endTokens: [Int32] { [] }
   func encode(_ text: String, addSpecialTokens: Bool) -> [Int32] { text.utf8.map(Int32.init) }
