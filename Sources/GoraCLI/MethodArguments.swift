@@ -14,3 +14,20 @@ extension BudgetFeature: ExpressibleByArgument {}
 extension RankRounding: ExpressibleByArgument {}
 extension BudgetRule: ExpressibleByArgument {}
 extension DownProjection: ExpressibleByArgument {}
+extension GradientDirections: ExpressibleByArgument {}
+extension GradientScale: ExpressibleByArgument {}
+extension LoRAGAStart.Variant: ExpressibleByArgument {}
+
+/// A start by its name.
+package struct StartName: ExpressibleByArgument {
+  package let type: any AdapterStart.Type
+
+  package init(_ type: any AdapterStart.Type) { self.type = type }
+  package init?(argument: String) {
+    guard let type = AdapterStarts.all.first(where: { $0.name == argument }) else { return nil }
+    self.type = type
+  }
+
+  package var defaultValueDescription: String { type.name }
+  package static var allValueStrings: [String] { AdapterStarts.all.map { $0.name } }
+}

@@ -11,8 +11,8 @@ package struct InitStage {
     package var model: String
     package var gradients: String?
     package var output: String
-    package var method: InitialisationMethod
-    /// Choose the γ of `.gora` by trying; the method's own is not looked at then.
+    package var start: any AdapterStart
+    /// Choose the γ of a `GoRAStart` by trying; its own is not looked at then.
     package var gammaTrial: GammaTrialOptions?
     /// Factor on A, with B divided by it: the same start, other effective rates.
     package var scaleOfA: Double
@@ -21,10 +21,10 @@ package struct InitStage {
 
     /// - Throws: status 64 where the method needs gradients and there are none.
     package init(
-      plan: String, model: String, gradients: String?, output: String, method: InitialisationMethod, dryRun: Bool,
+      plan: String, model: String, gradients: String?, output: String, start: any AdapterStart, dryRun: Bool,
       context: RunContext
     ) throws(GoraError) {
-      if method.needsGradient, gradients == nil {
+      if start.needsGradient, gradients == nil {
         throw GoraError(
           .usage, "this initialisation needs --gradients", hint: "give gora-grad's file, or --method lora for a plain start")
       }
@@ -32,7 +32,7 @@ package struct InitStage {
       self.model = model
       self.gradients = gradients
       self.output = output
-      self.method = method
+      self.start = start
       scaleOfA = 1
       self.dryRun = dryRun
       self.context = context
@@ -72,7 +72,7 @@ package struct InitStage {
     guard let output else {
       return StageSummary(
         line: "would start \(modules.count) adapters, \(NumberText.count(plan.parameters)) parameters "
-          + "(\(NumberText.count(plan.parameters * (c.method.isResidual ? 8 : 4)))B) -> \(c.output)",
+          + "(\(NumberText.count(plan.parameters * (type(of: c.start).isResidual ? 8 : 4)))B) -> \(c.output)",
         json: .object(["modules": JSON(modules.count), "parameters": JSON(plan.parameters)]))
     }
 
@@ -89,35 +89,40 @@ package struct InitStage {
       }
 
     // One gradient at a time; only the adapters are kept.
-    var report = InitReport(method: c.method, modules: modules, diagnostics: [], parameters: plan.parameters)
-    var method = c.method
-    if trial != nil, case .gora(let a, _, let exactNorm) = method { method = .gora(a: a, gamma: 1, exactNorm: exactNorm) }
+    var report = InitReport(start: c.start, modules: modules, diagnostics: [], parameters: plan.parameters)
+    var start = c.start
+    // A start with a step of γ = 1, of which every other step is made.
+    var searched = trial == nil ? nil : start as? GoRAStart
+    searched?.gamma = 1
+    if let searched { start = searched }
     var starts: [AdapterFactors] = []
     for (i, module) in modules.enumerated() {
       var clock = Stopwatch()
       let input = try self.input(for: module, scaling: plan.factor(rank: module.rank), weight: weights[i], gradients)
       report.readSeconds += clock.seconds
       clock = Stopwatch()
-      do throws(GoraError) { starts.append(try method.factors(for: input, seed: c.context.seed)) } catch {
+      do throws(GoraError) { starts.append(try start.factors(for: input, seed: c.context.seed)) } catch {
         throw error.located(at: .object(c.gradients ?? c.model, name: " \(module.name).weight"))
       }
       report.solveSeconds += clock.seconds
       events(.progress(stage: "initialising", done: i + 1, total: modules.count, unit: "modules"))
     }
-    if let trial, case .gora(let a, _, let exactNorm) = method {
+    if let trial, var searched {
       let clock = Stopwatch()
       let search = try trial.search(zip(modules, starts).map { adapterModule($0, $1, plan) }, events: events)
       report.searchSeconds = clock.seconds
       report.search = (search, trial.rows.count)
-      report.method = .gora(a: a, gamma: search.best.gamma, exactNorm: exactNorm)
+      searched.gamma = search.best.gamma
+      report.start = searched
       for i in starts.indices { starts[i] = starts[i].stepping(search.best.gamma) }
       if search.best.gamma == 0 { events(.warning("no step lowers the loss: gamma is 0, and the adapters start as B = 0")) }
     }
     report.diagnostics = starts.map(\.diagnostics)
 
-    let adapters = zip(modules, starts).map { module, start in
-      let adapter = adapterModule(module, start.balanced(c.scaleOfA), plan)
-      return method.isResidual ? adapter.residual(useRSLoRA: plan.scaling == .rslora) : adapter
+    let isResidual = type(of: start).isResidual
+    let adapters = zip(modules, starts).map { module, factors in
+      let adapter = adapterModule(module, factors.balanced(c.scaleOfA), plan)
+      return isResidual ? adapter.residual(useRSLoRA: plan.scaling == .rslora) : adapter
     }
     var adapter = Adapter(modules: adapters, useRSLoRA: plan.scaling == .rslora, model: identity.text, baseModel: c.model)
     adapter.start = report.record
@@ -126,16 +131,16 @@ package struct InitStage {
     return report.summary(output: c.output)
   }
 
-  /// What the method wants to see of a module. The weight is passed over once for its norm, and kept only where it is asked for.
+  /// What the start wants to see of a module. The weight is passed over once for its norm, and kept only where it is asked for.
   private func input(
     for module: RankPlan.Module, scaling: Double, weight: TensorView, _ gradients: GradientFileReader?
   ) throws(GoraError) -> AdapterModuleInput {
-    let method = configuration.method
+    let needs = configuration.start.needs
     var input = AdapterModuleInput(
       name: module.name, rows: module.shape[0], columns: module.shape[1], rank: module.rank, scaling: scaling)
-    if method.needsGradient, let gradients { input.gradient = try gradients.read("\(module.name).weight") }
-    if method.needsWeight { input.weight = try weight.toFloat() }
-    if case .gora = method { input.weightNorm = try Self.norm(of: weight) }
+    if needs.contains(.gradient), let gradients { input.gradient = try gradients.read("\(module.name).weight") }
+    if needs.contains(.weight) { input.weight = try weight.toFloat() }
+    if needs.contains(.weightNorm) { input.weightNorm = try Self.norm(of: weight) }
     return input
   }
 

@@ -29,7 +29,7 @@ struct Init: GoraCommand {
   @Option(name: .shortAndLong, help: ArgumentHelp("Adapter folder to write.", valueName: "dir"))
   var output: String
   @Option(help: ArgumentHelp("What is started.", valueName: "name"))
-  var method: Method = .gora
+  var method = StartName(GoRAStart.self)
   @Option(help: ArgumentHelp("A.", valueName: "name"))
   var a: DownProjection?
   @Option(
@@ -37,16 +37,24 @@ struct Init: GoraCommand {
     transform: number(1e-6...1e6))
   var scaleOfA = 1.0
   @Option(
-    help: ArgumentHelp("Size of the first step, or auto.", valueName: "g", standard: InitialisationMethod.standardGamma),
+    help: ArgumentHelp("Size of the first step, or auto.", valueName: "g", standard: GoRAStart.standardGamma),
     transform: Gamma.init(_:))
   var gamma: Gamma?
   @Flag(name: .customLong("exact-norm"), help: "Make the step's size exact, not right on average.")
   var exactNorm = false
   @Option(
     name: .customLong("stable-gamma"),
-    help: ArgumentHelp("Of gora-svd and lora-ga.", valueName: "x", standard: InitialisationMethod.standardStableGamma),
+    help: ArgumentHelp(
+      "Of gora-svd, lora-ga (\(NumberText.significant(LoRAGAStart.standardStableGamma))) and lora-one (\(NumberText.significant(LoRAOneStart.standardStableGamma))).",
+      valueName: "x"),
     transform: number(1e-6...1e6))
   var stableGamma: Double?
+  @Option(help: ArgumentHelp("Of lora-ga: the gradient's directions.", valueName: "name"))
+  var direction: GradientDirections?
+  @Option(help: ArgumentHelp("Of lora-ga: the factors' length.", valueName: "name"))
+  var scale: GradientScale?
+  @Option(help: ArgumentHelp("Of lora-ga: whose code.", valueName: "name"))
+  var variant: LoRAGAStart.Variant?
   @Option(parsing: .singleValue, help: ArgumentHelp("For --gamma auto: rows to try on (repeatable).", valueName: "file"))
   var data: [String] = []
   @Option(
@@ -64,12 +72,6 @@ struct Init: GoraCommand {
   var dtype: PrecisionChoice?
   @OptionGroup var common: CommonOptions
 
-  enum Method: String, ExpressibleByArgument, CaseIterable {
-    case gora, lora, pissa
-    case goraSVD = "gora-svd"
-    case loraGA = "lora-ga"
-  }
-
   enum Gamma {
     case auto
     case fixed(Double)
@@ -79,11 +81,11 @@ struct Init: GoraCommand {
 
   func execute(_ reporter: Reporter) throws(GoraError) {
     try requireFile(output, "the adapter folder")
-    let initialisation = initialisation
-    try refuseIdleOptions(of: initialisation)
+    let start = method.type.init(settings)
+    try refuseIdleOptions(of: start)
     var configuration = try InitStage.Configuration(
       plan: try jsonInput(plan, "plan", reporterHint: "gora-plan scores.json -o plan.json"), model: model,
-      gradients: gradients, output: output, method: initialisation, dryRun: common.dryRun,
+      gradients: gradients, output: output, start: start, dryRun: common.dryRun,
       context: try common.context(Self.tool))
     configuration.scaleOfA = scaleOfA
     if case .auto = gamma {
@@ -97,27 +99,40 @@ struct Init: GoraCommand {
     try finish(try InitStage(configuration).run(events: reporter.report), reporter)
   }
 
-  private var initialisation: InitialisationMethod {
-    switch method {
-    case .gora:
-      // That of auto is found later.
-      var size = 1.0
-      if case .fixed(let value) = gamma ?? .fixed(InitialisationMethod.standardGamma) { size = value }
-      return .gora(a: a ?? .kaiming, gamma: size, exactNorm: exactNorm)
-    case .lora: return .lora(a: a ?? .kaiming)
-    case .pissa: return .pissa
-    case .goraSVD: return .goraSVD(stableGamma: stableGamma ?? InitialisationMethod.standardStableGamma)
-    case .loraGA: return .loraGA(stableGamma: stableGamma ?? InitialisationMethod.standardStableGamma)
+  private var settings: StartSettings {
+    var settings = StartSettings()
+    settings.a = a
+    // That of auto is found later.
+    if case .fixed(let size) = gamma { settings.gamma = size }
+    settings.exactNorm = exactNorm
+    settings.stableGamma = stableGamma
+    settings.direction = direction
+    settings.scale = scale
+    settings.variant = variant
+    return settings
+  }
+
+  private func isGiven(_ option: StartOption) -> Bool {
+    switch option {
+    case .a: a != nil
+    case .gamma: gamma != nil
+    case .exactNorm: exactNorm
+    case .stableGamma: stableGamma != nil
+    case .direction: direction != nil
+    case .scale: scale != nil
+    case .variant: variant != nil
     }
   }
 
-  private func refuseIdleOptions(of initialisation: InitialisationMethod) throws(GoraError) {
-    if method != .gora { try refuseIdle(["--gamma": gamma != nil, "--exact-norm": exactNorm], goWith: "--method gora") }
-    if method != .gora, method != .lora { try refuseIdle(["--a": a != nil], goWith: "--method gora or lora") }
-    if method != .goraSVD, method != .loraGA {
-      try refuseIdle(["--stable-gamma": stableGamma != nil], goWith: "--method gora-svd or lora-ga")
+  private func refuseIdleOptions(of start: any AdapterStart) throws(GoraError) {
+    for option in StartOption.allCases where !method.type.options.contains(option) {
+      let names = AdapterStarts.understanding(option).joined(separator: " or ")
+      try refuseIdle(["--\(option.rawValue)": isGiven(option)], goWith: "--method \(names)")
     }
-    if !initialisation.needsGradient {
+    if stableGamma != nil, scale ?? .stable != .stable {
+      try refuseIdle(["--stable-gamma": true], goWith: "--scale stable")
+    }
+    if !start.needsGradient {
       try refuseIdle(["--gradients": gradients != nil], goWith: "a --method, or --a, that is made from gradients")
     }
     if case .auto = gamma { return }

@@ -18,7 +18,7 @@ import Testing
   func bIsTheScaledLeastSquaresAnswer(_ a: DownProjection, _ size: (Int, Int, Int)) throws {
     let (rows, columns, rank) = size
     let input = module(rows, columns, rank: rank)
-    let factors = try InitialisationMethod.gora(a: a, gamma: 0.05).factors(for: input, seed: 9)
+    let factors = try GoRAStart(a: a, gamma: 0.05).factors(for: input, seed: 9)
     let down = Dense(factors.a, rank, columns)
     let full = Dense(input.gradient ?? [], rows, columns)
     // B = −ξ·G·A⁺, with A⁺ by Newton–Schulz iteration: nothing in common with a Cholesky solve.
@@ -30,7 +30,7 @@ import Testing
 
   @Test func diagnosticsEqualTheDenseComputation() throws {
     let input = module(40, 60, rank: 6)
-    let factors = try InitialisationMethod.gora(a: .kaiming, gamma: 0.08).factors(for: input, seed: 1)
+    let factors = try GoRAStart(a: .kaiming, gamma: 0.08).factors(for: input, seed: 1)
     let down = Dense(factors.a, 6, 60)
     let full = Dense(input.gradient ?? [], 40, 60)
     let delta = (Dense(factors.b, 40, 6) * down).scaled(input.scaling)
@@ -65,7 +65,7 @@ import Testing
     for seed in 0..<seeds {
       let input = AdapterModuleInput(name: "m", rows: rows, columns: columns, rank: rank, scaling: 8, gradient: g)
       let d = try #require(
-        try InitialisationMethod.gora(a: a, gamma: 0.05).factors(for: input, seed: UInt64(seed)).diagnostics)
+        try GoRAStart(a: a, gamma: 0.05).factors(for: input, seed: UInt64(seed)).diagnostics)
       square += d.normRatio * d.normRatio / Double(seeds)
       cosine += d.cosine * d.cosine / Double(seeds)
       #expect(d.cosine > 0)
@@ -77,8 +77,8 @@ import Testing
 
   @Test func gammaZeroIsPlainLoRA() throws {
     let input = module(16, 24, rank: 3)
-    let gora = try InitialisationMethod.gora(a: .kaiming, gamma: 0).factors(for: input, seed: 4)
-    let lora = try InitialisationMethod.lora(a: .kaiming).factors(for: input, seed: 4)
+    let gora = try GoRAStart(a: .kaiming, gamma: 0).factors(for: input, seed: 4)
+    let lora = try LoRAStart(a: .kaiming).factors(for: input, seed: 4)
     #expect(gora.a == lora.a)
     #expect(gora.b.allSatisfy { $0.bitPattern == 0 } && gora.b == lora.b)
     #expect(gora.diagnostics?.normRatio == 0)
@@ -87,7 +87,7 @@ import Testing
   @Test func randomStartsHaveTheirDistributions() throws {
     let input = module(300, 256, rank: 128)
     func a(_ projection: DownProjection) throws -> [Double] {
-      try InitialisationMethod.lora(a: projection).factors(for: input, seed: 0).a.map(Double.init)
+      try LoRAStart(a: projection).factors(for: input, seed: 0).a.map(Double.init)
     }
     func variance(_ x: [Double]) -> Double { x.reduce(0) { $0 + $1 * $1 } / Double(x.count) }
     let kaiming = try a(.kaiming)
@@ -110,9 +110,9 @@ import Testing
   func theStepHasTheSizeThatWasAskedFor(_ a: DownProjection) throws {
     let input = module(30, 50, rank: 4)
     let exact = try #require(
-      try InitialisationMethod.gora(a: a, gamma: 0.05, exactNorm: true).factors(for: input, seed: 3).diagnostics)
+      try GoRAStart(a: a, gamma: 0.05, exactNorm: true).factors(for: input, seed: 3).diagnostics)
     #expect(abs(exact.normRatio - 1) < 1e-12)
-    let plain = try #require(try InitialisationMethod.gora(a: a, gamma: 0.05).factors(for: input, seed: 3).diagnostics)
+    let plain = try #require(try GoRAStart(a: a, gamma: 0.05).factors(for: input, seed: 3).diagnostics)
     switch a {
     case .kaiming, .gaussian, .orthogonal, .xavier, .normal:
       #expect(abs(plain.normRatio - (50.0 / 4 * plain.captured).squareRoot()) < 1e-12 && abs(plain.normRatio - 1) > 1e-3)
@@ -130,7 +130,7 @@ import Testing
     #expect(abs(expected[0] - 0.1106) < 5e-5 && abs(expected[1] - 0.1156) < 5e-5)
     var input = module(rows, columns, rank: rank)
     input.weight = nil
-    let factors = try InitialisationMethod.gora(a: .kaiming, gamma: gamma, exactNorm: true).factors(for: input, seed: 5)
+    let factors = try GoRAStart(a: .kaiming, gamma: gamma, exactNorm: true).factors(for: input, seed: 5)
     let delta = (Dense(factors.b, rows, rank) * Dense(factors.a, rank, columns)).scaled(input.scaling)
     let full = Dense(input.gradient ?? [], rows, columns)
     let step = full.scaled(gamma)
@@ -144,14 +144,14 @@ import Testing
 
   @Test func stepsOfEverySizeComeFromOneSolution() throws {
     let input = module(20, 30, rank: 3)
-    let one = try InitialisationMethod.gora(a: .kaiming, gamma: 1).factors(for: input, seed: 0)
+    let one = try GoRAStart(a: .kaiming, gamma: 1).factors(for: input, seed: 0)
     for gamma in [0, 0.05, 1, 0.8 * 0.8 * 0.8] {
-      #expect(try InitialisationMethod.gora(a: .kaiming, gamma: gamma).factors(for: input, seed: 0) == one.stepping(gamma))
+      #expect(try GoRAStart(a: .kaiming, gamma: gamma).factors(for: input, seed: 0) == one.stepping(gamma))
     }
   }
 
   @Test func balancingKeepsTheUpdate() throws {
-    let factors = try InitialisationMethod.gora(a: .kaiming, gamma: 0.05).factors(for: module(20, 30, rank: 3), seed: 0)
+    let factors = try GoRAStart(a: .kaiming, gamma: 0.05).factors(for: module(20, 30, rank: 3), seed: 0)
     let balanced = factors.balanced(3)
     #expect(zip(balanced.a, factors.a).allSatisfy { abs($0 - 3 * $1) <= 2e-7 * abs($0) })
     let (one, other) = (Dense(factors.b, 20, 3) * Dense(factors.a, 3, 30), Dense(balanced.b, 20, 3) * Dense(balanced.a, 3, 30))
@@ -159,7 +159,7 @@ import Testing
   }
 
   @Test func numbersDependOnSeedAndNameAlone() throws {
-    let method = InitialisationMethod.lora(a: .kaiming)
+    let method = LoRAStart(a: .kaiming)
     let one = try method.factors(for: module(8, 32, rank: 4, name: "a"), seed: 0)
     #expect(try method.factors(for: module(20, 32, rank: 4, name: "a"), seed: 0).a == one.a)
     #expect(try method.factors(for: module(8, 32, rank: 4, name: "b"), seed: 0).a != one.a)
@@ -175,7 +175,7 @@ import Testing
     let spread = (source * source.transposed * source).scaled(1e6)
     let input = AdapterModuleInput(
       name: "m", rows: rows, columns: columns, rank: rank, scaling: 4, weight: spread.floats, gradient: spread.floats)
-    let factors = try InitialisationMethod.gora(a: a, gamma: 0.05).factors(for: input, seed: 0)
+    let factors = try GoRAStart(a: a, gamma: 0.05).factors(for: input, seed: 0)
     let down = Dense(factors.a, rank, columns)
     // The largest share any rank-5 projection can capture, from plain power iteration with deflation.
     var rest = Dense(spread.floats, rows, columns)
@@ -204,7 +204,7 @@ import Testing
     var input = module(8, 8, rank: 2)
     input.gradient?[3] = .nan
     #expect(throws: GoraError.self) {
-      try InitialisationMethod.gora(a: .kaiming, gamma: 0.05).factors(for: input, seed: 0)
+      try GoRAStart(a: .kaiming, gamma: 0.05).factors(for: input, seed: 0)
     }
   }
 

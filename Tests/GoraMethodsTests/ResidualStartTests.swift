@@ -52,7 +52,7 @@ import Testing
     let (rows, columns, rank, scaling) = (40, 33, 3, 5.7)
     let (weight, u, v) = spectrum(values, rows: rows, columns: columns)
     let input = AdapterModuleInput(name: "m", rows: rows, columns: columns, rank: rank, scaling: scaling, weight: weight)
-    let factors = try InitialisationMethod.pissa.factors(for: input, seed: 0)
+    let factors = try PiSSAStart().factors(for: input, seed: 0)
     let (a, b) = (Dense(factors.a, rank, columns), Dense(factors.b, rows, rank))
     // s·B·A is the weight's best approximation of that rank.
     var first = self.rows(u, 0..<rank)
@@ -72,10 +72,13 @@ import Testing
     let input = AdapterModuleInput(name: "m", rows: rows, columns: columns, rank: rank, scaling: 5.7, gradient: gradient)
     let length = 40.0.squareRoot().squareRoot() / stableGamma.squareRoot()
     let (low, high) = (0..<rank, rank..<2 * rank)
-    for (method, left, right) in [
-      (InitialisationMethod.goraSVD(stableGamma: stableGamma), low, high), (.loraGA(stableGamma: stableGamma), high, low),
-    ] {
-      let factors = try method.factors(for: input, seed: 0)
+    var settings = StartSettings()
+    settings.stableGamma = stableGamma
+    let starts: [(any AdapterStart, Range<Int>, Range<Int>)] = [
+      (GoRASVDStart(settings), low, high), (LoRAGAStart(settings), high, low),
+    ]
+    for (start, left, right) in starts {
+      let factors = try start.factors(for: input, seed: 0)
       let (a, b) = (Dense(factors.a, rank, columns), Dense(factors.b, rows, rank).transposed)
       #expect(isOrthogonal(a, length: length) && isOrthogonal(b, length: length))
       #expect(lies(a, in: self.rows(v, right)) && lies(b, in: self.rows(u, left)))
@@ -85,19 +88,30 @@ import Testing
   @Test func twiceTheRankMustFit() throws {
     let input = AdapterModuleInput(
       name: "m", rows: 8, columns: 30, rank: 5, scaling: 1, gradient: (0..<240).map { Float($0 % 7) - 3 })
-    for method in [InitialisationMethod.goraSVD(stableGamma: 16), .loraGA(stableGamma: 16)] {
-      #expect { try method.factors(for: input, seed: 0) } throws: { ($0 as? GoraError)?.status == .data }
+    let starts: [any AdapterStart] = [GoRASVDStart(), LoRAGAStart()]
+    for start in starts {
+      #expect { try start.factors(for: input, seed: 0) } throws: { ($0 as? GoraError)?.status == .data }
     }
   }
 
-  @Test func whatEachMethodLooksAt() {
-    let all: [(InitialisationMethod, gradient: Bool, weight: Bool, residual: Bool)] = [
-      (.lora(a: .kaiming), false, false, false), (.lora(a: .gradientSVD), true, false, false),
-      (.gora(a: .weightSVD, gamma: 1), true, true, false), (.pissa, false, true, true),
-      (.goraSVD(stableGamma: 16), true, false, true), (.loraGA(stableGamma: 16), true, false, true),
+  @Test func whatEachStartLooksAt() {
+    var byWeight = StartSettings()
+    byWeight.scale = .weight
+    var seen: Set<String> = []
+    let all: [(any AdapterStart, Set<StartEvidence>, isResidual: Bool)] = [
+      (LoRAStart(a: .kaiming), [], false), (LoRAStart(a: .gradientSVD), [.gradient], false),
+      (GoRAStart(a: .weightSVD, gamma: 1), [.gradient, .weight, .weightNorm], false), (PiSSAStart(), [.weight], true),
+      (MiLoRAStart(), [.weight], true), (OLoRAStart(), [.weight], true), (LoRAGAStart(), [.gradient], true),
+      (LoRAGAStart(byWeight), [.gradient, .weight], true), (GoRASVDStart(), [.gradient], true),
+      (LoRAOneStart(), [.gradient], false),
     ]
-    for (method, gradient, weight, residual) in all {
-      #expect(method.needsGradient == gradient && method.needsWeight == weight && method.isResidual == residual, "\(method)")
+    for (start, needs, isResidual) in all {
+      let type = type(of: start)
+      #expect(start.needs == needs)
+      let residual = type.isResidual
+      #expect(residual == isResidual)
+      seen.insert(type.name)
     }
+    #expect(seen == Set(AdapterStarts.all.map { $0.name }))
   }
 }

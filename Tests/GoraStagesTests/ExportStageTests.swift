@@ -22,7 +22,7 @@ import Testing
   @Test func weightsThatStayAreCounted() throws {
     for (dtype, gamma, count) in [(DType.bf16, 1e-5, 1), (.f32, 1e-5, 0), (.bf16, 50, 0)] {
       let toy = try ToyCheckpoint(dtype: dtype)
-      _ = try toy.adapter(method: .gora(a: .kaiming, gamma: gamma))
+      _ = try toy.adapter(start: GoRAStart(a: .kaiming, gamma: gamma))
       let warnings = try export(toy, .merged, to: "\(toy.folder)/merged")
       let lost = warnings.count { $0.contains("weights that the adapter changes stay as they are") }
       #expect(lost == count, "\(dtype) \(gamma) \(warnings)")
@@ -32,7 +32,7 @@ import Testing
   @Test(arguments: [ExportStage.Profile.compact, .padded, .native])
   func everyProfileMeansTheSameUpdate(_ profile: ExportStage.Profile) throws {
     let toy = try ToyCheckpoint()
-    let made = try toy.adapter(method: .gora(a: .kaiming, gamma: 0.05))
+    let made = try toy.adapter(start: GoRAStart(a: .kaiming, gamma: 0.05))
     try export(toy, profile, to: "\(toy.folder)/out")
     let read = try Adapter(readingFolder: "\(toy.folder)/out")
     for (a, b) in zip(made.modules, read.modules) {
@@ -46,7 +46,7 @@ import Testing
 
   @Test(arguments: [DType.f32, .bf16, .f16]) func mergingKeepsDtypeAndUntouchedBytes(_ dtype: DType) throws {
     let toy = try ToyCheckpoint(dtype: dtype)
-    let adapter = try toy.adapter(method: .gora(a: .kaiming, gamma: 50))
+    let adapter = try toy.adapter(start: GoRAStart(a: .kaiming, gamma: 50))
     let output = "\(toy.folder)/merged"
     try export(toy, .merged, to: output)
     let merged = try ModelFolder(path: output)
@@ -73,7 +73,7 @@ import Testing
 
   @Test func anotherModelAndAnInputAsOutputAreRefused() throws {
     let toy = try ToyCheckpoint()
-    _ = try toy.adapter(method: .lora(a: .kaiming), gradients: nil)
+    _ = try toy.adapter(start: LoRAStart(a: .kaiming), gradients: nil)
     let other = try ToyCheckpoint(seed: 1)
     #expect { try export(toy, .merged, to: "\(toy.folder)/out", model: other.model) } throws: {
       ($0 as? GoraError)?.status == .data

@@ -46,7 +46,7 @@ import Testing
     try InitStage(
       InitStage.Configuration(
         plan: bench.file("out/plan.json"), model: bench.file(model), gradients: bench.file("out/grad.h5"),
-        output: bench.file("out/init"), method: .gora(a: .kaiming, gamma: gamma), dryRun: false, context: context("gora-init"))
+        output: bench.file("out/init"), start: GoRAStart(a: .kaiming, gamma: gamma), dryRun: false, context: context("gora-init"))
     ).run { _ in }
   }
 

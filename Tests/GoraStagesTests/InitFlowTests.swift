@@ -19,11 +19,11 @@ import Testing
   }
 
   private func initialise(
-    _ bench: Workbench, _ method: InitialisationMethod, _ output: String, trial: GammaTrialOptions? = nil, scaleOfA: Double = 1
+    _ bench: Workbench, _ start: any AdapterStart, _ output: String, trial: GammaTrialOptions? = nil, scaleOfA: Double = 1
   ) throws -> StageSummary {
     var configuration = try InitStage.Configuration(
       plan: bench.file("out/plan.json"), model: bench.file("model"), gradients: bench.file("out/grad.h5"),
-      output: bench.file(output), method: method, dryRun: false, context: FlowTests.context("gora-init"))
+      output: bench.file(output), start: start, dryRun: false, context: FlowTests.context("gora-init"))
     configuration.gammaTrial = trial
     configuration.scaleOfA = scaleOfA
     return try InitStage(configuration).run { _ in }
@@ -38,7 +38,7 @@ import Testing
     let bench = try prepared()
     let trial = GammaTrialOptions(data: FlowTests.data(bench), batchSize: 2, batches: 2)
     let all = GammaTrialOptions(data: FlowTests.data(bench), batchSize: 64)
-    let summary = try initialise(bench, .gora(a: .kaiming, gamma: 0.3), "out/auto", trial: all)
+    let summary = try initialise(bench, GoRAStart(a: .kaiming, gamma: 0.3), "out/auto", trial: all)
     let adapter = try Adapter(readingFolder: bench.file("out/auto"))
     let start = try JSONDocument(path: "start", text: Array(try #require(adapter.start).compact().utf8)).root
     let search = try start.required("gamma_search")
@@ -55,14 +55,14 @@ import Testing
     #expect(abs(try loss(bench, "out/auto") - best.loss) < 1e-5 * best.loss)
     #expect(summary.details.contains { $0.hasSuffix("  <") } && summary.line.contains("gamma "))
     // The same γ given by hand: the same factors.
-    _ = try initialise(bench, .gora(a: .kaiming, gamma: best.gamma), "out/given")
+    _ = try initialise(bench, GoRAStart(a: .kaiming, gamma: best.gamma), "out/given")
     #expect(try Adapter(readingFolder: bench.file("out/given")).modules == adapter.modules)
     // Another point of the curve.
     let other = try #require(curve.first { $0.gamma < 0.01 })
-    _ = try initialise(bench, .gora(a: .kaiming, gamma: other.gamma), "out/other")
+    _ = try initialise(bench, GoRAStart(a: .kaiming, gamma: other.gamma), "out/other")
     #expect(abs(try loss(bench, "out/other") - other.loss) < 1e-5 * other.loss)
     // Fewer rows: two batches of two.
-    _ = try initialise(bench, .gora(a: .kaiming, gamma: 1), "out/few", trial: trial)
+    _ = try initialise(bench, GoRAStart(a: .kaiming, gamma: 1), "out/few", trial: trial)
     let few = try JSONDocument(
       path: "start", text: Array(try #require(try Adapter(readingFolder: bench.file("out/few")).start).compact().utf8)
     ).root.required("gamma_search")
@@ -72,7 +72,7 @@ import Testing
   /// What gora-train makes of the adapter still says how it began.
   @Test func theStartIsRecordedAndKept() throws {
     let bench = try prepared()
-    _ = try initialise(bench, .gora(a: .gradientSVD, gamma: 0.02), "out/init")
+    _ = try initialise(bench, GoRAStart(a: .gradientSVD, gamma: 0.02), "out/init")
     let start = try #require(try Adapter(readingFolder: bench.file("out/init")).start)
     let root = try JSONDocument(path: "start", text: Array(start.compact().utf8)).root
     #expect(try root.required("method").string == "gora" && root.required("a").string == "gradient-svd")
@@ -92,8 +92,8 @@ import Testing
 
   @Test func scalingAKeepsTheStart() throws {
     let bench = try prepared()
-    _ = try initialise(bench, .gora(a: .kaiming, gamma: 0.05), "out/one")
-    _ = try initialise(bench, .gora(a: .kaiming, gamma: 0.05), "out/two", scaleOfA: 4)
+    _ = try initialise(bench, GoRAStart(a: .kaiming, gamma: 0.05), "out/one")
+    _ = try initialise(bench, GoRAStart(a: .kaiming, gamma: 0.05), "out/two", scaleOfA: 4)
     let (one, two) = (try Adapter(readingFolder: bench.file("out/one")), try Adapter(readingFolder: bench.file("out/two")))
     // A power of two: exact.
     for (x, y) in zip(one.modules, two.modules) { #expect(y.a == x.a.map { 4 * $0 } && y.b == x.b.map { $0 / 4 }) }
@@ -101,8 +101,10 @@ import Testing
 
   /// The model begins as the base, learns, keeps the half that stays, and every export of it is the same model.
   @Test(arguments: [
-    InitialisationMethod.pissa, .goraSVD(stableGamma: 16), .loraGA(stableGamma: 16),
-  ]) func residualStarts(_ method: InitialisationMethod) throws {
+    "pissa", "milora", "olora", "lora-ga", "gora-svd",
+  ]) func residualStarts(_ name: String) throws {
+    let type = try #require(AdapterStarts.all.first { $0.name == name })
+    try #require(AdapterStarts.all.filter { $0.isResidual }.contains { $0.name == name })
     let bench = try prepared()
     // Rank 2 everywhere: 2r directions exist in every module.
     try bench.change("out/plan.json") { bytes in
@@ -110,7 +112,7 @@ import Testing
       let text = String(decoding: bytes, as: UTF8.self).replacing(#/"min_rank": [0-9]+/#, with: "\"min_rank\": 1")
       bytes = Array(text.utf8)
     }
-    _ = try initialise(bench, method, "out/init")
+    _ = try initialise(bench, type.init(StartSettings()), "out/init")
     let base = try loss(bench, nil)
     let start = try Adapter(readingFolder: bench.file("out/init"))
     #expect(start.modules.allSatisfy { $0.rank == 4 && $0.frozenRank == 2 })

@@ -8,7 +8,7 @@ import Testing
 @Suite struct InitStageTests {
   @Test func theUpdateGoesDownTheGradientWithNormGamma() throws {
     let toy = try ToyCheckpoint()
-    let adapter = try toy.adapter(method: .gora(a: .gradientSVD, gamma: 0.05))
+    let adapter = try toy.adapter(start: GoRAStart(a: .gradientSVD, gamma: 0.05))
     #expect(adapter.model == (try ModelIdentity(of: ModelFolder(path: toy.model)).text))
     #expect(adapter.modules.map(\.name) == toy.shapes.map(\.name))
     for module in adapter.modules {
@@ -24,15 +24,15 @@ import Testing
 
   @Test func plainLoRANeedsNoGradientsAndStartsAtZero() throws {
     let toy = try ToyCheckpoint()
-    let adapter = try toy.adapter(method: .lora(a: .kaiming), gradients: nil)
+    let adapter = try toy.adapter(start: LoRAStart(a: .kaiming), gradients: nil)
     #expect(adapter.modules.allSatisfy { $0.b.allSatisfy { $0 == 0 } && $0.a.contains { $0 != 0 } })
   }
 
   @Test func equalRunsGiveEqualBytes() throws {
     let toy = try ToyCheckpoint()
-    let method = InitialisationMethod.gora(a: .kaiming, gamma: 0.05)
-    _ = try toy.adapter(method: method, folder: "one")
-    _ = try toy.adapter(method: method, folder: "two")
+    let start = GoRAStart(a: .kaiming, gamma: 0.05)
+    _ = try toy.adapter(start: start, folder: "one")
+    _ = try toy.adapter(start: start, folder: "two")
     for name in ["adapter_config.json", "adapter_model.safetensors"] {
       #expect(try readWholeFile("\(toy.folder)/one/\(name)") == readWholeFile("\(toy.folder)/two/\(name)"))
     }
@@ -41,13 +41,13 @@ import Testing
   @Test func whatDoesNotBelongTogetherIsRefused() throws {
     let toy = try ToyCheckpoint()
     let other = try ToyCheckpoint(seed: 1)
-    let method = InitialisationMethod.gora(a: .kaiming, gamma: 0.05)
+    let start = GoRAStart(a: .kaiming, gamma: 0.05)
     func run(plan: RankPlan, model: String, gradients: String) throws {
       let path = "\(toy.folder)/refused.json"
       try AtomicFile.write(path: path, text: plan.json.pretty())
       _ = try InitStage(
         try InitStage.Configuration(
-          plan: path, model: model, gradients: gradients, output: "\(toy.folder)/refused", method: method, dryRun: false,
+          plan: path, model: model, gradients: gradients, output: "\(toy.folder)/refused", start: start, dryRun: false,
           context: toy.context)
       ).run { _ in }
     }
@@ -77,7 +77,7 @@ import Testing
     let toy = try ToyCheckpoint()
     var plan = toy.plan()
     plan.modules[1].rank = 0
-    let adapter = try toy.adapter(method: .lora(a: .gaussian), gradients: nil, plan: plan)
+    let adapter = try toy.adapter(start: LoRAStart(a: .gaussian), gradients: nil, plan: plan)
     #expect(adapter.modules.count == toy.shapes.count - 1)
     #expect(!adapter.modules.contains { $0.name == plan.modules[1].name })
   }

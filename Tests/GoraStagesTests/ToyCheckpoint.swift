@@ -116,14 +116,14 @@ final class ToyCheckpoint {
   }
 
   func adapter(
-    method: InitialisationMethod, gradients: String?? = .none, plan: RankPlan? = nil, folder name: String = "init"
+    start: any AdapterStart, gradients: String?? = .none, plan: RankPlan? = nil, folder name: String = "init"
   ) throws -> Adapter {
     let path = "\(folder)/plan.json"
     try AtomicFile.write(path: path, text: (plan ?? self.plan()).json.pretty())
     let gradients: String? = if let given = gradients { given } else { self.gradients }
     _ = try InitStage(
       try InitStage.Configuration(
-        plan: path, model: model, gradients: gradients, output: "\(folder)/\(name)", method: method, dryRun: false,
+        plan: path, model: model, gradients: gradients, output: "\(folder)/\(name)", start: start, dryRun: false,
         context: context)
     ).run { _ in }
     return try Adapter(readingFolder: "\(folder)/\(name)")

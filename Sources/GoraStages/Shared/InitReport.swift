@@ -4,7 +4,7 @@ import GoraMethods
 
 /// What gora-init says of the adapters that it made: for people, for programs, and in the adapter itself.
 struct InitReport {
-  var method: InitialisationMethod
+  var start: any AdapterStart
   var modules: [RankPlan.Module]
   var diagnostics: [InitialisationDiagnostics?]
   var parameters: Int
@@ -23,7 +23,7 @@ struct InitReport {
   }
 
   /// For the adapter's metadata: nothing that differs between equal runs.
-  var record: JSON { JSON(.object(method.description.map { JSON.Member($0.key, $0.value) } + measurements)) }
+  var record: JSON { JSON(.object(settings + measurements)) }
 
   func summary(output: String) -> StageSummary {
     var line = "\(modules.count) adapters, \(NumberText.count(parameters)) parameters"
@@ -40,7 +40,7 @@ struct InitReport {
     line += "; read \(NumberText.significant(readSeconds)) s, solved \(NumberText.significant(solveSeconds)) s"
     var members =
       [JSON.Member("modules", JSON(modules.count)), JSON.Member("parameters", JSON(parameters))]
-      + method.description.map { JSON.Member($0.key, $0.value) } + measurements
+      + settings + measurements
     members.append(JSON.Member("read_seconds", JSON(readSeconds)))
     members.append(JSON.Member("solve_seconds", JSON(solveSeconds)))
     if search != nil { members.append(JSON.Member("gamma_seconds", JSON(searchSeconds))) }
@@ -48,6 +48,18 @@ struct InitReport {
   }
 
   // MARK: For programs
+
+  /// The options that chose the start.
+  private var settings: [JSON.Member] {
+    [JSON.Member("method", JSON(type(of: start).name))]
+      + start.record.map { key, value in
+        switch value {
+        case .text(let text): JSON.Member(key, JSON(text))
+        case .number(let number): JSON.Member(key, JSON(number))
+        case .flag(let flag): JSON.Member(key, JSON(flag))
+        }
+      }
+  }
 
   private var measurements: [JSON.Member] {
     var members: [JSON.Member] = []
@@ -109,18 +121,4 @@ struct InitReport {
   }
 
   private func column(_ text: String, _ width: Int) -> String { String(repeating: " ", count: max(0, width - text.count)) + text }
-}
-
-extension InitialisationMethod {
-  /// The options that chose it.
-  fileprivate var description: [(key: String, value: JSON)] {
-    switch self {
-    case .lora(let a): [("method", "lora"), ("a", JSON(a.rawValue))]
-    case .gora(let a, let gamma, let exactNorm):
-      [("method", "gora"), ("a", JSON(a.rawValue)), ("gamma", JSON(gamma)), ("exact_norm", JSON(exactNorm || !a.isIsotropic))]
-    case .goraSVD(let stableGamma): [("method", "gora-svd"), ("stable_gamma", JSON(stableGamma))]
-    case .pissa: [("method", "pissa")]
-    case .loraGA(let stableGamma): [("method", "lora-ga"), ("stable_gamma", JSON(stableGamma))]
-    }
-  }
 }

@@ -27,6 +27,15 @@ package enum DownProjection: String, CaseIterable, Sendable {
     }
   }
 
+  /// What it is made from.
+  var needs: Set<StartEvidence> {
+    switch self {
+    case .kaiming, .gaussian, .orthogonal, .xavier, .normal, .uniform: []
+    case .gradientSVD: [.gradient]
+    case .weightSVD: [.weight]
+    }
+  }
+
   /// A [rank, in], row-major.
   ///
   /// Singular vectors are not scaled by their values (the authors' code has had both): the row space, hence P, is the same. Their
