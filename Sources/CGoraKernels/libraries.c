@@ -26,6 +26,7 @@ static dnnl_sgemm_type onednn_sgemm;
 static void (*cblas_sgemm)(int, int, int, int, int, int, float, const float *, int, const float *, int, float, float *, int);
 static void (*dpotrf)(const char *, const int *, double *, const int *, int *);
 static void (*dpotrs)(const char *, const int *, const int *, const double *, const int *, double *, const int *, int *);
+static void (*dsyev)(const char *, const char *, const int *, double *, const int *, double *, double *, const int *, int *);
 static void (*sgesdd)(const char *, const int *, const int *, float *, const int *, float *, float *, const int *, float *,
                       const int *, float *, const int *, int *, int *);
 static void (*sgeqrf)(const int *, const int *, float *, const int *, float *, float *, const int *, int *);
@@ -101,10 +102,11 @@ static void open_openblas(void) {
   cblas_sgemm = dlsym(library, "cblas_sgemm");
   dpotrf = dlsym(library, "dpotrf_");
   dpotrs = dlsym(library, "dpotrs_");
+  dsyev = dlsym(library, "dsyev_");
   sgesdd = dlsym(library, "sgesdd_");
   sgeqrf = dlsym(library, "sgeqrf_");
   sorgqr = dlsym(library, "sorgqr_");
-  if (!cblas_sgemm || !dpotrf || !dpotrs || !sgesdd || !sgeqrf || !sorgqr) {
+  if (!cblas_sgemm || !dpotrf || !dpotrs || !dsyev || !sgesdd || !sgeqrf || !sorgqr) {
     libraries.failure = "libopenblas lacks cblas_sgemm or its LAPACK";
     return;
   }
@@ -390,6 +392,15 @@ int gora_dpotrs(int n, int columns, const double *a, int lda, double *b, int ldb
   int info = 0;
   dpotrs("L", &n, &columns, a, &lda, b, &ldb, &info);
   return checked("dpotrs", info);
+}
+
+int gora_dsyev(int n, double *a, int lda, double *values) {
+  need_openblas();
+  int info = 0, count = n * 66;
+  double *work = gora_allocate((size_t)count * sizeof(double));
+  dsyev("V", "L", &n, a, &lda, values, work, &count, &info);
+  free(work);
+  return checked("dsyev", info);
 }
 
 int gora_sgesdd(int m, int n, float *a, int lda, float *s, float *u, int ldu, float *vt, int ldvt, bool vectors) {

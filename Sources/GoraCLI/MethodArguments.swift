@@ -1,6 +1,7 @@
 import ArgumentParser
 import GoraCore
 import GoraMethods
+import GoraTraining
 
 // The choices of the methods as option values: their names in files are their names on the command line.
 extension MetricBlend: ExpressibleByArgument {
@@ -30,4 +31,18 @@ package struct StartName: ExpressibleByArgument {
 
   package var defaultValueDescription: String { type.name }
   package static var allValueStrings: [String] { AdapterStarts.all.map { $0.name } }
+}
+
+/// A step rule by its name.
+package struct StepRuleName: ExpressibleByArgument {
+  package let type: any StepRule.Type
+
+  package init(_ type: any StepRule.Type) { self.type = type }
+  package init?(argument: String) {
+    guard let type = StepRules.all.first(where: { $0.name == argument }) else { return nil }
+    self.type = type
+  }
+
+  package var defaultValueDescription: String { type.name }
+  package static var allValueStrings: [String] { StepRules.all.map { $0.name } }
 }

@@ -11,6 +11,39 @@ package enum LAPACK {
     return gora_dpotrs(Int32(n), Int32(columns), factor, Int32(n), &r, Int32(n)) == 0
   }
 
+  /// X [n, n] with S·X + X·T = C, for symmetric positive semidefinite S and T; all column-major. Where an eigenvalue of S and one of T
+  /// are both 0 the part of X between them is 0, and so is X where the iteration does not converge.
+  package static func solveSylvester(_ s: [Double], _ t: [Double], _ c: [Double], n: Int) -> [Double] {
+    var (u, v) = (s, t)
+    var left = [Double](repeating: 0, count: n)
+    var right = left
+    guard n > 0, gora_dsyev(Int32(n), &u, Int32(n), &left) == 0, gora_dsyev(Int32(n), &v, Int32(n), &right) == 0 else {
+      return [Double](repeating: 0, count: n * n)
+    }
+    // In the eigenvectors' bases the equation is one of numbers: (λᵢ + μⱼ)·xᵢⱼ = cᵢⱼ.
+    var x = product(transposed(u, n), product(c, v, n), n)
+    for j in 0..<n {
+      for i in 0..<n {
+        let sum = left[i] + right[j]
+        x[j * n + i] = sum > 0 ? x[j * n + i] / sum : 0
+      }
+    }
+    return product(u, product(x, transposed(v, n), n), n)
+  }
+
+  private static func transposed(_ x: [Double], _ n: Int) -> [Double] { x.indices.map { x[$0 % n * n + $0 / n] } }
+
+  private static func product(_ x: [Double], _ y: [Double], _ n: Int) -> [Double] {
+    var result = [Double](repeating: 0, count: n * n)
+    for j in 0..<n {
+      for k in 0..<n {
+        let factor = y[j * n + k]
+        for i in 0..<n { result[j * n + i] += x[k * n + i] * factor }
+      }
+    }
+    return result
+  }
+
   /// Thin SVD of a row-major matrix [rows, columns]: M = U·diag(S)·Vᵀ with U [rows, k], Vᵀ [k, columns] row-major, k = min.
   /// - Returns: nil where the iteration did not converge.
   package static func svd(_ matrix: [Float], rows: Int, columns: Int) -> (u: [Float], s: [Float], vt: [Float])? {

@@ -50,7 +50,7 @@ package final class Linear {
   package var learns: Bool {
     weight.gradient != nil || bias?.gradient != nil || adapter?.a.gradient != nil || adapter?.b.gradient != nil
   }
-  /// Whether backward needs x.
+  /// Whether backward needs x: B's gradient is had of x·Aᵀ, which forward keeps.
   var needsInput: Bool { weight.gradient != nil || adapter?.a.gradient != nil }
 
   /// - Parameters:

@@ -50,7 +50,10 @@ package struct TrainStage {
     package var batchSize = 64
     package var microBatchTokens: Int?
     package var lr = 5e-5
-    package var lrRatio = 16.0
+    /// What changes a step of an adapter.
+    package var rule: any StepRule.Type = AdamWRule.self
+    /// Rate of B over that of A; nil: the rule's own.
+    package var lrRatio: Double?
     package var weightDecay = 5e-4
     package var warmupRatio = 0.03
     package var schedule = Schedule.Shape.cosine
@@ -112,22 +115,20 @@ package struct TrainStage {
     adapter?.noteDropout(events)
 
     // Set up.
-    let trained = trainedParameters(loaded)
-    let parameters = trained.reduce(0) { $0 + $1.parameter.count }
+    let plan = learningPlan(loaded)
+    let parameters = plan.parameters.reduce(0) { $0 + $1.count }
     let batches = (rows.count + c.recipe.batchSize - 1) / c.recipe.batchSize
     let steps = c.recipe.maxSteps ?? c.recipe.epochs * batches
     let schedule = Schedule(
       shape: c.recipe.schedule, peak: c.recipe.lr, steps: steps, warmupRatio: c.recipe.warmupRatio, floor: c.recipe.lrFloor)
-    var settings = Trainer.Settings(
+    let settings = Trainer.Settings(
       batchSize: c.recipe.batchSize, microBatchTokens: c.recipe.microBatchTokens ?? loaded.defaultMicroBatchTokens,
-      schedule: schedule,
-      weightDecay: c.recipe.weightDecay, maxGradientNorm: c.recipe.maxGradientNorm, shuffles: c.recipe.shuffles,
+      schedule: schedule, maxGradientNorm: c.recipe.maxGradientNorm, shuffles: c.recipe.shuffles,
       seed: c.context.seed)
-    if case .fromConfig = c.method { settings.decaysVectors = false }
     let validationPieces = microBatches(validationRows, maxTokens: settings.microBatchTokens)
     var estimate = RunEstimate(
       loaded,
-      demand(of: rows, steps: steps, settings: settings, trained: trained, in: loaded, validation: validationPieces))
+      demand(of: rows, steps: steps, settings: settings, plan: plan, in: loaded, validation: validationPieces))
     estimate.settle(spills: false, recompute: c.recipe.recompute)
     loaded.model.recomputesActivations = estimate.recomputes
     events(
@@ -139,7 +140,7 @@ package struct TrainStage {
       isComplete: true, estimate: estimate)
     guard let output else { return summary }
 
-    let trainer = Trainer(model: loaded.model, trained: trained, rows: rows, settings: settings)
+    let trainer = Trainer(model: loaded.model, optimizer: plan.optimizer(), rows: rows, settings: settings)
     let checkpoint = try TrainingCheckpoint(
       folder: c.output, identity: identity(loaded, settings: settings, rows: rows, adapter: adapter))
     if c.resumes, try checkpoint.restore(trainer.optimizer) { summary.resumedFrom = trainer.step }
@@ -256,24 +257,47 @@ package struct TrainStage {
     }
   }
 
-  private func trainedParameters(_ loaded: LoadedModel) -> [(parameter: Parameter, rateFactor: Float)] {
+  /// What learns, and how its optimizer is made: after the estimate, which counts the memory that this takes.
+  private struct LearningPlan {
+    var parameters: [Parameter]
+    var stateFloats: Int
+    var optimizer: () -> any Optimizer
+  }
+
+  private func learningPlan(_ loaded: LoadedModel) -> LearningPlan {
+    let recipe = configuration.recipe
+    var settings = AdamW.Settings(weightDecay: Float(recipe.weightDecay))
     switch configuration.method {
-    case .adapter: loaded.model.adapterParameters(ratio: configuration.recipe.lrRatio)
-    case .full, .fromConfig: loaded.model.parameters.filter { $0.gradient != nil }.map { ($0, 1) }
+    case .adapter:
+      let adapters = loaded.model.adapters
+      return LearningPlan(
+        parameters: adapters.flatMap { recipe.rule.learns($0) }, stateFloats: recipe.rule.stateFloats(adapters)
+      ) {
+        recipe.rule.optimizer(adapters, ratio: ratio, weightDecay: recipe.weightDecay)
+      }
+    case .fromConfig: settings.decaysVectors = false
+    case .full: break
+    }
+    let parameters = loaded.model.parameters.filter { $0.gradient != nil }
+    return LearningPlan(parameters: parameters, stateFloats: 2 * parameters.reduce(0) { $0 + $1.count }) {
+      AdamW(parameters.map { ($0, 1) }, settings: settings)
     }
   }
 
+  /// B's rate over A's.
+  private var ratio: Double { configuration.recipe.lrRatio ?? configuration.recipe.rule.standardRatio }
+
   /// What the run will hold, from the largest of its micro-batches; a validation piece counts where it is larger.
   private func demand(
-    of rows: [EncodedRow], steps: Int, settings: Trainer.Settings, trained: [(parameter: Parameter, rateFactor: Float)],
-    in loaded: LoadedModel, validation: [PackedBatch]
+    of rows: [EncodedRow], steps: Int, settings: Trainer.Settings, plan: LearningPlan, in loaded: LoadedModel,
+    validation: [PackedBatch]
   ) -> RunEstimate.Demand {
     let all = rows.reduce(0) { $0 + $1.ids.count }
     let batch = all * min(settings.batchSize, rows.count) / rows.count
     let largest = settings.order(rows: rows.count).largestMicroBatch(rows, steps: steps, maxTokens: settings.microBatchTokens)
     var ids = Set<Int32>()
     for row in rows { ids.formUnion(row.ids) }
-    let parameters = trained.reduce(0) { $0 + $1.parameter.count }
+    let parameters = plan.parameters.reduce(0) { $0 + $1.count }
     let learns = loaded.model.layers.firstIndex { layer in
       layer.linears.contains { $0.weight.gradient != nil || ($0.adapter?.rank ?? 0) > 0 }
     }
@@ -282,7 +306,7 @@ package struct TrainStage {
       forwardTokens: validation.map(\.tokens).max() ?? 0, forwardLabelled: validation.map(\.targets.count).max() ?? 0,
       distinctTokens: ids.count, lowestLayer: learns ?? 0, learnt: parameters,
       // Weights that were made trainable have their sums already.
-      gradients: trained.reduce(0) { $0 + ($1.parameter.gradient == nil ? $1.parameter.count : 0) }, optimiser: 2 * parameters)
+      gradients: plan.parameters.reduce(0) { $0 + ($1.gradient == nil ? $1.count : 0) }, optimiser: plan.stateFloats)
   }
 
   /// All that decides a run's bytes: a checkpoint of another run is refused by the first line that differs.
@@ -303,7 +327,7 @@ package struct TrainStage {
       ("data", fingerprint(of: rows)),
       ("batch-size", String(settings.batchSize)), ("micro-batch-tokens", String(settings.microBatchTokens)),
       ("steps", String(settings.schedule.steps)), ("schedule", settings.schedule.shape.rawValue), ("lr", String(c.recipe.lr)),
-      ("lr-ratio", String(c.recipe.lrRatio)), ("warmup", String(settings.schedule.warmup)),
+      ("rule", c.recipe.rule.name), ("lr-ratio", String(ratio)), ("warmup", String(settings.schedule.warmup)),
       ("lr-floor", String(c.recipe.lrFloor)),
       ("weight-decay", String(c.recipe.weightDecay)), ("max-grad-norm", String(c.recipe.maxGradientNorm)),
       ("shuffle", String(c.recipe.shuffles)), ("seed", String(c.context.seed)),

@@ -23,13 +23,6 @@ extension Llama {
     if isFrozen { linear.frozenAdapter = adapter } else { linear.adapter = adapter }
   }
 
-  /// The adapters' factors with their relative rates: 1 for A, `ratio` for B (LoRA+).
-  package func adapterParameters(ratio: Double) -> [(parameter: Parameter, rateFactor: Float)] {
-    var parameters: [(parameter: Parameter, rateFactor: Float)] = []
-    for adapter in linears.compactMap(\.adapter) where adapter.rank > 0 {
-      parameters.append((adapter.a, 1))
-      parameters.append((adapter.b, Float(ratio)))
-    }
-    return parameters
-  }
+  /// The adapters that learn.
+  package var adapters: [LowRankAdapter] { linears.compactMap(\.adapter).filter { $0.rank > 0 } }
 }

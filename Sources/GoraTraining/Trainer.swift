@@ -23,21 +23,17 @@ package final class Trainer {
     /// Tokens that run through the model together; the loss does not depend on it.
     package var microBatchTokens: Int
     package var schedule: Schedule
-    package var weightDecay: Double
-    package var decaysVectors = true
     /// Gradients are scaled down to this norm; 0 is off.
     package var maxGradientNorm: Double
     package var shuffles: Bool
     package var seed: UInt64
 
     package init(
-      batchSize: Int, microBatchTokens: Int, schedule: Schedule, weightDecay: Double, maxGradientNorm: Double,
-      shuffles: Bool, seed: UInt64
+      batchSize: Int, microBatchTokens: Int, schedule: Schedule, maxGradientNorm: Double, shuffles: Bool, seed: UInt64
     ) {
       self.batchSize = batchSize
       self.microBatchTokens = microBatchTokens
       self.schedule = schedule
-      self.weightDecay = weightDecay
       self.maxGradientNorm = maxGradientNorm
       self.shuffles = shuffles
       self.seed = seed
@@ -49,7 +45,7 @@ package final class Trainer {
     }
   }
 
-  package let optimizer: AdamW
+  package let optimizer: any Optimizer
   private let model: Llama
   private let rows: [EncodedRow]
   private let settings: Settings
@@ -58,14 +54,12 @@ package final class Trainer {
   private var epoch = -1
   private var epochOrder: [Int] = []
 
-  /// - Parameter trained: parameters that own their values, each with its rate relative to the schedule's.
-  package init(model: Llama, trained: [(parameter: Parameter, rateFactor: Float)], rows: [EncodedRow], settings: Settings) {
+  package init(model: Llama, optimizer: any Optimizer, rows: [EncodedRow], settings: Settings) {
     self.model = model
     self.rows = rows
     self.settings = settings
-    sums = GradientSums(of: trained.map(\.parameter))
-    optimizer = AdamW(
-      trained, settings: AdamW.Settings(weightDecay: Float(settings.weightDecay), decaysVectors: settings.decaysVectors))
+    self.optimizer = optimizer
+    sums = GradientSums(of: optimizer.parameters)
     order = settings.order(rows: rows.count)
   }
 

@@ -57,9 +57,11 @@ struct Train: GoraCommand {
   var lr = Train.recipe.lr
   @Option(
     name: .customLong("lr-ratio"),
-    help: ArgumentHelp("Rate of B over that of A (LoRA+).", valueName: "x", standard: Train.recipe.lrRatio),
+    help: ArgumentHelp("Rate of B over that of A (default: 16, with a projecting rule 1).", valueName: "x"),
     transform: number(1e-6...1e6, orZero: true))
   var lrRatio: Double?
+  @Option(help: ArgumentHelp("What changes a step.", valueName: "name"))
+  var rule = StepRuleName(AdamWRule.self)
   @Option(
     name: .customLong("weight-decay"),
     help: ArgumentHelp("Decoupled weight decay.", valueName: "x", standard: Train.recipe.weightDecay),
@@ -129,7 +131,9 @@ struct Train: GoraCommand {
   }
 
   private func refuseIdleOptions() throws(GoraError) {
-    if method != .adapter { try refuseIdle(["--lr-ratio": lrRatio != nil], goWith: "--method adapter") }
+    if method != .adapter {
+      try refuseIdle(["--lr-ratio": lrRatio != nil, "--rule": rule.type != AdamWRule.self], goWith: "--method adapter")
+    }
     if method != .full {
       try refuseIdle(["--targets": targets != nil, "--from-config": fromConfig != nil], goWith: "--method full")
     }
@@ -149,7 +153,8 @@ struct Train: GoraCommand {
     recipe.batchSize = batchSize
     recipe.microBatchTokens = microBatchTokens
     recipe.lr = lr
-    recipe.lrRatio = lrRatio ?? recipe.lrRatio
+    recipe.rule = rule.type
+    recipe.lrRatio = lrRatio
     recipe.weightDecay = weightDecay
     recipe.warmupRatio = warmupRatio
     recipe.schedule = schedule

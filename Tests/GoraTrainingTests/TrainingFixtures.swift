@@ -3,7 +3,8 @@ import GoraCore
 import GoraFormats
 import GoraModels
 import GoraText
-import GoraTraining
+
+@testable import GoraTraining
 
 /// Tests/Fixtures as this suite needs them (Fixtures/README.md).
 enum Fixtures {
@@ -46,17 +47,32 @@ enum Fixtures {
   }
 }
 
+extension Llama {
+  /// The adapters' factors, B's rate `ratio` times A's.
+  func adapterParameters(ratio: Double) -> [(parameter: Parameter, rateFactor: Float)] { AdamWRule.rates(adapters, ratio: ratio) }
+}
+
 /// A trainer on the fixture's batches: rows in file order, a constant rate.
+func trainer(
+  _ model: Llama, _ optimizer: any Optimizer, rows: [EncodedRow], steps: Int, lr: Double, batchSize: Int = 3,
+  microBatchTokens: Int = 8192, clip: Double = 0
+) -> Trainer {
+  Trainer(
+    model: model, optimizer: optimizer, rows: rows,
+    settings: Trainer.Settings(
+      batchSize: batchSize, microBatchTokens: microBatchTokens,
+      schedule: Schedule(shape: .constant, peak: lr, steps: steps, warmupRatio: 0, floor: 1), maxGradientNorm: clip,
+      shuffles: false, seed: 0))
+}
+
+/// The same with AdamW.
 func trainer(
   _ model: Llama, _ trained: [(parameter: Parameter, rateFactor: Float)], rows: [EncodedRow], steps: Int, lr: Double,
   weightDecay: Double, batchSize: Int = 3, microBatchTokens: Int = 8192, clip: Double = 0
 ) -> Trainer {
-  Trainer(
-    model: model, trained: trained, rows: rows,
-    settings: Trainer.Settings(
-      batchSize: batchSize, microBatchTokens: microBatchTokens,
-      schedule: Schedule(shape: .constant, peak: lr, steps: steps, warmupRatio: 0, floor: 1), weightDecay: weightDecay,
-      maxGradientNorm: clip, shuffles: false, seed: 0))
+  trainer(
+    model, AdamW(trained, settings: AdamW.Settings(weightDecay: Float(weightDecay))), rows: rows, steps: steps, lr: lr,
+    batchSize: batchSize, microBatchTokens: microBatchTokens, clip: clip)
 }
 
 /// ‖x − y‖ / ‖y‖

@@ -24,23 +24,17 @@ struct TrainingCheckpoint {
 
   static func path(in output: String) -> String { "\(output)/\(folder)/\(name)" }
 
-  private static let parts = ["value", "first_moment", "second_moment"]
-
   /// - Throws: status 1 where the last update left the range of numbers: the checkpoint before it stays.
-  func save(_ optimizer: AdamW) throws(GoraError) {
+  func save(_ optimizer: any Optimizer) throws(GoraError) {
     guard optimizer.isFinite else {
       throw GoraError(
         .negative, "step \(optimizer.step): the updated weights or their moments are not finite",
         hint: "lower --lr or set --max-grad-norm 1")
     }
-    var tensors: [SafetensorsWriter.Tensor] = []
-    for entry in optimizer.entries {
-      for (part, buffer) in zip(Self.parts, entry.state) {
-        tensors.append(
-          SafetensorsWriter.Tensor(
-            name: "\(part)/\(entry.parameter.name)", dtype: .f32, shape: entry.parameter.shape,
-            bytes: UnsafeRawBufferPointer(start: buffer.pointer, count: entry.parameter.count * 4)))
-      }
+    let tensors = optimizer.state.map { tensor in
+      SafetensorsWriter.Tensor(
+        name: tensor.name, dtype: .f32, shape: tensor.shape,
+        bytes: UnsafeRawBufferPointer(start: tensor.buffer.pointer, count: tensor.count * 4))
     }
     let metadata = [
       ("format", Saved.format), ("format_version", Saved.formatVersion), ("step", String(optimizer.step)), ("run", description),
@@ -108,7 +102,7 @@ struct TrainingCheckpoint {
   /// Puts the saved state back.
   /// - Returns: false where there is no checkpoint: the run starts from its beginning.
   /// - Throws: exit 65 where the checkpoint is of another run, naming what differs, or its numbers are none of a run.
-  func restore(_ optimizer: AdamW) throws(GoraError) -> Bool {
+  func restore(_ optimizer: any Optimizer) throws(GoraError) -> Bool {
     guard exists(path) else { return false }
     let saved = try Saved(path: path)
     let (file, step, run) = (saved.file, saved.step, saved.run)
@@ -123,16 +117,13 @@ struct TrainingCheckpoint {
     guard step <= saved.steps ?? step else {
       throw GoraError(.data, at: .file(path), "step \(step) of a run of \(saved.steps ?? 0)")
     }
-    for entry in optimizer.entries {
-      for (part, buffer) in zip(Self.parts, entry.state) {
-        let name = "\(part)/\(entry.parameter.name)"
-        guard let tensor = file.tensor(name), tensor.dtype == .f32, tensor.shape == entry.parameter.shape else {
-          throw GoraError(.data, at: .object(path, name: " tensor \"\(name)\""), "missing, or of another shape")
-        }
-        UnsafeMutableRawPointer(buffer.pointer).copyMemory(from: tensor.bytes.baseAddress!, byteCount: tensor.bytes.count)
-        if part == "second_moment", (0..<entry.parameter.count).contains(where: { buffer.pointer[$0] < 0 }) {
-          throw GoraError(.data, at: .object(path, name: " tensor \"\(name)\""), "a mean of squares is negative")
-        }
+    for part in optimizer.state {
+      guard let tensor = file.tensor(part.name), tensor.dtype == .f32, tensor.shape == part.shape else {
+        throw GoraError(.data, at: .object(path, name: " tensor \"\(part.name)\""), "missing, or of another shape")
+      }
+      UnsafeMutableRawPointer(part.buffer.pointer).copyMemory(from: tensor.bytes.baseAddress!, byteCount: tensor.bytes.count)
+      if part.isSquare, (0..<part.count).contains(where: { part.buffer.pointer[$0] < 0 }) {
+        throw GoraError(.data, at: tensor.location, "a mean of squares is negative")
       }
     }
     guard optimizer.isFinite else { throw GoraError(.data, at: .file(path), "a number is not finite") }

@@ -3,11 +3,13 @@ import GoraCore
 import GoraModels
 
 /// AdamW with decoupled weight decay (Loshchilov & Hutter 2019), PyTorch's order of operations.
-package final class AdamW {
+package final class AdamW: Optimizer {
   package struct Settings: Sendable, Equatable {
     package var beta1: Float = 0.9
     package var beta2: Float = 0.999
     package var epsilon: Float = 1e-8
+    /// Whether ε is added to √v before the bias of v is corrected, as in older programs; PyTorch adds it after.
+    package var addsEpsilonFirst = false
     package var weightDecay: Float = 0
     /// Whether norms and biases decay too. Transformers' Trainer leaves them out (`get_decay_parameter_names`).
     package var decaysVectors = true
@@ -19,23 +21,20 @@ package final class AdamW {
   }
 
   /// A trained parameter, its moments, and its rate relative to the schedule's (LoRA+: B's is `--lr-ratio`).
-  package struct Entry {
-    package let parameter: Parameter
-    package let rateFactor: Float
-    package let weightDecay: Float
-    package let first: FloatBuffer
-    package let second: FloatBuffer
-
-    /// What a checkpoint keeps of it.
-    package var state: [FloatBuffer] { [parameter.values, first, second].compactMap { $0 } }
+  private struct Entry {
+    let parameter: Parameter
+    let rateFactor: Float
+    let weightDecay: Float
+    let first: FloatBuffer
+    let second: FloatBuffer
   }
 
-  package let entries: [Entry]
+  private let entries: [Entry]
   private let settings: Settings
   /// Steps taken.
   package var step = 0
 
-  /// - Parameter parameters: each owns its values and has a gradient.
+  /// - Parameter parameters: each owns its values.
   package init(_ parameters: [(parameter: Parameter, rateFactor: Float)], settings: Settings) {
     self.settings = settings
     entries = parameters.map {
@@ -47,11 +46,24 @@ package final class AdamW {
     }
   }
 
-  /// One update at rate `lr` with gradients multiplied by `gradientScale`.
+  package var parameters: [Parameter] { entries.map(\.parameter) }
+
+  package var state: [OptimizerTensor] {
+    entries.flatMap { entry in
+      let (name, shape) = (entry.parameter.name, entry.parameter.shape)
+      let values = entry.parameter.values.map { [OptimizerTensor(name: "value/\(name)", shape: shape, buffer: $0)] } ?? []
+      return values + [
+        OptimizerTensor(name: "first_moment/\(name)", shape: shape, buffer: entry.first),
+        OptimizerTensor(name: "second_moment/\(name)", shape: shape, buffer: entry.second, isSquare: true),
+      ]
+    }
+  }
+
   package func update(lr: Double, gradientScale: Float) {
     step += 1
     let correction1 = Float(1 - power(Double(settings.beta1), step))
     let correction2 = Float(1 - power(Double(settings.beta2), step))
+    let epsilon = settings.addsEpsilonFirst ? settings.epsilon / correction2.squareRoot() : settings.epsilon
     for entry in entries {
       guard let values = entry.parameter.values?.pointer, let gradient = entry.parameter.gradient?.pointer else { continue }
       let (first, second) = (entry.first.pointer, entry.second.pointer)
@@ -60,19 +72,8 @@ package final class AdamW {
         let i = range.lowerBound
         gora_adamw(
           values + i, gradient + i, first + i, second + i, range.count, gradientScale, rate, settings.beta1, settings.beta2,
-          settings.epsilon, entry.weightDecay, correction1, correction2)
+          epsilon, entry.weightDecay, correction1, correction2)
       }
     }
-  }
-
-  /// Whether all values and moments are finite: an update may take them out of range after the last loss that was.
-  package var isFinite: Bool {
-    entries.allSatisfy { entry in entry.state.allSatisfy { gora_all_finite($0.pointer, entry.parameter.count) } }
-  }
-
-  private func power(_ base: Double, _ exponent: Int) -> Double {
-    var result = 1.0
-    for _ in 0..<exponent { result *= base }
-    return result
   }
 }

@@ -1,0 +1,39 @@
+import CGoraKernels
+import GoraCore
+import GoraModels
+
+/// What turns gradients into an update, with the state that it keeps from step to step.
+package protocol Optimizer: AnyObject {
+  /// What it updates: each owns its values and has a gradient when `update` is called.
+  var parameters: [Parameter] { get }
+  /// Steps taken.
+  var step: Int { get set }
+  /// One update at rate `lr` with gradients multiplied by `gradientScale`.
+  func update(lr: Double, gradientScale: Float)
+  /// All that a run needs to go on, values among it, in the order in which a checkpoint keeps it.
+  var state: [OptimizerTensor] { get }
+}
+
+/// A part of an optimizer's state.
+package struct OptimizerTensor {
+  /// As a checkpoint names it: `value/…`, `first_moment/…`.
+  package var name: String
+  package var shape: [Int]
+  package var buffer: FloatBuffer
+  /// A mean of squares, which is never below 0.
+  package var isSquare = false
+
+  package var count: Int { shape.reduce(1, *) }
+}
+
+extension Optimizer {
+  /// Whether all values and moments are finite: an update may take them out of range after the last loss that was.
+  package var isFinite: Bool { state.allSatisfy { gora_all_finite($0.buffer.pointer, $0.count) } }
+}
+
+/// β to the power of a step.
+func power(_ base: Double, _ exponent: Int) -> Double {
+  var result = 1.0
+  for _ in 0..<exponent { result *= base }
+  return result
+}
