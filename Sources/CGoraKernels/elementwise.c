@@ -212,6 +212,22 @@ CLONES size_t gora_argmax(const float *x, size_t n) {
   return n;
 }
 
+// A bijection of 32 bits whose output bits depend on every input bit.
+static inline uint32_t mixed(uint32_t x) {
+  x = (x ^ (x >> 16)) * 0x7feb352dU;
+  x = (x ^ (x >> 15)) * 0x846ca68bU;
+  return x ^ (x >> 16);
+}
+
+// Element i of `from` elements on: the same mask whatever threads share it.
+CLONES void gora_dropout(const float *x, float *y, size_t from, size_t n, uint64_t key, uint32_t threshold, float scale, bool adds) {
+  uint32_t low = (uint32_t)key, high = (uint32_t)(key >> 32), first = (uint32_t)from;
+  for (size_t i = 0; i < n; i++) {
+    float kept = mixed(mixed(first + (uint32_t)i + low) ^ high) >= threshold ? x[i] * scale : 0;
+    y[i] = adds ? y[i] + kept : kept;
+  }
+}
+
 CLONES void gora_adamw(float *p, const float *g, float *m, float *v, size_t n, float gradient_scale, float lr, float beta1,
                        float beta2, float epsilon, float weight_decay, float correction1, float correction2) {
   float step = lr / correction1, root = 1 / sqrtf(correction2), decay = 1 - lr * weight_decay;

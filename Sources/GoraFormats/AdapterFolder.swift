@@ -43,7 +43,7 @@ package struct Adapter: Sendable, Equatable {
   package var model: String?
   /// `base_model_name_or_path`.
   package var baseModel: String?
-  /// `lora_dropout`: kept for other trainers; gora trains without dropout.
+  /// `lora_dropout`, the share of inputs left out in training.
   package var dropout = 0.0
   /// How gora-train held the base's weights (`nf4`); nil: as they are, or not known.
   package var baseQuantization: String?

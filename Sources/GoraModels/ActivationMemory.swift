@@ -20,7 +20,8 @@ extension Llama {
       } else { slots * set + (lowest > 0 ? set : 0) }
     let scratch = 2 * h + max(f, h) + 3 * f + 2 * q + 2 * kv
     let adapters = linears.compactMap { $0.adapter?.rank }
-    var floats = tokens * (sets + scratch + 2 * h + adapters.reduce(0, +) + (adapters.max() ?? 0))
+    let dropped = linears.filter { ($0.adapter?.dropoutRate ?? 0) > 0 }.map(\.inputSize).max() ?? 0
+    var floats = tokens * (sets + scratch + 2 * h + adapters.reduce(0, +) + (adapters.max() ?? 0) + dropped)
     // OutputHead: a chunk of labelled rows.
     let rows = min(labelled, OutputHead.chunk(vocabulary: v))
     floats += rows * (v + 4 * h + 1)

@@ -10,12 +10,28 @@ package final class LowRankAdapter {
   package let a: Parameter
   /// B [out, r].
   package let b: Parameter
+  /// The share of inputs that training leaves out of the product, anew at each step (PEFT's `lora_dropout`).
+  package var dropoutRate = 0.0
+  /// Which ones, while a step of training runs; nil: none.
+  package var dropoutKey: UInt64?
 
   package init(module: String, rank: Int, scaling: Float, a: FloatBuffer, b: FloatBuffer, inputSize: Int, outputSize: Int) {
     self.rank = rank
     self.scaling = scaling
     self.a = Parameter(name: "\(module).lora_A.weight", shape: [rank, inputSize], values: a)
     self.b = Parameter(name: "\(module).lora_B.weight", shape: [outputSize, rank], values: b)
+  }
+
+  /// y = x without the inputs left out, the others over 1 − rate; or adds it to y.
+  func drop(
+    _ x: UnsafePointer<Float>, count: Int, into y: UnsafeMutablePointer<Float>, adds: Bool = false
+  ) {
+    let key = dropoutKey ?? 0
+    let threshold = UInt32(min(Double(UInt32.max), dropoutRate * 0x1p32))
+    let scale = Float(1 / (1 - dropoutRate))
+    parallelRanges(count, grain: 32_768, alignment: 16) {
+      gora_dropout(x + $0.lowerBound, y + $0.lowerBound, $0.lowerBound, $0.count, key, threshold, scale, adds)
+    }
   }
 }
 
@@ -24,9 +40,11 @@ package final class Workspace {
   package let matmul = MatmulScratch()
   /// s·dy·B of the adapter at work [T, r].
   let low = FloatBuffer()
+  /// Inputs that dropout has left, and their gradient [T, in].
+  let dropped = FloatBuffer()
 }
 
-/// y = x·Wᵀ + b + s·(x·Aᵀ)·Bᵀ; the frozen weight W [out, in] keeps its storage kind. With a second product that does not learn
+/// y = x·Wᵀ + b + s·(x'·Aᵀ)·Bᵀ, where x' is x, or in training what dropout leaves of it; the frozen weight W [out, in] keeps its storage kind. With a second product that does not learn
 /// it can be another weight, W + s·B₀·A₀, without a copy of W.
 package final class Linear {
   /// The module's path, such as `model.layers.0.self_attn.q_proj`.
@@ -67,7 +85,17 @@ package final class Linear {
       }
     }
     if let frozenAdapter { add(frozenAdapter, x, tokens: tokens, to: y, down: workspace.low) }
-    if let adapter { add(adapter, x, tokens: tokens, to: y, down: down) }
+    if let adapter { add(adapter, input(x, of: adapter, tokens: tokens, workspace), tokens: tokens, to: y, down: down) }
+  }
+
+  /// What the adapter sees of x.
+  private func input(
+    _ x: UnsafePointer<Float>, of adapter: LowRankAdapter, tokens: Int, _ workspace: Workspace
+  ) -> UnsafePointer<Float> {
+    guard adapter.dropoutKey != nil else { return x }
+    let dropped = workspace.dropped.reserve(tokens * inputSize)
+    adapter.drop(x, count: tokens * inputSize, into: dropped)
+    return UnsafePointer(dropped)
   }
 
   /// y += s·(x·Aᵀ)·Bᵀ
@@ -127,10 +155,15 @@ package final class Linear {
     }
     if let gradient = adapter.a.gradient, let x {
       Matmul.sgemm(
-        transposeA: true, m: r, n: inputSize, k: tokens, a: low, lda: r, b: x, ldb: inputSize, beta: 1, c: gradient.pointer,
-        ldc: inputSize)
+        transposeA: true, m: r, n: inputSize, k: tokens, a: low, lda: r, b: input(x, of: adapter, tokens: tokens, workspace),
+        ldb: inputSize, beta: 1, c: gradient.pointer, ldc: inputSize)
     }
-    if let dx {
+    if let dx, adapter.dropoutKey != nil {
+      let dropped = workspace.dropped.reserve(tokens * inputSize)
+      Matmul.sgemm(
+        m: tokens, n: inputSize, k: r, a: low, lda: r, b: adapter.a.vector, ldb: inputSize, c: dropped, ldc: inputSize)
+      adapter.drop(dropped, count: tokens * inputSize, into: dx, adds: true)
+    } else if let dx {
       Matmul.sgemm(
         m: tokens, n: inputSize, k: r, a: low, lda: r, b: adapter.a.vector, ldb: inputSize, beta: 1, c: dx, ldc: inputSize)
     }

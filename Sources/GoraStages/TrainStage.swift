@@ -29,6 +29,10 @@ package struct TrainStage {
     package var maxMinutes: Double?
     package var validation: String?
     package var validateEvery: Int?
+    /// Whether the values of the least validation loss are written, and not the last ones.
+    package var keepsBest = false
+    /// Validations in a row without a smaller loss after which the run ends.
+    package var patience: Int?
     package var log: String?
     package var dryRun = false
     package var context: RunContext
@@ -54,6 +58,8 @@ package struct TrainStage {
     package var rule: any StepRule.Type = AdamWRule.self
     /// Rate of B over that of A; nil: the rule's own.
     package var lrRatio: Double?
+    /// Share of inputs that an adapter's product leaves out in training; nil: what the adapter says.
+    package var loraDropout: Double?
     package var weightDecay = 5e-4
     package var warmupRatio = 0.03
     package var schedule = Schedule.Shape.cosine
@@ -69,12 +75,19 @@ package struct TrainStage {
   }
 
   package struct Summary: Sendable {
+    /// Of the whole run.
     package var steps: Int
+    /// Those taken: fewer where it ended early.
+    package var stepsTaken = 0
     package var rows: Int
     package var parameters: Int
     package var firstLoss: Double?
     package var lastLoss: Double?
     package var validationLoss: Double?
+    /// The step whose values were written, where the best ones are kept.
+    package var bestStep: Int?
+    /// Whether the validation loss had stopped falling.
+    package var stoppedEarly = false
     package var tokensPerSecond: Double
     /// Of the steps after the first; nil where there was one only.
     package var steadyTokensPerSecond: Double?
@@ -112,7 +125,6 @@ package struct TrainStage {
       validationRows = try text.encode(read, options: options, events: events)
     }
     let adapter = try prepare(loaded)
-    adapter?.noteDropout(events)
 
     // Set up.
     let plan = learningPlan(loaded)
@@ -142,8 +154,10 @@ package struct TrainStage {
 
     let trainer = Trainer(model: loaded.model, optimizer: plan.optimizer(), rows: rows, settings: settings)
     let checkpoint = try TrainingCheckpoint(
-      folder: c.output, identity: identity(loaded, settings: settings, rows: rows, adapter: adapter))
-    if c.resumes, try checkpoint.restore(trainer.optimizer) { summary.resumedFrom = trainer.step }
+      folder: c.output, identity: identity(
+        loaded, settings: settings, rows: rows, validationRows: validationRows, adapter: adapter))
+    let record = ValidationRecord(plan.parameters, keepsBest: c.keepsBest)
+    if c.resumes, try checkpoint.restore(trainer.optimizer, record) { summary.resumedFrom = trainer.step }
     // Before the first step: an input that changes meanwhile does not change what was read, nor cost the run.
     let provenance = try provenance(loaded, adapter: adapter)
     let log = try c.log.map { path throws(GoraError) in try MetricsLog(path: path, keepingSteps: trainer.step) }
@@ -154,9 +168,10 @@ package struct TrainStage {
     var (tokens, done) = (0, 0)
     var rates = StepRates()
     events(.progress(stage: "training", done: trainer.step, total: steps, unit: "steps"))
-    while !trainer.isFinished {
+    func hasSettled() -> Bool { c.patience.map { record.misses >= $0 } ?? false }
+    while !trainer.isFinished, !hasSettled() {
       if let limit = c.maxMinutes, clock.seconds > limit * 60 {
-        try checkpoint.save(trainer.optimizer)
+        try checkpoint.save(trainer.optimizer, record)
         summary.isComplete = false
         break
       }
@@ -175,12 +190,13 @@ package struct TrainStage {
       if let every = c.validateEvery, !validationPieces.isEmpty, report.step % every == 0 || trainer.isFinished {
         let loss = try validationLoss(loaded, validationPieces, step: report.step)
         summary.validationLoss = loss
+        record.add(loss: loss, step: report.step)
         try log?.append(validationLoss: loss, step: report.step)
       }
       // After the step's lines: a run killed in between takes the step again and writes them again.
       let due = c.saveEvery.map { report.step % $0 == 0 } ?? (clock.seconds - lastSave > 60)
-      if due, !trainer.isFinished {
-        try checkpoint.save(trainer.optimizer)
+      if due, !trainer.isFinished, !hasSettled() {
+        try checkpoint.save(trainer.optimizer, record)
         lastSave = clock.seconds
       }
     }
@@ -194,7 +210,13 @@ package struct TrainStage {
     }
 
     // Save: the checkpoint first, so that a run killed here resumes to the same output.
-    try checkpoint.save(trainer.optimizer)
+    summary.stepsTaken = trainer.step
+    summary.stoppedEarly = !trainer.isFinished
+    try checkpoint.save(trainer.optimizer, record, isEnded: summary.stoppedEarly)
+    if c.keepsBest, let best = record.best {
+      record.restoreBest()
+      (summary.bestStep, summary.validationLoss) = (best.step, best.loss)
+    }
     try save(loaded, adapter: adapter, to: output, provenance: provenance)
     events(.note("memory at most \(RunEstimate.mebibytes(ProcessMemory.peak)) resident"))
     return summary
@@ -244,9 +266,15 @@ package struct TrainStage {
   private func prepare(_ loaded: LoadedModel) throws(GoraError) -> Adapter? {
     switch configuration.method {
     case .adapter(let folder):
-      let adapter = try Adapter(readingFolder: folder)
+      var adapter = try Adapter(readingFolder: folder)
       try adapter.requireBase(loaded.identity, folder: folder)
       try loaded.model.attach(adapter, from: folder)
+      adapter.dropout = configuration.recipe.loraDropout ?? adapter.dropout
+      guard adapter.dropout < 1 else {
+        throw GoraError(
+          .data, at: .file(folder), "lora_dropout is 1, which leaves nothing to learn from", hint: "give --lora-dropout")
+      }
+      for low in loaded.model.adapters { low.dropoutRate = adapter.dropout }
       return adapter
     case .full(let targets):
       for linear in loaded.linears(try targets.selected(of: loaded.model.linears.map(\.name))) { linear.weight.makeTrainable() }
@@ -311,7 +339,7 @@ package struct TrainStage {
 
   /// All that decides a run's bytes: a checkpoint of another run is refused by the first line that differs.
   private func identity(
-    _ loaded: LoadedModel, settings: Trainer.Settings, rows: [EncodedRow], adapter: Adapter?
+    _ loaded: LoadedModel, settings: Trainer.Settings, rows: [EncodedRow], validationRows: [EncodedRow], adapter: Adapter?
   ) -> [(key: String, value: String)] {
     let c = configuration
     let method =
@@ -320,6 +348,10 @@ package struct TrainStage {
       case .full(let targets): "full \(targets)"
       case .fromConfig: "from-config"
       }
+    // The rest decides nothing where no validation is acted on.
+    let validation =
+      c.keepsBest || c.patience != nil
+      ? "\(fingerprint(of: validationRows)) every \(c.validateEvery ?? 0) keep-best \(c.keepsBest) patience \(c.patience ?? 0)" : "none"
     return [
       ("threads", String(c.context.threads)), ("products", Matmul.backendDescription), ("method", method),
       ("model", loaded.identity?.text ?? "\(loaded.config)"),
@@ -327,7 +359,8 @@ package struct TrainStage {
       ("data", fingerprint(of: rows)),
       ("batch-size", String(settings.batchSize)), ("micro-batch-tokens", String(settings.microBatchTokens)),
       ("steps", String(settings.schedule.steps)), ("schedule", settings.schedule.shape.rawValue), ("lr", String(c.recipe.lr)),
-      ("rule", c.recipe.rule.name), ("lr-ratio", String(ratio)), ("warmup", String(settings.schedule.warmup)),
+      ("rule", c.recipe.rule.name), ("lr-ratio", String(ratio)), ("lora-dropout", String(adapter?.dropout ?? 0)),
+      ("validation", validation), ("warmup", String(settings.schedule.warmup)),
       ("lr-floor", String(c.recipe.lrFloor)),
       ("weight-decay", String(c.recipe.weightDecay)), ("max-grad-norm", String(c.recipe.maxGradientNorm)),
       ("shuffle", String(c.recipe.shuffles)), ("seed", String(c.context.seed)),

@@ -67,6 +67,16 @@ package final class Trainer {
   package var step: Int { optimizer.step }
   package var isFinished: Bool { step >= settings.schedule.steps }
 
+  /// Which inputs the adapters leave out, by a random stream of their own: a function of seed, step, micro-batch and module.
+  private func setDropout(_ stream: String?) {
+    for adapter in model.adapters where adapter.dropoutRate > 0 {
+      adapter.dropoutKey = stream.map { stream in
+        var random = Random(seed: settings.seed, stream: "\(stream)/\(adapter.a.name)")
+        return random.nextUInt64()
+      }
+    }
+  }
+
   /// Takes one step.
   /// - Throws: exit 1 where the loss or the gradient is not finite; nothing has been updated then.
   package func advance() throws(GoraError) -> StepReport {
@@ -81,7 +91,11 @@ package final class Trainer {
     let labelled = pieces.reduce(0) { $0 + $1.targets.count }
     sums.zero()
     var loss = 0.0
-    for piece in pieces { loss += model.accumulateGradient(piece, scale: 1 / Float(labelled)) }
+    for (i, piece) in pieces.enumerated() {
+      setDropout("gora-train/dropout/\(step)/\(i)")
+      loss += model.accumulateGradient(piece, scale: 1 / Float(labelled))
+    }
+    setDropout(nil)
     loss /= Double(labelled)
     let norm = sums.norm()
     guard loss.isFinite, norm.isFinite else {

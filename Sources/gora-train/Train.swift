@@ -57,11 +57,16 @@ struct Train: GoraCommand {
   var lr = Train.recipe.lr
   @Option(
     name: .customLong("lr-ratio"),
-    help: ArgumentHelp("Rate of B over that of A (default: 16, with a projecting rule 1).", valueName: "x"),
+    help: ArgumentHelp("Rate of B over that of A (default: by --rule).", valueName: "x"),
     transform: number(1e-6...1e6, orZero: true))
   var lrRatio: Double?
   @Option(help: ArgumentHelp("What changes a step.", valueName: "name"))
   var rule = StepRuleName(AdamWRule.self)
+  @Option(
+    name: .customLong("lora-dropout"),
+    help: ArgumentHelp("Share of inputs left out (default: the adapter's).", valueName: "x"),
+    transform: number(1e-6...0.999, orZero: true))
+  var loraDropout: Double?
   @Option(
     name: .customLong("weight-decay"),
     help: ArgumentHelp("Decoupled weight decay.", valueName: "x", standard: Train.recipe.weightDecay),
@@ -101,6 +106,10 @@ struct Train: GoraCommand {
   @Option(
     name: .customLong("validate-every"), help: ArgumentHelp("Steps between validations.", valueName: "n"), transform: count())
   var validateEvery: Int?
+  @Flag(name: .customLong("keep-best"), help: "Write what had the least of these losses.")
+  var keepsBest = false
+  @Option(help: ArgumentHelp("Stop after so many validations without a smaller loss.", valueName: "n"), transform: count())
+  var patience: Int?
   @Option(help: ArgumentHelp("Metrics as JSON Lines.", valueName: "file"))
   var log: String?
   @Option(help: ArgumentHelp("Save RAM.", valueName: "when"))
@@ -124,6 +133,8 @@ struct Train: GoraCommand {
     configuration.maxMinutes = maxTime
     configuration.validation = validation
     configuration.validateEvery = validateEvery
+    configuration.keepsBest = keepsBest
+    configuration.patience = patience
     configuration.log = log
     configuration.dryRun = common.dryRun
     let summary = try TrainStage(configuration).run(events: reporter.report)
@@ -132,7 +143,9 @@ struct Train: GoraCommand {
 
   private func refuseIdleOptions() throws(GoraError) {
     if method != .adapter {
-      try refuseIdle(["--lr-ratio": lrRatio != nil, "--rule": rule.type != AdamWRule.self], goWith: "--method adapter")
+      try refuseIdle(
+        ["--lr-ratio": lrRatio != nil, "--rule": rule.type != AdamWRule.self, "--lora-dropout": loraDropout != nil],
+        goWith: "--method adapter")
     }
     if method != .full {
       try refuseIdle(["--targets": targets != nil, "--from-config": fromConfig != nil], goWith: "--method full")
@@ -144,6 +157,9 @@ struct Train: GoraCommand {
     if maxSteps != nil { try refuseIdle(["--epochs": epochs != nil], goWith: "no --max-steps, which stands in its place") }
     if schedule == .constant { try refuseIdle(["--lr-floor": lrFloor != nil], goWith: "--schedule cosine or linear") }
     if validation == nil { try refuseIdle(["--validate-every": validateEvery != nil], goWith: "--validation") }
+    if validateEvery == nil {
+      try refuseIdle(["--keep-best": keepsBest, "--patience": patience != nil], goWith: "--validate-every")
+    }
   }
 
   private var chosenRecipe: TrainStage.Recipe {
@@ -155,6 +171,7 @@ struct Train: GoraCommand {
     recipe.lr = lr
     recipe.rule = rule.type
     recipe.lrRatio = lrRatio
+    recipe.loraDropout = loraDropout
     recipe.weightDecay = weightDecay
     recipe.warmupRatio = warmupRatio
     recipe.schedule = schedule
@@ -198,14 +215,16 @@ struct Train: GoraCommand {
         .resumable, at: .file(output), "stopped by --max-time with a checkpoint", hint: "run the same command again with --resume"
       )
     }
-    let validation = summary.validationLoss.map { ", validation \(NumberText.fixed($0, 4))" } ?? ""
+    var validation = summary.validationLoss.map { ", validation \(NumberText.fixed($0, 4))" } ?? ""
+    if let best = summary.bestStep { validation += " after step \(best), whose values are written" }
+    if summary.stoppedEarly { validation += ", stopped early" }
     let resumed = summary.resumedFrom > 0 ? " (resumed after \(summary.resumedFrom))" : ""
     reporter.summary(
-      "\(summary.steps) steps\(resumed), \(NumberText.count(summary.parameters)) parameters, loss \(loss(summary.firstLoss)) to "
+      "\(summary.stepsTaken) steps\(resumed), \(NumberText.count(summary.parameters)) parameters, loss \(loss(summary.firstLoss)) to "
         + "\(loss(summary.lastLoss))\(validation), \(NumberText.fixed(summary.rowsPerSecond, 1)) rows/s -> \(output)")
     if common.json {
       var members: [JSON.Member] = [
-        .init("steps", JSON(summary.steps)), .init("parameters", JSON(summary.parameters)),
+        .init("steps", JSON(summary.stepsTaken)), .init("parameters", JSON(summary.parameters)),
         .init("rows_per_second", JSON(summary.rowsPerSecond)), .init("tokens_per_second", JSON(summary.tokensPerSecond)),
         .init("seconds", JSON(summary.seconds)), .init("estimate", summary.estimate.json),
       ]
@@ -214,6 +233,8 @@ struct Train: GoraCommand {
         members += [.init("first_loss", JSON(first)), .init("last_loss", JSON(last))]
       }
       if let validation = summary.validationLoss { members.append(.init("validation_loss", JSON(validation))) }
+      if let best = summary.bestStep { members.append(.init("best_step", JSON(best))) }
+      if summary.stoppedEarly { members.append(.init("stopped_early", true)) }
       try reporter.output(JSON(.object(members)).compact() + "\n")
     }
   }

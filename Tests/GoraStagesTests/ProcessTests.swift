@@ -1,6 +1,7 @@
 import Foundation
 import Glibc
 import GoraCore
+import GoraFormats
 import GoraStages
 import Testing
 
@@ -27,9 +28,10 @@ import Testing
 
   /// Killed without warning again and again, and resumed: adapter, checkpoint and log end in the bytes of an unbroken run.
   @Test(
-    arguments: ["init", "init", "--method full", "--method full --from-config model/config.json", "init --quantize nf4"]
-      .enumerated()
-      .map { ($0, $1) })
+    arguments: [
+      "init", "init --rule lora-pro --lora-dropout 0.2 --keep-best --patience 99 --max-grad-norm 0.5", "--method full",
+      "--method full --from-config model/config.json", "init --quantize nf4 --rule lora-fa",
+    ].enumerated().map { ($0, $1) })
   func killedAndResumed(seed: Int, method: String) throws {
     let training = "gora-train \(method)" + Self.training
     let bench = try Workbench()
@@ -138,6 +140,44 @@ import Testing
     #expect(try bench.contents("tuned") == state)
     #expect(try bench.run("\(line) -o tuned --resume").status == 0)
     #expect(try bench.contents("tuned") == bench.contents("whole"))
+  }
+
+  /// What is written has the least validation loss of the log; a run whose loss does not fall ends, and is at an end.
+  @Test func bestAndEarly() throws {
+    let bench = try Workbench()
+    try bench.prepare()
+    let line =
+      "gora-train init --model model --data rows.jsonl --batch-size 3 --schedule constant --warmup-ratio 0 --validation rows.jsonl "
+      + "--validate-every 1 --log log.jsonl --json"
+    // A rate at which the loss falls and rises again.
+    let best = try bench.run("\(line) --max-steps 12 --lr 3e-2 --keep-best -o best")
+    #expect(best.status == 0, "\(best.error)")
+    let losses = try String(decoding: bench.bytes("log.jsonl"), as: UTF8.self).split(separator: "\n").compactMap { line in
+      try JSONDocument(path: "log", text: Array(line.utf8)).root.optional("validation_loss")?.double
+    }
+    let least = try #require(losses.min())
+    #expect(losses.count == 12 && least < losses[11] - 1e-3)
+    let summary = try JSONDocument(path: "summary", text: Array(best.output.utf8)).root
+    #expect(try summary.required("validation_loss").double == least)
+    #expect(try summary.required("best_step").int == losses.firstIndex(of: least)! + 1)
+    let eval = try bench.run("gora-eval --model model --adapter best --task loss --data rows.jsonl -q")
+    let loss = try JSONDocument(path: "eval", text: Array(eval.output.utf8)).root.required("loss").double
+    // Of the compact profile, whose B has s in it: binary32.
+    #expect(abs(loss - least) < 1e-5 * least)
+    // Without --keep-best the last values are written.
+    #expect(try bench.run("\(line) --max-steps 12 --lr 3e-2 -o last").status == 0)
+    #expect(try bench.bytes("last/adapter_model.safetensors") != bench.bytes("best/adapter_model.safetensors"))
+
+    // At rate 0 nothing is better than the first.
+    let early = try bench.run("\(line) --max-steps 12 --lr 0 --patience 3 -o early")
+    #expect(early.status == 0 && early.error.contains("stopped early"), "\(early.error)")
+    #expect(try JSONDocument(path: "summary", text: Array(early.output.utf8)).root.required("steps").int == 4)
+    let ended = try bench.contents("early")
+    for resume in [" --resume", ""] {
+      #expect(try bench.run("\(line) --max-steps 12 --lr 0 --patience 3 -o early\(resume)").status == 0)
+      #expect(try bench.contents("early").keys.sorted() == ended.keys.sorted())
+      #expect(try bench.bytes("early/checkpoint/state.safetensors") == ended["checkpoint/state.safetensors"])
+    }
   }
 
   /// SIGTERM and SIGINT: status 128 + n, and no half-written file. The checkpoint stays.

@@ -105,6 +105,8 @@ void gora_swiglu_backward(const float *dy, const float *gate, const float *up, f
 double gora_cross_entropy(float *logits, size_t vocabulary, size_t label, float scale);
 size_t gora_argmax(const float *x, size_t n);  // the first of equals; n where an element is NaN or the largest is infinite
 double gora_softmax_weights(float *x, size_t n, float top, float factor);  // x = e^((x - top) factor), and their sum
+// y[i] = x[i] * scale, or that added, where the hash of key and i is at least the threshold; else 0, or nothing.
+void gora_dropout(const float *x, float *y, size_t from, size_t n, uint64_t key, uint32_t threshold, float scale, bool adds);
 // Decoupled weight decay (Loshchilov & Hutter); correction1 = 1-b1^t, correction2 = 1-b2^t.
 void gora_adamw(float *p, const float *g, float *m, float *v, size_t n, float gradient_scale, float lr, float beta1, float beta2,
                 float epsilon, float weight_decay, float correction1, float correction2);

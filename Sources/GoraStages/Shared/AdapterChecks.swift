@@ -21,12 +21,6 @@ extension Adapter {
           + "\(quantization.map { "in \($0)" } ?? "as in the checkpoint"): results are slightly off"))
   }
 
-  /// Says that training goes on without the dropout that the adapter's configuration names.
-  func noteDropout(_ events: EventHandler) {
-    guard dropout > 0 else { return }
-    events(.note("the adapter says lora_dropout \(dropout): gora trains without dropout, and writes the value back"))
-  }
-
   /// Hash of all factors and scalings, for telling runs apart.
   var fingerprint: String {
     let digest = SHA256()

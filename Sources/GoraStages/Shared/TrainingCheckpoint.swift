@@ -25,20 +25,22 @@ struct TrainingCheckpoint {
   static func path(in output: String) -> String { "\(output)/\(folder)/\(name)" }
 
   /// - Throws: status 1 where the last update left the range of numbers: the checkpoint before it stays.
-  func save(_ optimizer: any Optimizer) throws(GoraError) {
+  func save(_ optimizer: any Optimizer, _ validation: ValidationRecord, isEnded: Bool = false) throws(GoraError) {
     guard optimizer.isFinite else {
       throw GoraError(
         .negative, "step \(optimizer.step): the updated weights or their moments are not finite",
         hint: "lower --lr or set --max-grad-norm 1")
     }
-    let tensors = optimizer.state.map { tensor in
+    let tensors = (optimizer.state + validation.state).map { tensor in
       SafetensorsWriter.Tensor(
         name: tensor.name, dtype: .f32, shape: tensor.shape,
         bytes: UnsafeRawBufferPointer(start: tensor.buffer.pointer, count: tensor.count * 4))
     }
-    let metadata = [
+    var metadata = [
       ("format", Saved.format), ("format_version", Saved.formatVersion), ("step", String(optimizer.step)), ("run", description),
     ]
+    if !validation.description.isEmpty { metadata.append(("validation", validation.description)) }
+    if isEnded { metadata.append(("ended", "early")) }
     try SafetensorsWriter.write(path: path, tensors: tensors, metadata: metadata)
   }
 
@@ -48,6 +50,9 @@ struct TrainingCheckpoint {
     var file: SafetensorsFile
     var step: Int
     var run: String
+    var validation: String
+    /// Whether the run ended before its last step, and not for want of time.
+    var isEnded: Bool
 
     static let format = "gora-checkpoint"
     /// Another wherever what a run's identity says has changed.
@@ -69,6 +74,8 @@ struct TrainingCheckpoint {
         throw GoraError(.data, at: .file(path), "no step or no run in the checkpoint", hint: "to begin anew remove that file")
       }
       (self.file, self.step, self.run) = (file, step, run)
+      validation = metadata("validation") ?? ""
+      isEnded = metadata("ended") != nil
     }
 
     /// Of the whole run; nil where the checkpoint does not say.
@@ -82,7 +89,7 @@ struct TrainingCheckpoint {
     let path = path(in: output)
     guard exists(path) else { return }
     let saved = try Saved(path: path)
-    guard let steps = saved.steps, saved.step < steps else { return }
+    guard let steps = saved.steps, saved.step < steps, !saved.isEnded else { return }
     throw GoraError(
       .cannotCreate, at: .file(path), "a run stopped here after step \(saved.step) of \(steps)",
       hint: "--resume goes on from it; to begin anew remove that file")
@@ -102,7 +109,7 @@ struct TrainingCheckpoint {
   /// Puts the saved state back.
   /// - Returns: false where there is no checkpoint: the run starts from its beginning.
   /// - Throws: exit 65 where the checkpoint is of another run, naming what differs, or its numbers are none of a run.
-  func restore(_ optimizer: any Optimizer) throws(GoraError) -> Bool {
+  func restore(_ optimizer: any Optimizer, _ validation: ValidationRecord) throws(GoraError) -> Bool {
     guard exists(path) else { return false }
     let saved = try Saved(path: path)
     let (file, step, run) = (saved.file, saved.step, saved.run)
@@ -117,7 +124,10 @@ struct TrainingCheckpoint {
     guard step <= saved.steps ?? step else {
       throw GoraError(.data, at: .file(path), "step \(step) of a run of \(saved.steps ?? 0)")
     }
-    for part in optimizer.state {
+    guard validation.restore(saved.validation) else {
+      throw GoraError(.data, at: .file(path), "\"validation\" of the metadata is none of a run")
+    }
+    for part in optimizer.state + validation.state {
       guard let tensor = file.tensor(part.name), tensor.dtype == .f32, tensor.shape == part.shape else {
         throw GoraError(.data, at: .object(path, name: " tensor \"\(part.name)\""), "missing, or of another shape")
       }
