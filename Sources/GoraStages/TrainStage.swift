@@ -154,7 +154,8 @@ package struct TrainStage {
 
     let trainer = Trainer(model: loaded.model, optimizer: plan.optimizer(), rows: rows, settings: settings)
     let checkpoint = try TrainingCheckpoint(
-      folder: c.output, identity: identity(
+      folder: c.output,
+      identity: identity(
         loaded, settings: settings, rows: rows, validationRows: validationRows, adapter: adapter))
     let record = ValidationRecord(plan.parameters, keepsBest: c.keepsBest)
     if c.resumes, try checkpoint.restore(trainer.optimizer, record) { summary.resumedFrom = trainer.step }
@@ -351,7 +352,8 @@ package struct TrainStage {
     // The rest decides nothing where no validation is acted on.
     let validation =
       c.keepsBest || c.patience != nil
-      ? "\(fingerprint(of: validationRows)) every \(c.validateEvery ?? 0) keep-best \(c.keepsBest) patience \(c.patience ?? 0)" : "none"
+      ? "\(fingerprint(of: validationRows)) every \(c.validateEvery ?? 0) keep-best \(c.keepsBest) patience \(c.patience ?? 0)"
+      : "none"
     return [
       ("threads", String(c.context.threads)), ("products", Matmul.backendDescription), ("method", method),
       ("model", loaded.identity?.text ?? "\(loaded.config)"),

@@ -54,7 +54,8 @@ package final class ValidationRecord {
   package func restore(_ description: String) -> Bool {
     if description.isEmpty { return true }
     let parts = description.split(separator: " ")
-    guard parts.count == 3, let step = Int(parts[0]), let misses = Int(parts[1]), let bits = UInt64(parts[2]), step > 0, misses >= 0,
+    guard parts.count == 3, let step = Int(parts[0]), let misses = Int(parts[1]), let bits = UInt64(parts[2]), step > 0,
+      misses >= 0,
       Double(bitPattern: bits).isFinite
     else { return false }
     (best, self.misses) = ((Double(bitPattern: bits), step), misses)

@@ -137,7 +137,9 @@ import Testing
         model, model.adapterParameters(ratio: 1), rows: try Fixtures.rows("llama"), steps: 1, lr: 1e-3, weightDecay: 0, clip: clip
       )
       let report = try trainer.advance()
-      return (report.gradientNorm, trainer.optimizer.state.filter { $0.name.hasPrefix("first_moment/") }.flatMap { $0.buffer.array })
+      return (
+        report.gradientNorm, trainer.optimizer.state.filter { $0.name.hasPrefix("first_moment/") }.flatMap { $0.buffer.array }
+      )
     }
     let free = try moments(0)
     let clipped = try moments(0.5)

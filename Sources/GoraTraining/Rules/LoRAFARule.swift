@@ -32,7 +32,9 @@ package enum ProjectedLoRAFARule: StepRule {
       let (rank, columns, rows) = (adapter.rank, adapter.a.shape[1], adapter.b.shape[0])
       // Row-major [out, r] is column-major [r, out]: one right-hand side an output, and A·Aᵀ is symmetric.
       var solution = (0..<rows * rank).map { Double(gradient.pointer[$0]) }
-      guard LAPACK.solveSPD(gram(a, rows: rank, columns: columns, ridge: ridge), n: rank, &solution, columns: rows) else { return }
+      guard LAPACK.solveSPD(gram(a, rows: rank, columns: columns, ridge: ridge), n: rank, &solution, columns: rows) else {
+        return
+      }
       let factor = 1 / (Double(adapter.scaling) * Double(adapter.scaling))
       for i in solution.indices { gradient.pointer[i] = Float(factor * solution[i]) }
     }

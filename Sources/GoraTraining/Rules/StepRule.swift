@@ -36,7 +36,9 @@ package enum AdamWRule: StepRule {
   package static let name = "adamw"
   package static let standardRatio = 16.0
 
-  package static func stateFloats(_ adapters: [LowRankAdapter]) -> Int { adapters.reduce(0) { $0 + 2 * ($1.a.count + $1.b.count) } }
+  package static func stateFloats(_ adapters: [LowRankAdapter]) -> Int {
+    adapters.reduce(0) { $0 + 2 * ($1.a.count + $1.b.count) }
+  }
 
   package static func optimizer(_ adapters: [LowRankAdapter], ratio: Double, weightDecay: Double) -> any Optimizer {
     AdamW(rates(adapters, ratio: ratio), settings: AdamW.Settings(weightDecay: Float(weightDecay)))
