@@ -145,6 +145,16 @@ CLONES void gora_column_sums(const float *dy, float *db, size_t rows, size_t col
     for (size_t j = from; j < to; j++) db[j] += dy[t * columns + j];
 }
 
+CLONES void gora_scale_columns(const float *x, const float *factors, float *y, size_t rows, size_t columns) {
+  for (size_t t = 0; t < rows; t++)
+    for (size_t j = 0; j < columns; j++) y[t * columns + j] = x[t * columns + j] * factors[j];
+}
+
+CLONES void gora_column_products(const float *x, const float *y, float *sums, size_t rows, size_t columns, size_t from, size_t to) {
+  for (size_t t = 0; t < rows; t++)
+    for (size_t j = from; j < to; j++) sums[j] += x[t * columns + j] * y[t * columns + j];
+}
+
 CLONES void gora_rotate(float *x, const float *cosine, const float *sine, size_t heads, size_t d, float sign) {
   size_t half = d / 2;
   for (size_t h = 0; h < heads; h++, x += d)

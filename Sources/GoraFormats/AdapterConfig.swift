@@ -5,6 +5,8 @@ struct AdapterConfig: Sendable {
   let rank: Int
   let alpha: Double
   let useRSLoRA: Bool
+  /// Whether modules have magnitudes (`use_dora`).
+  let useDoRA: Bool
   let baseModel: String?
   /// Trained with this share of the inputs left out (`lora_dropout`).
   let dropout: Double
@@ -23,6 +25,7 @@ struct AdapterConfig: Sendable {
     rank = try root.optional("r")?.int(in: 1...(1 << 20)) ?? 8
     alpha = try root.optional("lora_alpha")?.double ?? 8
     useRSLoRA = try root.optional("use_rslora")?.bool ?? false
+    useDoRA = try root.optional("use_dora")?.bool ?? false
     baseModel = try root.optional("base_model_name_or_path")?.string
     let dropout = try root.optional("lora_dropout")
     self.dropout = try dropout?.double ?? 0
@@ -54,9 +57,9 @@ struct AdapterConfig: Sendable {
 
   private static func refuseOtherMethods(_ root: JSONField) throws(GoraError) {
     func refuse(_ field: JSONField, _ key: String) -> GoraError {
-      field.error("\"\(key)\" is \(field.value.compact()); gora reads plain LoRA adapters without it")
+      field.error("\"\(key)\" is \(field.value.compact()); gora reads LoRA and DoRA adapters without it")
     }
-    for key in ["use_dora", "lora_bias", "fan_in_fan_out", "use_qalora", "ensure_weight_tying"] {
+    for key in ["lora_bias", "fan_in_fan_out", "use_qalora", "ensure_weight_tying"] {
       if let field = try root.optional(key), try field.bool { throw refuse(field, key) }
     }
     if let bias = try root.optional("bias"), try bias.string != "none" { throw refuse(bias, "bias") }

@@ -15,6 +15,8 @@ package struct AdapterModule: Sendable, Equatable {
   package var a: [Float]
   /// `lora_B.weight` [out, rank], row-major.
   package var b: [Float]
+  /// `lora_magnitude_vector` [out], which makes it DoRA: the weight is diag(m/‖V‖)·V with V = W + ΔW; nil for plain LoRA.
+  package var magnitude: [Float]?
   /// How many of the components, the last ones, stay as they are in training.
   package var frozenRank = 0
 
@@ -60,10 +62,15 @@ package struct Adapter: Sendable, Equatable {
     self.provenance = provenance
   }
 
-  /// Stored parameters: Σ r·(out + in).
-  package var parameters: Int { modules.reduce(0) { $0 + $1.a.count + $1.b.count } }
+  /// Whether its modules have magnitudes (DoRA).
+  package var hasMagnitudes: Bool { modules.contains { $0.magnitude != nil } }
+
+  /// Stored parameters: Σ r·(out + in), and magnitudes.
+  package var parameters: Int { modules.reduce(0) { $0 + $1.a.count + $1.b.count + ($1.magnitude?.count ?? 0) } }
   /// Parameters of the components that learn.
-  package var trainedParameters: Int { modules.reduce(0) { $0 + ($1.rank - $1.frozenRank) * ($1.shape[0] + $1.shape[1]) } }
+  package var trainedParameters: Int {
+    modules.reduce(0) { $0 + ($1.rank - $1.frozenRank) * ($1.shape[0] + $1.shape[1]) + ($1.magnitude?.count ?? 0) }
+  }
 
   /// The files of a folder, the one that makes it valid last.
   package static let fileNames = [weightsName, configName]
@@ -72,6 +79,7 @@ package struct Adapter: Sendable, Equatable {
   static let tensorPrefix = "base_model.model."
   static let downSuffix = ".lora_A.weight"
   static let upSuffix = ".lora_B.weight"
+  static let magnitudeSuffix = ".lora_magnitude_vector"
   static let startKey = "gora_start"
   static let frozenKey = "gora_frozen_ranks"
 
@@ -83,26 +91,36 @@ package struct Adapter: Sendable, Equatable {
     let configPath = "\(path)/\(Self.configName)"
     let config = try AdapterConfig(reading: JSONDocument(path: configPath, text: readWholeFile(configPath)).root)
     let file = try SafetensorsFile(path: "\(path)/\(Self.weightsName)")
-    var down: [String: TensorView] = [:]
-    var up: [String: TensorView] = [:]
+    let suffixes = [Self.downSuffix, Self.upSuffix] + (config.useDoRA ? [Self.magnitudeSuffix] : [])
+    var parts: [String: [String: TensorView]] = [:]
     for tensor in file.tensors {
-      let (name, isDown) = try Self.moduleName(of: tensor)
-      if isDown { down[name] = tensor } else { up[name] = tensor }
-    }
-    for name in up.keys.sorted() where down[name] == nil {
-      throw GoraError(.data, at: .file(file.path), "\"\(name)\" has lora_B but no lora_A")
+      let (name, suffix) = try Self.moduleName(of: tensor, suffixes)
+      parts[name, default: [:]][suffix] = tensor
     }
     var modules: [AdapterModule] = []
-    for name in down.keys.sorted(by: naturallyPrecedes) {
-      guard let a = down[name] else { continue }
+    for (name, tensors) in parts.sorted(by: { naturallyPrecedes($0.key, $1.key) }) {
       // PEFT leaves such factors out and says so in a list of unexpected keys at most.
-      guard config.targets.contains(name) else {
+      if let any = suffixes.compactMap({ tensors[$0] }).first, !config.targets.contains(name) {
         throw GoraError(
-          .data, at: a.location, "\(Self.configName) does not say that \"\(name)\" is adapted",
+          .data, at: any.location, "\(Self.configName) does not say that \"\(name)\" is adapted",
           hint: "see \"target_modules\", \"exclude_modules\" and \"layers_to_transform\" there")
       }
-      guard let b = up[name] else { throw GoraError(.data, at: .file(file.path), "\"\(name)\" has lora_A but no lora_B") }
-      modules.append(try Self.module(name, a, b, config))
+      func part(_ suffix: String) throws(GoraError) -> TensorView {
+        if let tensor = tensors[suffix] { return tensor }
+        let there = suffixes.first { tensors[$0] != nil } ?? ""
+        func short(_ suffix: String) -> String { suffix.split(separator: ".").first.map(String.init) ?? "" }
+        throw GoraError(.data, at: .file(file.path), "\"\(name)\" has \(short(there)) but no \(short(suffix))")
+      }
+      var module = try Self.module(name, part(Self.downSuffix), part(Self.upSuffix), config)
+      if config.useDoRA {
+        let magnitude = try part(Self.magnitudeSuffix)
+        guard magnitude.shape == [module.shape[0]] else {
+          throw GoraError(
+            .data, at: magnitude.location, "shape \(magnitude.shape); lora_B says [\(module.shape[0])], one for each output")
+        }
+        module.magnitude = try Self.finite(magnitude)
+      }
+      modules.append(module)
     }
     if modules.isEmpty { throw GoraError(.data, at: .file(file.path), "the adapter has no tensors") }
     func metadata(_ key: String) -> String? { file.metadata.first { $0.key == key }?.value }
@@ -156,17 +174,17 @@ package struct Adapter: Sendable, Equatable {
     }
   }
 
-  /// The module that a tensor belongs to, and whether it is its A.
-  private static func moduleName(of tensor: TensorView) throws(GoraError) -> (String, isDown: Bool) {
-    for (suffix, isDown) in [(downSuffix, true), (upSuffix, false)]
+  /// The module that a tensor belongs to, and what of it the tensor is.
+  private static func moduleName(of tensor: TensorView, _ suffixes: [String]) throws(GoraError) -> (String, suffix: String) {
+    for suffix in suffixes
     where tensor.name.hasPrefix(tensorPrefix) && tensor.name.hasSuffix(suffix)
       && tensor.name.utf8.count > tensorPrefix.utf8.count + suffix.utf8.count
     {
-      return (String(tensor.name.dropFirst(tensorPrefix.count).dropLast(suffix.count)), isDown)
+      return (String(tensor.name.dropFirst(tensorPrefix.count).dropLast(suffix.count)), suffix)
     }
     throw GoraError(
       .data, at: tensor.location, "not a LoRA factor of a linear module",
-      hint: "expected \(tensorPrefix)<module>\(downSuffix) or \(upSuffix)")
+      hint: "expected \(tensorPrefix)<module> with one of \(suffixes.joined(separator: ", "))")
   }
 
   private static func module(

@@ -42,6 +42,11 @@ extension Adapter {
     guard let largest = present.map(\.rank).max() else {
       throw GoraError(.data, at: .file(folder.path), "no module has a rank above 0, so there is no adapter to write")
     }
+    guard profile != .padded || !hasMagnitudes else {
+      throw GoraError(
+        .usage, "the padded profile is for readers that do not know DoRA's magnitudes",
+        hint: "--profile merged is right everywhere, compact and native in PEFT")
+    }
     let layout = layout(profile, of: present, largest: largest)
     var factors: [String: [Float]] = [:]
     var entries: [SafetensorsWriter.Entry] = []
@@ -58,6 +63,14 @@ extension Adapter {
         let name = Self.tensorPrefix + module.name + suffix
         factors[name] = values
         entries.append(SafetensorsWriter.Entry(name: name, dtype: .f32, shape: shape))
+      }
+      if let magnitude = module.magnitude {
+        guard magnitude.allSatisfy(\.isFinite) else {
+          throw GoraError(.data, at: .file(folder.path), "module \"\(module.name)\" has magnitudes that are not finite")
+        }
+        let name = Self.tensorPrefix + module.name + Self.magnitudeSuffix
+        factors[name] = magnitude
+        entries.append(SafetensorsWriter.Entry(name: name, dtype: .f32, shape: [magnitude.count]))
       }
     }
     var metadata = [("format", "pt")]
@@ -108,7 +121,7 @@ extension Adapter {
       "lora_bias": false, "lora_dropout": JSON(dropout), "megatron_config": nil, "megatron_core": "megatron.core",
       "modules_to_save": nil, "peft_type": "LORA", "r": JSON(layout.rank), "rank_pattern": JSON(.object(layout.rankPattern)),
       "revision": nil, "target_modules": JSON(modules.map(\.name).sorted().map { JSON($0) }), "target_parameters": nil,
-      "task_type": "CAUSAL_LM", "trainable_token_indices": nil, "use_dora": false, "use_qalora": false,
+      "task_type": "CAUSAL_LM", "trainable_token_indices": nil, "use_dora": JSON(hasMagnitudes), "use_qalora": false,
       "use_rslora": JSON(layout.useRSLoRA),
     ])
   }

@@ -19,9 +19,13 @@ extension Llama {
         slots * PackedActivations.floatsPerToken(config) + set
       } else { slots * set + (lowest > 0 ? set : 0) }
     let scratch = 2 * h + max(f, h) + 3 * f + 2 * q + 2 * kv
-    let adapters = linears.compactMap { $0.adapter?.rank }
-    let dropped = linears.filter { ($0.adapter?.dropoutRate ?? 0) > 0 }.map(\.inputSize).max() ?? 0
-    var floats = tokens * (sets + scratch + 2 * h + adapters.reduce(0, +) + (adapters.max() ?? 0) + dropped)
+    let adapters = linears.compactMap(\.adapter)
+    let kept = adapters.reduce(0) { $0 + $1.keptFloats }
+    // Scratch of the adapter at work: dy·B, inputs that are left, scaled dy.
+    let low = adapters.map(\.rank).max() ?? 0
+    let dropped = adapters.filter { $0.dropoutRate > 0 }.map { $0.a.shape[1] }.max() ?? 0
+    let scaled = adapters.filter { $0.magnitude != nil }.map { $0.b.shape[0] }.max() ?? 0
+    var floats = tokens * (sets + scratch + 2 * h + kept + low + dropped + scaled)
     // OutputHead: a chunk of labelled rows.
     let rows = min(labelled, OutputHead.chunk(vocabulary: v))
     floats += rows * (v + 4 * h + 1)
@@ -40,7 +44,7 @@ extension Llama {
   /// - Parameter rows: of logits at a time.
   func forwardBytes(tokens: Int, rows: Int) -> Int {
     let (h, f, q, v) = (config.hiddenSize, config.intermediateSize, config.querySize, config.vocabularySize)
-    let adapters = layers.map { layer in layer.linears.reduce(0) { $0 + ($1.adapter?.rank ?? 0) } }
+    let adapters = layers.map { layer in layer.linears.reduce(0) { $0 + ($1.adapter?.keptFloats ?? 0) } }
     let floats = tokens * (floatsOfLayer + 2 * h + f + (adapters.max() ?? 0)) + rows * (v + 2 * h + 1)
     return 4 * (floats + scratchFloats(tokens: tokens, rows: rows, widest: max(f, h, q), rowWidth: h))
   }

@@ -1,40 +1,6 @@
 import CGoraKernels
 import GoraCore
 
-/// A low-rank product beside a frozen weight: ΔW = s·B·A (Hu et al. 2021), always in f32.
-package final class LowRankAdapter {
-  package let rank: Int
-  /// s, the factor of the forward pass.
-  package var scaling: Float
-  /// A [r, in].
-  package let a: Parameter
-  /// B [out, r].
-  package let b: Parameter
-  /// The share of inputs that training leaves out of the product, anew at each step (PEFT's `lora_dropout`).
-  package var dropoutRate = 0.0
-  /// Which ones, while a step of training runs; nil: none.
-  package var dropoutKey: UInt64?
-
-  package init(module: String, rank: Int, scaling: Float, a: FloatBuffer, b: FloatBuffer, inputSize: Int, outputSize: Int) {
-    self.rank = rank
-    self.scaling = scaling
-    self.a = Parameter(name: "\(module).lora_A.weight", shape: [rank, inputSize], values: a)
-    self.b = Parameter(name: "\(module).lora_B.weight", shape: [outputSize, rank], values: b)
-  }
-
-  /// y = x without the inputs left out, the others over 1 − rate; or adds it to y.
-  func drop(
-    _ x: UnsafePointer<Float>, count: Int, into y: UnsafeMutablePointer<Float>, adds: Bool = false
-  ) {
-    let key = dropoutKey ?? 0
-    let threshold = UInt32(min(Double(UInt32.max), dropoutRate * 0x1p32))
-    let scale = Float(1 / (1 - dropoutRate))
-    parallelRanges(count, grain: 32_768, alignment: 16) {
-      gora_dropout(x + $0.lowerBound, y + $0.lowerBound, $0.lowerBound, $0.count, key, threshold, scale, adds)
-    }
-  }
-}
-
 /// Scratch a model's layers share.
 package final class Workspace {
   package let matmul = MatmulScratch()
@@ -42,10 +8,12 @@ package final class Workspace {
   let low = FloatBuffer()
   /// Inputs that dropout has left, and their gradient [T, in].
   let dropped = FloatBuffer()
+  /// (m/‖V‖)⊙dy of the magnitudes at work [T, out].
+  let scaled = FloatBuffer()
 }
 
 /// y = x·Wᵀ + b + s·(x'·Aᵀ)·Bᵀ, where x' is x, or in training what dropout leaves of it; the frozen weight W [out, in] keeps its storage kind. With a second product that does not learn
-/// it can be another weight, W + s·B₀·A₀, without a copy of W.
+/// it can be another weight, W + s·B₀·A₀, without a copy of W. An adapter with magnitudes scales all of it but b (`Magnitude`).
 package final class Linear {
   /// The module's path, such as `model.layers.0.self_attn.q_proj`.
   package let name: String
@@ -66,26 +34,45 @@ package final class Linear {
 
   /// Whether anything here learns.
   package var learns: Bool {
-    weight.gradient != nil || bias?.gradient != nil || adapter?.a.gradient != nil || adapter?.b.gradient != nil
+    weight.gradient != nil || bias?.gradient != nil || adapter?.parameters.contains { $0.gradient != nil } ?? false
   }
   /// Whether backward needs x: B's gradient is had of x·Aᵀ, which forward keeps.
   var needsInput: Bool { weight.gradient != nil || adapter?.a.gradient != nil }
 
+  /// Takes in what the adapter's factors are now, where something is computed of them: before the passes that follow a change.
+  package func refresh(workspace: Workspace) {
+    if let adapter { adapter.magnitude?.refresh(adapter, weight: weight.matrix, workspace: workspace) }
+  }
+
   /// - Parameters:
   ///   - x: [T, in]
   ///   - y: [T, out], overwritten
-  ///   - down: where x·Aᵀ [T, r] is kept for backward
+  ///   - down: where x·Aᵀ [T, r] is kept for backward, and V·x [T, out] behind it where there are magnitudes
   package func forward(
     _ x: UnsafePointer<Float>, tokens: Int, into y: UnsafeMutablePointer<Float>, down: FloatBuffer, workspace: Workspace
   ) {
     weight.matrix.multiply(x, tokens: tokens, into: y, scratch: workspace.matmul)
-    if let bias {
-      parallelRanges(tokens, grain: 64) { range in
-        gora_add_rows(y + range.lowerBound * outputSize, bias.vector, range.count, outputSize)
-      }
+    let magnitude = adapter?.magnitude
+    if magnitude == nil { addBias(to: y, tokens: tokens) }
+    if let frozenAdapter {
+      add(frozenAdapter, x, tokens: tokens, to: y, low: workspace.low.reserve(tokens * frozenAdapter.rank))
     }
-    if let frozenAdapter { add(frozenAdapter, x, tokens: tokens, to: y, down: workspace.low) }
-    if let adapter { add(adapter, input(x, of: adapter, tokens: tokens, workspace), tokens: tokens, to: y, down: down) }
+    guard let adapter, adapter.rank > 0 else { return }
+    let kept = down.reserve(tokens * adapter.keptFloats)
+    add(adapter, input(x, of: adapter, tokens: tokens, workspace), tokens: tokens, to: y, low: kept)
+    if let magnitude {
+      let z = kept + tokens * adapter.rank
+      z.update(from: y, count: tokens * outputSize)
+      magnitude.scale(z, tokens: tokens, into: y)
+      addBias(to: y, tokens: tokens)
+    }
+  }
+
+  private func addBias(to y: UnsafeMutablePointer<Float>, tokens: Int) {
+    guard let bias else { return }
+    parallelRanges(tokens, grain: 64) { range in
+      gora_add_rows(y + range.lowerBound * outputSize, bias.vector, range.count, outputSize)
+    }
   }
 
   /// What the adapter sees of x.
@@ -98,13 +85,13 @@ package final class Linear {
     return UnsafePointer(dropped)
   }
 
-  /// y += s·(x·Aᵀ)·Bᵀ
+  /// y += s·(x·Aᵀ)·Bᵀ, with x·Aᵀ [T, r] left in `low`.
   private func add(
-    _ adapter: LowRankAdapter, _ x: UnsafePointer<Float>, tokens: Int, to y: UnsafeMutablePointer<Float>, down: FloatBuffer
+    _ adapter: LowRankAdapter, _ x: UnsafePointer<Float>, tokens: Int, to y: UnsafeMutablePointer<Float>,
+    low: UnsafeMutablePointer<Float>
   ) {
     let r = adapter.rank
     guard r > 0 else { return }
-    let low = down.reserve(tokens * r)
     Matmul.sgemm(
       transposeB: true, m: tokens, n: r, k: inputSize, a: x, lda: inputSize, b: adapter.a.vector, ldb: inputSize, c: low, ldc: r)
     Matmul.sgemm(
@@ -114,20 +101,27 @@ package final class Linear {
 
   /// Adds this layer's gradients to their sums and, where `dx` is given, puts dy·∂y/∂x there or adds it.
   ///
-  /// dW += dyᵀ·x, dB += s·dyᵀ·(x·Aᵀ), dA += s·(dy·B)ᵀ·x, dx = dy·W + s·(dy·B)·A.
+  /// dW += dyᵀ·x, dB += s·dyᵀ·(x·Aᵀ), dA += s·(dy·B)ᵀ·x, dx = dy·W + s·(dy·B)·A; with magnitudes (m/‖V‖)⊙dy stands for dy.
   package func backward(
     _ dy: UnsafePointer<Float>, x: UnsafePointer<Float>?, down: FloatBuffer, tokens: Int,
     dx: UnsafeMutablePointer<Float>?, accumulates: Bool = false, workspace: Workspace
   ) {
-    if let gradient = weight.gradient, let x {
-      Matmul.sgemm(
-        transposeA: true, m: outputSize, n: inputSize, k: tokens, a: dy, lda: outputSize, b: x, ldb: inputSize, beta: 1,
-        c: gradient.pointer, ldc: inputSize)
-    }
     if let gradient = bias?.gradient {
       parallelRanges(outputSize, grain: 64, alignment: 16) {
         gora_column_sums(dy, gradient.pointer, tokens, outputSize, $0.lowerBound, $0.upperBound)
       }
+    }
+    var dy = dy
+    if let adapter, let magnitude = adapter.magnitude {
+      magnitude.addGradient(dy, z: down.pointer + tokens * adapter.rank, tokens: tokens)
+      let scaled = workspace.scaled.reserve(tokens * outputSize)
+      magnitude.scale(dy, tokens: tokens, into: scaled)
+      dy = UnsafePointer(scaled)
+    }
+    if let gradient = weight.gradient, let x {
+      Matmul.sgemm(
+        transposeA: true, m: outputSize, n: inputSize, k: tokens, a: dy, lda: outputSize, b: x, ldb: inputSize, beta: 1,
+        c: gradient.pointer, ldc: inputSize)
     }
     if let dx {
       weight.matrix.multiplyTransposed(dy, tokens: tokens, into: dx, accumulates: accumulates, scratch: workspace.matmul)

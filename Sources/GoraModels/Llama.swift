@@ -73,6 +73,9 @@ package final class Llama {
     }
   }
 
+  /// Takes in what the adapters' factors are now; passes over whole rows do, generation goes by what they were last.
+  package func refreshAdapters() { for linear in linears { linear.refresh(workspace: workspace) } }
+
   private func embed(_ ids: [Int32], into x: UnsafeMutablePointer<Float>) {
     let h = config.hiddenSize
     check(ids)
@@ -85,6 +88,7 @@ package final class Llama {
   private func hidden(_ batch: PackedBatch, keepFrom: Int) -> UnsafeMutablePointer<Float> {
     let size = batch.tokens * config.hiddenSize
     rotary.prepare(positions: batch.positions, starts: batch.starts)
+    refreshAdapters()
     let slots = config.layers - min(keepFrom, config.layers)
     let keeping = keeping
     while keeping != .packed && kept.count < slots { kept.append(LayerActivations()) }

@@ -2,7 +2,7 @@ import CGoraKernels
 import GoraCore
 
 /// A layer's kept activations with the large ones in bf16, as PyTorch keeps all of them for a model in bf16: a little more than half
-/// the memory. The residual stream, norms' factors and the adapters' x·Aᵀ stay in f32.
+/// the memory. The residual stream, norms' factors and what adapters keep stay in f32.
 final class PackedActivations {
   private let whole = FloatBuffer()
   private let half = FloatBuffer()
@@ -18,7 +18,9 @@ final class PackedActivations {
       (activations.middleDeviation, tokens), (activations.logSumExp, tokens * config.heads),
     ]
     for kind in LinearKind.allCases {
-      if let rank = layer.linear(kind).adapter?.rank, rank > 0 { whole.append((activations.down(kind), tokens * rank)) }
+      if let adapter = layer.linear(kind).adapter, adapter.rank > 0 {
+        whole.append((activations.down(kind), tokens * adapter.keptFloats))
+      }
     }
     let half = [
       (activations.q, tokens * q), (activations.k, tokens * kv), (activations.v, tokens * kv),

@@ -16,6 +16,8 @@ package struct InitStage {
     package var gammaTrial: GammaTrialOptions?
     /// Factor on A, with B divided by it: the same start, other effective rates.
     package var scaleOfA: Double
+    /// Whether magnitudes stand beside the factors (DoRA), those of the weight as it starts.
+    package var hasMagnitudes = false
     package var dryRun: Bool
     package var context: RunContext
 
@@ -120,8 +122,10 @@ package struct InitStage {
     report.diagnostics = starts.map(\.diagnostics)
 
     let isResidual = type(of: start).isResidual
-    let adapters = zip(modules, starts).map { module, factors in
-      let adapter = adapterModule(module, factors.balanced(c.scaleOfA), plan)
+    let adapters = try zip(zip(modules, starts), weights).map { pair, weight throws(GoraError) in
+      let (module, factors) = pair
+      var adapter = adapterModule(module, factors.balanced(c.scaleOfA), plan)
+      if c.hasMagnitudes { adapter.magnitude = try Self.magnitude(of: adapter, beside: weight) }
       return isResidual ? adapter.residual(useRSLoRA: plan.scaling == .rslora) : adapter
     }
     var adapter = Adapter(modules: adapters, useRSLoRA: plan.scaling == .rslora, model: identity.text, baseModel: c.model)
@@ -142,6 +146,15 @@ package struct InitStage {
     if needs.contains(.weight) { input.weight = try weight.toFloat() }
     if needs.contains(.weightNorm) { input.weightNorm = try Self.norm(of: weight) }
     return input
+  }
+
+  /// The row norms of W + s·B₀·A₀, with which DoRA starts as that weight.
+  private static func magnitude(of module: AdapterModule, beside weight: TensorView) throws(GoraError) -> [Float] {
+    var values = try weight.toFloat()
+    let (rows, columns) = (module.shape[0], module.shape[1])
+    Merge.add(
+      a: module.a, b: module.b, scaling: module.scaling, to: &values, rows: rows, columns: columns, rank: module.rank)
+    return Merge.rowNorms(values, rows: rows, columns: columns)
   }
 
   /// ‖W‖, from where the weight lies.

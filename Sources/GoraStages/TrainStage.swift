@@ -275,6 +275,18 @@ package struct TrainStage {
         throw GoraError(
           .data, at: .file(folder), "lora_dropout is 1, which leaves nothing to learn from", hint: "give --lora-dropout")
       }
+      if adapter.hasMagnitudes {
+        guard adapter.dropout == 0 else {
+          throw GoraError(
+            .usage, at: .file(folder), "dropout \(adapter.dropout) beside DoRA's magnitudes, which gora does not do",
+            hint: "train it with --lora-dropout 0")
+        }
+        guard configuration.recipe.rule.understandsMagnitudes else {
+          throw GoraError(
+            .usage, at: .file(folder), "--rule \(configuration.recipe.rule.name) is for plain LoRA, this adapter is DoRA",
+            hint: "--rule adamw or lora-fa")
+        }
+      }
       for low in loaded.model.adapters { low.dropoutRate = adapter.dropout }
       return adapter
     case .full(let targets):
@@ -389,6 +401,7 @@ package struct TrainStage {
       for i in adapter.modules.indices {
         guard let low = loaded.model.linears.first(where: { $0.name == adapter.modules[i].name })?.adapter else { continue }
         adapter.modules[i].replaceTrained(a: low.a.values?.array ?? [], b: low.b.values?.array ?? [])
+        adapter.modules[i].magnitude = low.magnitude?.vector.values?.array
       }
       adapter.model = loaded.identity?.text
       adapter.baseQuantization = loaded.quantization?.rawValue

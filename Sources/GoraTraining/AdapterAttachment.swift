@@ -3,10 +3,13 @@ import GoraModels
 
 extension Llama {
   /// Puts a low-rank product beside the linear of that module path.
-  /// - Parameter isFrozen: it belongs to the weight and does not learn; there is room for one of each kind.
+  /// - Parameters:
+  ///   - magnitude: m [out], which makes it DoRA.
+  ///   - isFrozen: it belongs to the weight and does not learn; there is room for one of each kind.
   /// - Throws: exit 65 where there is no such module or the shapes do not fit.
   package func attach(
-    module: String, rank: Int, scaling: Double, a: [Float], b: [Float], isFrozen: Bool = false
+    module: String, rank: Int, scaling: Double, a: [Float], b: [Float], magnitude: [Float]? = nil,
+    isFrozen: Bool = false
   ) throws(GoraError) {
     guard let linear = linears.first(where: { $0.name == module }) else {
       throw GoraError(
@@ -20,6 +23,13 @@ extension Llama {
     let adapter = LowRankAdapter(
       module: module, rank: rank, scaling: Float(scaling), a: FloatBuffer(a), b: FloatBuffer(b), inputSize: linear.inputSize,
       outputSize: linear.outputSize)
+    if let magnitude {
+      guard magnitude.count == linear.outputSize else {
+        throw GoraError(
+          .data, "module \"\(module)\" of the adapter has \(magnitude.count) magnitudes, the weight \(linear.outputSize) outputs")
+      }
+      adapter.magnitude = Magnitude(module: module, values: magnitude, weight: linear.weight.matrix)
+    }
     if isFrozen { linear.frozenAdapter = adapter } else { linear.adapter = adapter }
   }
 

@@ -30,6 +30,8 @@ struct Init: GoraCommand {
   var output: String
   @Option(help: ArgumentHelp("What is started.", valueName: "name"))
   var method = StartName(GoRAStart.self)
+  @Option(help: ArgumentHelp("What stands beside the weights.", valueName: "kind"))
+  var adapter: AdapterKind = .lora
   @Option(help: ArgumentHelp("A.", valueName: "name"))
   var a: DownProjection?
   @Option(
@@ -72,6 +74,8 @@ struct Init: GoraCommand {
   var dtype: PrecisionChoice?
   @OptionGroup var common: CommonOptions
 
+  enum AdapterKind: String, ExpressibleByArgument, CaseIterable { case lora, dora }
+
   enum Gamma {
     case auto
     case fixed(Double)
@@ -88,6 +92,7 @@ struct Init: GoraCommand {
       gradients: gradients, output: output, start: start, dryRun: common.dryRun,
       context: try common.context(Self.tool))
     configuration.scaleOfA = scaleOfA
+    configuration.hasMagnitudes = adapter == .dora
     if case .auto = gamma {
       guard !data.isEmpty else {
         throw GoraError(.usage, "--gamma auto measures the loss on rows of --data, and there is none", hint: "add --data FILE")
@@ -128,6 +133,11 @@ struct Init: GoraCommand {
     for option in StartOption.allCases where !method.type.options.contains(option) {
       let names = AdapterStarts.understanding(option).joined(separator: " or ")
       try refuseIdle(["--\(option.rawValue)": isGiven(option)], goWith: "--method \(names)")
+    }
+    if adapter == .dora, method.type.isResidual {
+      throw GoraError(
+        .usage, "--adapter dora goes with starts that leave the weight as it is, \(method.type.name) changes it",
+        hint: "--method gora, lora or lora-one")
     }
     if stableGamma != nil, scale ?? .stable != .stable {
       try refuseIdle(["--stable-gamma": true], goWith: "--scale stable")

@@ -401,4 +401,5 @@ def main():
         make_kernels(out / "kernels.json")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -256,7 +256,7 @@ private func update(_ module: AdapterModule) -> [Double] {
 
   @Test(arguments: [
     ("\"peft_type\": \"LORA\"", "\"peft_type\": \"ADALORA\"", "peft_type"),
-    ("\"use_dora\": false", "\"use_dora\": true", "use_dora"),
+    ("\"use_dora\": false", "\"use_dora\": true", "no lora_magnitude_vector"),
     ("\"use_qalora\": false", "\"use_qalora\": true", "use_qalora"),
     ("\"lora_bias\": false", "\"lora_bias\": true", "lora_bias"),
     ("\"fan_in_fan_out\": false", "\"fan_in_fan_out\": true", "fan_in_fan_out"),

@@ -99,6 +99,42 @@ import Testing
     for (x, y) in zip(one.modules, two.modules) { #expect(y.a == x.a.map { 4 * $0 } && y.b == x.b.map { $0 / 4 }) }
   }
 
+  /// GoRA + DoRA: the first loss is that of GoRA, it learns, a resumed run ends in the same bytes, and the merged checkpoint is the same
+  /// model.
+  @Test(arguments: ["", " --quantize nf4"]) func dora(_ base: String) throws {
+    let bench = try Workbench()
+    try bench.prepare()
+    func loss(_ options: String) throws -> Double {
+      let outcome = try bench.run("gora-eval --task loss --data rows.jsonl -q \(options)")
+      #expect(outcome.status == 0, "\(outcome.error)")
+      return try JSONDocument(path: "eval", text: Array(outcome.output.utf8)).root.required("loss").double
+    }
+    let made = try bench.run("gora-init plan.json --model model --gradients grad.h5 --adapter dora -o dora -q")
+    #expect(made.status == 0, "\(made.error)")
+    let (plain, start) = (try loss("--model model --adapter init"), try loss("--model model --adapter dora"))
+    #expect(abs(plain - start) < 1e-6 * plain)
+    let line = "gora-train dora --model model --data rows.jsonl --max-steps 6 --batch-size 3 --lr 1e-3 -q --threads 1\(base)"
+    #expect(try bench.run("\(line) -o tuned").status == 0)
+    #expect(try bench.run("\(line) -o again --max-time 1e-6").status == 75)
+    #expect(try bench.run("\(line) -o again --resume").status == 0)
+    #expect(try bench.bytes("again/checkpoint/state.safetensors") == bench.bytes("tuned/checkpoint/state.safetensors"))
+    let tuned = try Adapter(readingFolder: bench.file("tuned"))
+    #expect(tuned.hasMagnitudes && tuned.modules.count == 8)
+    let learnt = try loss("--model model --adapter tuned")
+    #expect(learnt < start - 1e-2)
+    #expect(try bench.run("gora-export tuned --model model --profile merged -o merged -q").status == 0)
+    #expect(abs(try loss("--model merged") - learnt) < 1e-5 * learnt)
+    for refused in [
+      "gora-export tuned --model model --profile padded -o out",
+      "gora-train dora --model model --data rows.jsonl --rule lora-pro -o out",
+      "gora-train dora --model model --data rows.jsonl --lora-dropout 0.1 -o out",
+      "gora-init plan.json --model model --method pissa --adapter dora -o out",
+    ] {
+      CommandLineTests.expect(try bench.run(refused), 64, "error: ")
+      #expect(!bench.exists("out"))
+    }
+  }
+
   /// The model begins as the base, learns, keeps the half that stays, and every export of it is the same model.
   @Test(arguments: [
     "pissa", "milora", "olora", "lora-ga", "gora-svd",

@@ -97,6 +97,9 @@ void gora_rms_norm_backward(const float *dy, const float *x, const float *w, con
 void gora_rms_norm_weight(const float *dy, const float *x, const float *rstd, float *dw, size_t rows, size_t columns,
                           size_t from, size_t to);
 void gora_column_sums(const float *dy, float *db, size_t rows, size_t columns, size_t from, size_t to);  // db += sum
+void gora_scale_columns(const float *x, const float *factors, float *y, size_t rows, size_t columns);  // y may be x
+// sums[j] += sum over rows of x y, for columns [from, to).
+void gora_column_products(const float *x, const float *y, float *sums, size_t rows, size_t columns, size_t from, size_t to);
 // Rotates `heads` heads of dimension d in one row, half-split pairs (Hugging Face); sign -1 is the inverse.
 void gora_rotate(float *x, const float *cosine, const float *sine, size_t heads, size_t d, float sign);
 void gora_swiglu(const float *gate, const float *up, float *y, size_t n);

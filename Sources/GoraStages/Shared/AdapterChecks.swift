@@ -28,6 +28,7 @@ extension Adapter {
       digest.update("\(module.name) \(module.rank) \(module.scaling) \(module.frozenRank)")
       module.a.withUnsafeBytes { digest.update($0) }
       module.b.withUnsafeBytes { digest.update($0) }
+      module.magnitude?.withUnsafeBytes { digest.update($0) }
     }
     return digest.finish()
   }
@@ -41,7 +42,8 @@ extension Llama {
         for (range, isFrozen) in [(module.trained, false), (module.frozen, true)] where !range.isEmpty {
           let part = module.components(range)
           try attach(
-            module: module.name, rank: range.count, scaling: module.scaling, a: part.a, b: part.b, isFrozen: isFrozen)
+            module: module.name, rank: range.count, scaling: module.scaling, a: part.a, b: part.b,
+            magnitude: isFrozen ? nil : module.magnitude, isFrozen: isFrozen)
         }
       } catch {
         var located = error
@@ -49,5 +51,6 @@ extension Llama {
         throw located
       }
     }
+    refreshAdapters()
   }
 }

@@ -6,11 +6,16 @@ package enum LoRAFARule: StepRule {
   package static let name = "lora-fa"
   package static let standardRatio = AdamWRule.standardRatio
 
-  package static func learns(_ adapter: LowRankAdapter) -> [Parameter] { [adapter.b] }
-  package static func stateFloats(_ adapters: [LowRankAdapter]) -> Int { adapters.reduce(0) { $0 + 2 * $1.b.count } }
+  package static func learns(_ adapter: LowRankAdapter) -> [Parameter] {
+    Array(adapter.parameters.dropFirst())
+  }
+  package static func stateFloats(_ adapters: [LowRankAdapter]) -> Int {
+    adapters.reduce(0) { sum, adapter in learns(adapter).reduce(sum) { $0 + 2 * $1.count } }
+  }
 
   package static func optimizer(_ adapters: [LowRankAdapter], ratio: Double, weightDecay: Double) -> any Optimizer {
-    AdamW(adapters.map { ($0.b, Float(ratio)) }, settings: AdamW.Settings(weightDecay: Float(weightDecay)))
+    AdamW(
+      adapters.flatMap { learns($0).map { ($0, Float(ratio)) } }, settings: AdamW.Settings(weightDecay: Float(weightDecay)))
   }
 }
 
@@ -19,6 +24,7 @@ package enum LoRAFARule: StepRule {
 package enum ProjectedLoRAFARule: StepRule {
   package static let name = "lora-fa-proj"
   package static let standardRatio = 1.0
+  package static let understandsMagnitudes = false
 
   package static func learns(_ adapter: LowRankAdapter) -> [Parameter] { [adapter.b] }
   package static func stateFloats(_ adapters: [LowRankAdapter]) -> Int { LoRAFARule.stateFloats(adapters) }

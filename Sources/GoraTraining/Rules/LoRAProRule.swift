@@ -8,6 +8,7 @@ import GoraModels
 package enum LoRAProRule: StepRule {
   package static let name = "lora-pro"
   package static let standardRatio = 1.0
+  package static let understandsMagnitudes = false
 
   package static func stateFloats(_ adapters: [LowRankAdapter]) -> Int {
     adapters.reduce(0) { $0 + 2 * $1.b.shape[0] * $1.a.shape[1] }
@@ -22,6 +23,7 @@ package enum LoRAProRule: StepRule {
 package enum LightLoRAProRule: StepRule {
   package static let name = "lora-pro-light"
   package static let standardRatio = 1.0
+  package static let understandsMagnitudes = false
 
   package static func stateFloats(_ adapters: [LowRankAdapter]) -> Int { AdamWRule.stateFloats(adapters) }
 

@@ -8,6 +8,8 @@ package protocol StepRule: Sendable {
   static var name: String { get }
   /// B's rate over A's where none is given.
   static var standardRatio: Double { get }
+  /// Whether it knows adapters with magnitudes (DoRA).
+  static var understandsMagnitudes: Bool { get }
   /// The factors that learn.
   static func learns(_ adapter: LowRankAdapter) -> [Parameter]
   /// Floats of optimizer state, the values themselves left out.
@@ -17,7 +19,8 @@ package protocol StepRule: Sendable {
 }
 
 extension StepRule {
-  package static func learns(_ adapter: LowRankAdapter) -> [Parameter] { [adapter.a, adapter.b] }
+  package static var understandsMagnitudes: Bool { true }
+  package static func learns(_ adapter: LowRankAdapter) -> [Parameter] { adapter.parameters }
 }
 
 /// All rules, the default first.
@@ -37,19 +40,20 @@ package enum AdamWRule: StepRule {
   package static let standardRatio = 16.0
 
   package static func stateFloats(_ adapters: [LowRankAdapter]) -> Int {
-    adapters.reduce(0) { $0 + 2 * ($1.a.count + $1.b.count) }
+    adapters.reduce(0) { sum, adapter in learns(adapter).reduce(sum) { $0 + 2 * $1.count } }
   }
 
   package static func optimizer(_ adapters: [LowRankAdapter], ratio: Double, weightDecay: Double) -> any Optimizer {
     AdamW(rates(adapters, ratio: ratio), settings: AdamW.Settings(weightDecay: Float(weightDecay)))
   }
 
-  /// The factors with their relative rates: 1 for A, `ratio` for B.
+  /// The factors with their relative rates: 1 for A, `ratio` for B and for magnitudes, as PEFT's LoRA+ has it.
   static func rates(_ adapters: [LowRankAdapter], ratio: Double) -> [(parameter: Parameter, rateFactor: Float)] {
     var rates: [(parameter: Parameter, rateFactor: Float)] = []
     for adapter in adapters {
       rates.append((adapter.a, 1))
       rates.append((adapter.b, Float(ratio)))
+      if let magnitude = adapter.magnitude { rates.append((magnitude.vector, Float(ratio))) }
     }
     return rates
   }

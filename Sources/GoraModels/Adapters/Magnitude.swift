@@ -1,0 +1,88 @@
+import CGoraKernels
+import GoraCore
+
+/// The magnitudes m [out] that make a low-rank product DoRA (Liu et al. 2024, arXiv 2402.09353, as PEFT's `lora/dora.py` has it): the weight
+/// is diag(m/‖V‖)·V with V = W + s·B·A, where ‖V‖ has one L2 norm over the inputs for each output. The norms follow V, but backward takes
+/// them for constants.
+package final class Magnitude {
+  /// m [out].
+  package let vector: Parameter
+  /// ‖Wᵢ‖² [out].
+  private let squares: [Double]
+  /// ‖Vᵢ‖ [out], as `refresh` left them.
+  private let norms: FloatBuffer
+  /// mᵢ/‖Vᵢ‖ [out].
+  private let factors: FloatBuffer
+
+  package init(module: String, values: [Float], weight: WeightMatrix) {
+    vector = Parameter(name: "\(module).lora_magnitude_vector", shape: [values.count], values: FloatBuffer(values))
+    norms = FloatBuffer(zeros: values.count)
+    factors = FloatBuffer(zeros: values.count)
+    var squares = [Double](repeating: 0, count: weight.rows)
+    squares.withUnsafeMutableBufferPointer { squares in
+      nonisolated(unsafe) let squares = squares
+      parallelRanges(weight.rows, grain: 16) { range in
+        let row = FloatBuffer(capacity: weight.columns)
+        for i in range {
+          weight.widen(i..<i + 1, into: row.pointer)
+          squares[i] = gora_sum_squares(row.pointer, weight.columns)
+        }
+      }
+    }
+    self.squares = squares
+  }
+
+  /// Takes in what A, B and m are now. ‖Vᵢ‖² = ‖Wᵢ‖² + 2s·Bᵢ·(A·Wᵢ) + s²·Bᵢ·(A·Aᵀ)·Bᵢᵀ: W is passed over once, for the product with A, as by r
+  /// tokens of a forward pass.
+  func refresh(_ adapter: LowRankAdapter, weight: WeightMatrix, workspace: Workspace) {
+    let (rank, rows, columns) = (adapter.rank, weight.rows, weight.columns)
+    let exact = WeightMatrix(weight.storage, rows: rows, columns: columns)
+    let projected = workspace.low.reserve(rank * rows)
+    exact.multiply(adapter.a.vector, tokens: rank, into: projected, scratch: workspace.matmul)
+    var gram = [Double](repeating: 0, count: rank * rank)
+    for i in 0..<rank {
+      for j in 0...i {
+        var sum = 0.0
+        for k in 0..<columns { sum += Double(adapter.a.vector[i * columns + k]) * Double(adapter.a.vector[j * columns + k]) }
+        gram[i * rank + j] = sum
+        gram[j * rank + i] = sum
+      }
+    }
+    let s = Double(adapter.scaling)
+    let (b, m, norms, factors) = (adapter.b.vector, vector.vector, norms.pointer, factors.pointer)
+    parallelRanges(rows, grain: 64) { range in
+      for i in range {
+        var (cross, own) = (0.0, 0.0)
+        for k in 0..<rank {
+          let x = Double(b[i * rank + k])
+          cross += x * Double(projected[k * rows + i])
+          for l in 0..<rank { own += x * Double(b[i * rank + l]) * gram[k * rank + l] }
+        }
+        // A row of zeros stays one, whatever its magnitude.
+        let norm = max(0, self.squares[i] + 2 * s * cross + s * s * own).squareRoot()
+        norms[i] = Float(norm)
+        factors[i] = norm > 0 ? Float(Double(m[i]) / norm) : 0
+      }
+    }
+  }
+
+  /// y = (m/‖V‖)⊙z for z = V·x [T, out]; y may be z.
+  func scale(_ z: UnsafePointer<Float>, tokens: Int, into y: UnsafeMutablePointer<Float>) {
+    let size = vector.count
+    parallelRanges(tokens, grain: max(1, 16_384 / size)) { range in
+      let i = range.lowerBound * size
+      gora_scale_columns(z + i, factors.pointer, y + i, range.count, size)
+    }
+  }
+
+  /// dm += (Σ over tokens of dy⊙z)/‖V‖, where m learns.
+  func addGradient(_ dy: UnsafePointer<Float>, z: UnsafePointer<Float>, tokens: Int) {
+    guard let gradient = vector.gradient?.pointer else { return }
+    let size = vector.count
+    let sums = FloatBuffer(zeros: size)
+    parallelRanges(size, grain: 64, alignment: 16) {
+      gora_column_products(dy, z, sums.pointer, tokens, size, $0.lowerBound, $0.upperBound)
+    }
+    for i in 0..<size where norms.pointer[i] > 0 { gradient[i] += sums.pointer[i] / norms.pointer[i] }
+  }
+}
