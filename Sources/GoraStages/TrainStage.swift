@@ -271,22 +271,7 @@ package struct TrainStage {
       try adapter.requireBase(loaded.identity, folder: folder)
       try loaded.model.attach(adapter, from: folder)
       adapter.dropout = configuration.recipe.loraDropout ?? adapter.dropout
-      guard adapter.dropout < 1 else {
-        throw GoraError(
-          .data, at: .file(folder), "lora_dropout is 1, which leaves nothing to learn from", hint: "give --lora-dropout")
-      }
-      if adapter.hasMagnitudes {
-        guard adapter.dropout == 0 else {
-          throw GoraError(
-            .usage, at: .file(folder), "dropout \(adapter.dropout) beside DoRA's magnitudes, which gora does not do",
-            hint: "train it with --lora-dropout 0")
-        }
-        guard configuration.recipe.rule.understandsMagnitudes else {
-          throw GoraError(
-            .usage, at: .file(folder), "--rule \(configuration.recipe.rule.name) is for plain LoRA, this adapter is DoRA",
-            hint: "--rule adamw or lora-fa")
-        }
-      }
+      try adapter.requireTrainable(under: configuration.recipe.rule, folder: folder)
       for low in loaded.model.adapters { low.dropoutRate = adapter.dropout }
       return adapter
     case .full(let targets):
@@ -301,6 +286,7 @@ package struct TrainStage {
   /// What learns, and how its optimizer is made: after the estimate, which counts the memory that this takes.
   private struct LearningPlan {
     var parameters: [Parameter]
+    /// Floats that the optimizer keeps and takes.
     var stateFloats: Int
     var optimizer: () -> any Optimizer
   }
@@ -312,7 +298,8 @@ package struct TrainStage {
     case .adapter:
       let adapters = loaded.model.adapters
       return LearningPlan(
-        parameters: adapters.flatMap { recipe.rule.learns($0) }, stateFloats: recipe.rule.stateFloats(adapters)
+        parameters: adapters.flatMap { recipe.rule.learns($0) },
+        stateFloats: recipe.rule.stateFloats(adapters) + recipe.rule.scratchFloats(adapters)
       ) {
         recipe.rule.optimizer(adapters, ratio: ratio, weightDecay: recipe.weightDecay)
       }
@@ -347,7 +334,8 @@ package struct TrainStage {
       forwardTokens: validation.map(\.tokens).max() ?? 0, forwardLabelled: validation.map(\.targets.count).max() ?? 0,
       distinctTokens: ids.count, lowestLayer: learns ?? 0, learnt: parameters,
       // Weights that were made trainable have their sums already.
-      gradients: plan.parameters.reduce(0) { $0 + ($1.gradient == nil ? $1.count : 0) }, optimiser: plan.stateFloats)
+      gradients: plan.parameters.reduce(0) { $0 + ($1.gradient == nil ? $1.count : 0) },
+      optimiser: plan.stateFloats + (configuration.keepsBest ? parameters : 0))
   }
 
   /// All that decides a run's bytes: a checkpoint of another run is refused by the first line that differs.

@@ -65,7 +65,7 @@ import Testing
     }
   }
 
-  /// With magnitudes that are the norms of V the model is the one of plain LoRA, whatever rank-1 or larger product makes V.
+  /// With magnitudes that are the norms of V the model is the one of plain LoRA.
   @Test func normsOfVAreNoChange() throws {
     let rows = try Fixtures.rows("llama")
     let plain = try Fixtures.adapted("llama").model
@@ -96,7 +96,10 @@ import Testing
       var other = adapter
       change(&other)
       let folder = Fixtures.temporaryFolder + "gora-dora-\(getpid())-\(word.hashValue)"
-      defer { for name in Adapter.fileNames { unlink("\(folder)/\(name)") } }
+      defer {
+        for name in Adapter.fileNames { unlink("\(folder)/\(name)") }
+        rmdir(folder)
+      }
       let error = #expect(throws: GoraError.self) {
         try other.write(folder: folder, profile: .native, baseModel: "b", provenance: nil)
         _ = try Adapter(readingFolder: folder)

@@ -23,6 +23,8 @@ package protocol AdapterStart: Sendable {
 }
 
 extension AdapterStart {
+  package static var options: Set<StartOption> { [] }
+  package var record: [(key: String, value: StartValue)] { [] }
   package var needsGradient: Bool { needs.contains(.gradient) }
 
   /// The adapter of one module; its random numbers depend on the seed and the module's name alone.

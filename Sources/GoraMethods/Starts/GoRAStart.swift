@@ -46,7 +46,7 @@ package struct GoRAStart: AdapterStart {
       ldc: rank, cut: .fixed)
     // Row-major [out, r] is column-major [r, out]: one right-hand side an output.
     var solution = projected.map(Double.init)
-    guard LAPACK.solveSPD(gram(a, rows: rank, columns: columns), n: rank, &solution, columns: rows) else {
+    guard LAPACK.solveSPD(FixedSum.gram(a, rows: rank, columns: columns), n: rank, &solution, columns: rows) else {
       throw GoraError(.data, "the rows of A are linearly dependent")
     }
     // ‖G·P‖² = ⟨G·Aᵀ·(A·Aᵀ)⁻¹, G·Aᵀ⟩
@@ -58,25 +58,5 @@ package struct GoRAStart: AdapterStart {
       a: a, b: solution.map { Float(factor * $0) }, gamma: 1,
       capture: GradientCapture(
         energy: energy, capturedEnergy: captured, stretch: stretch, weightNorm: module.weightNorm))
-  }
-
-  /// A·Aᵀ [r, r] in double precision.
-  private func gram(_ a: [Float], rows: Int, columns: Int) -> [Double] {
-    var values = [Double](repeating: 0, count: rows * rows)
-    let lines = (0..<rows).map { Array(a[$0 * columns..<($0 + 1) * columns]) }
-    values.withUnsafeMutableBufferPointer { values in
-      nonisolated(unsafe) let values = values
-      // Line i and line r−1−i together are as much work as any other pair.
-      parallelParts((rows + 1) / 2) { pair in
-        for i in [pair, rows - 1 - pair] {
-          for j in 0...i {
-            let product = FixedSum.products(lines[i], lines[j])
-            values[i * rows + j] = product
-            values[j * rows + i] = product
-          }
-        }
-      }
-    }
-    return values
   }
 }

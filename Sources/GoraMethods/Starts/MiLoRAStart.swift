@@ -4,13 +4,11 @@ import GoraCore
 /// is a whole one, O(out·in·min(out, in)) on one thread.
 package struct MiLoRAStart: AdapterStart {
   package static let name = "milora"
-  package static let options: Set<StartOption> = []
   package static let isResidual = true
 
   package init(_ settings: StartSettings = StartSettings()) {}
 
   package var needs: Set<StartEvidence> { [.weight] }
-  package var record: [(key: String, value: StartValue)] { [] }
 
   package func factors(for module: AdapterModuleInput, random: inout Random) throws(GoraError) -> AdapterFactors {
     let triplets = try SingularTriplets(

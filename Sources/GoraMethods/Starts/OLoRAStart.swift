@@ -4,13 +4,11 @@ import GoraCore
 /// `olora_init`). They need W's first r columns alone: those of Q are their orthonormal basis, and R's rows are Qᵀ·W.
 package struct OLoRAStart: AdapterStart {
   package static let name = "olora"
-  package static let options: Set<StartOption> = []
   package static let isResidual = true
 
   package init(_ settings: StartSettings = StartSettings()) {}
 
   package var needs: Set<StartEvidence> { [.weight] }
-  package var record: [(key: String, value: StartValue)] { [] }
 
   package func factors(for module: AdapterModuleInput, random: inout Random) throws(GoraError) -> AdapterFactors {
     let (rows, columns, rank) = (module.rows, module.columns, module.rank)

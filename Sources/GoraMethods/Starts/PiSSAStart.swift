@@ -3,13 +3,11 @@ import GoraCore
 /// The weight's own first r triplets, each factor with the root of the singular value (PiSSA, arXiv 2404.02948).
 package struct PiSSAStart: AdapterStart {
   package static let name = "pissa"
-  package static let options: Set<StartOption> = []
   package static let isResidual = true
 
   package init(_ settings: StartSettings = StartSettings()) {}
 
   package var needs: Set<StartEvidence> { [.weight] }
-  package var record: [(key: String, value: StartValue)] { [] }
 
   package func factors(for module: AdapterModuleInput, random: inout Random) throws(GoraError) -> AdapterFactors {
     let triplets = try SingularTriplets(

@@ -39,15 +39,7 @@ package final class Magnitude {
     let exact = WeightMatrix(weight.storage, rows: rows, columns: columns)
     let projected = workspace.low.reserve(rank * rows)
     exact.multiply(adapter.a.vector, tokens: rank, into: projected, scratch: workspace.matmul)
-    var gram = [Double](repeating: 0, count: rank * rank)
-    for i in 0..<rank {
-      for j in 0...i {
-        var sum = 0.0
-        for k in 0..<columns { sum += Double(adapter.a.vector[i * columns + k]) * Double(adapter.a.vector[j * columns + k]) }
-        gram[i * rank + j] = sum
-        gram[j * rank + i] = sum
-      }
-    }
+    let gram = FixedSum.gram(adapter.a.vector, rows: rank, columns: columns)
     let s = Double(adapter.scaling)
     let (b, m, norms, factors) = (adapter.b.vector, vector.vector, norms.pointer, factors.pointer)
     parallelRanges(rows, grain: 64) { range in

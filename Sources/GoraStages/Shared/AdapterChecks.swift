@@ -21,6 +21,24 @@ extension Adapter {
           + "\(quantization.map { "in \($0)" } ?? "as in the checkpoint"): results are slightly off"))
   }
 
+  /// Refuses to train what no step would make sense of.
+  func requireTrainable(under rule: any StepRule.Type, folder: String) throws(GoraError) {
+    guard dropout < 1 else {
+      throw GoraError(
+        .data, at: .file(folder), "lora_dropout is 1, which leaves nothing to learn from", hint: "give --lora-dropout")
+    }
+    guard hasMagnitudes else { return }
+    guard dropout == 0 else {
+      throw GoraError(
+        .usage, at: .file(folder), "dropout \(dropout) beside DoRA's magnitudes, which gora does not do",
+        hint: "train it with --lora-dropout 0")
+    }
+    guard rule.understandsMagnitudes else {
+      throw GoraError(
+        .usage, at: .file(folder), "--rule \(rule.name) is for plain LoRA, this adapter is DoRA", hint: "--rule adamw or lora-fa")
+    }
+  }
+
   /// Hash of all factors and scalings, for telling runs apart.
   var fingerprint: String {
     let digest = SHA256()

@@ -136,7 +136,9 @@ struct TrainingCheckpoint {
         throw GoraError(.data, at: tensor.location, "a mean of squares is negative")
       }
     }
-    guard optimizer.isFinite else { throw GoraError(.data, at: .file(path), "a number is not finite") }
+    guard optimizer.isFinite, validation.state.allSatisfy(\.isFinite) else {
+      throw GoraError(.data, at: .file(path), "a number is not finite")
+    }
     withExtendedLifetime(file) {}
     optimizer.step = step
     return true

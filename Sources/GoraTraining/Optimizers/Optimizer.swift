@@ -24,11 +24,12 @@ package struct OptimizerTensor {
   package var isSquare = false
 
   package var count: Int { shape.reduce(1, *) }
+  package var isFinite: Bool { gora_all_finite(buffer.pointer, count) }
 }
 
 extension Optimizer {
   /// Whether all values and moments are finite: an update may take them out of range after the last loss that was.
-  package var isFinite: Bool { state.allSatisfy { gora_all_finite($0.buffer.pointer, $0.count) } }
+  package var isFinite: Bool { state.allSatisfy(\.isFinite) }
 }
 
 /// β to the power of a step.

@@ -12,8 +12,10 @@ package protocol StepRule: Sendable {
   static var understandsMagnitudes: Bool { get }
   /// The factors that learn.
   static func learns(_ adapter: LowRankAdapter) -> [Parameter]
-  /// Floats of optimizer state, the values themselves left out.
+  /// Floats of moments, which a checkpoint keeps beside the values: by default two for each that learns.
   static func stateFloats(_ adapters: [LowRankAdapter]) -> Int
+  /// Floats that an update takes besides.
+  static func scratchFloats(_ adapters: [LowRankAdapter]) -> Int
   /// - Parameter ratio: B's rate over A's.
   static func optimizer(_ adapters: [LowRankAdapter], ratio: Double, weightDecay: Double) -> any Optimizer
 }
@@ -21,6 +23,10 @@ package protocol StepRule: Sendable {
 extension StepRule {
   package static var understandsMagnitudes: Bool { true }
   package static func learns(_ adapter: LowRankAdapter) -> [Parameter] { adapter.parameters }
+  package static func stateFloats(_ adapters: [LowRankAdapter]) -> Int {
+    2 * adapters.reduce(0) { sum, adapter in learns(adapter).reduce(sum) { $0 + $1.count } }
+  }
+  package static func scratchFloats(_ adapters: [LowRankAdapter]) -> Int { 0 }
 }
 
 /// All rules, the default first.
@@ -32,55 +38,4 @@ package enum StepRules {
     LoRAProRule.self,
     LightLoRAProRule.self,
   ]
-}
-
-/// AdamW on A and B (LoRA+ where their rates differ, Hayou et al. 2024).
-package enum AdamWRule: StepRule {
-  package static let name = "adamw"
-  package static let standardRatio = 16.0
-
-  package static func stateFloats(_ adapters: [LowRankAdapter]) -> Int {
-    adapters.reduce(0) { sum, adapter in learns(adapter).reduce(sum) { $0 + 2 * $1.count } }
-  }
-
-  package static func optimizer(_ adapters: [LowRankAdapter], ratio: Double, weightDecay: Double) -> any Optimizer {
-    AdamW(rates(adapters, ratio: ratio), settings: AdamW.Settings(weightDecay: Float(weightDecay)))
-  }
-
-  /// The factors with their relative rates: 1 for A, `ratio` for B and for magnitudes, as PEFT's LoRA+ has it.
-  static func rates(_ adapters: [LowRankAdapter], ratio: Double) -> [(parameter: Parameter, rateFactor: Float)] {
-    var rates: [(parameter: Parameter, rateFactor: Float)] = []
-    for adapter in adapters {
-      rates.append((adapter.a, 1))
-      rates.append((adapter.b, Float(ratio)))
-      if let magnitude = adapter.magnitude { rates.append((magnitude.vector, Float(ratio))) }
-    }
-    return rates
-  }
-}
-
-/// AdamW on gradients that are changed first, an adapter at a time.
-final class AdjustedAdamW: Optimizer {
-  private let adapters: [LowRankAdapter]
-  private let adamW: AdamW
-  private let adjust: (LowRankAdapter) -> Void
-
-  /// - Parameter adjust: changes the gradients of an adapter's factors, linearly in them.
-  init(_ adapters: [LowRankAdapter], _ adamW: AdamW, adjust: @escaping (LowRankAdapter) -> Void) {
-    self.adapters = adapters
-    self.adamW = adamW
-    self.adjust = adjust
-  }
-
-  var parameters: [Parameter] { adamW.parameters }
-  var state: [OptimizerTensor] { adamW.state }
-  var step: Int {
-    get { adamW.step }
-    set { adamW.step = newValue }
-  }
-
-  func update(lr: Double, gradientScale: Float) {
-    for adapter in adapters { adjust(adapter) }
-    adamW.update(lr: lr, gradientScale: gradientScale)
-  }
 }

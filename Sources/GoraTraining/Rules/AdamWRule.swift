@@ -1,0 +1,23 @@
+import GoraCore
+import GoraModels
+
+/// AdamW on A and B (LoRA+ where their rates differ, Hayou et al. 2024).
+package enum AdamWRule: StepRule {
+  package static let name = "adamw"
+  package static let standardRatio = 16.0
+
+  package static func optimizer(_ adapters: [LowRankAdapter], ratio: Double, weightDecay: Double) -> any Optimizer {
+    AdamW(rates(adapters, ratio: ratio), settings: AdamW.Settings(weightDecay: Float(weightDecay)))
+  }
+
+  /// The factors with their relative rates: 1 for A, `ratio` for B and for magnitudes, as PEFT's LoRA+ has it.
+  static func rates(_ adapters: [LowRankAdapter], ratio: Double) -> [(parameter: Parameter, rateFactor: Float)] {
+    var rates: [(parameter: Parameter, rateFactor: Float)] = []
+    for adapter in adapters {
+      rates.append((adapter.a, 1))
+      rates.append((adapter.b, Float(ratio)))
+      if let magnitude = adapter.magnitude { rates.append((magnitude.vector, Float(ratio))) }
+    }
+    return rates
+  }
+}
