@@ -1,35 +1,27 @@
 import GoraCore
 
 extension Llama {
-  /// Bytes that `accumulateGradient` takes for activations and scratch: the buffers of LayerActivations, LayerScratch, OutputHead,
-  /// Workspace and Llama itself, one by one.
+  /// Bytes that a training step keeps of one token in all layers, without adapters.
+  package var activationBytesPerToken: Int { 4 * layers.count * DecoderLayer.kept(config).reduce(0) { $0 + $1.width } }
+
+  /// Bytes that `accumulateGradient` takes for activations and scratch.
   /// - Parameters:
   ///   - tokens: of the largest batch.
   ///   - labelled: most labelled tokens of a batch.
   ///   - lowest: the lowest layer that learns.
   package func activationBytes(tokens: Int, labelled: Int, lowest: Int, recomputes: Bool) -> Int {
-    let (h, f, q, kv, v) = (
-      config.hiddenSize, config.intermediateSize, config.querySize, config.keyValueSize, config.vocabularySize
-    )
-    let set = floatsOfLayer
-    let slots = config.layers - lowest
-    // One set is shared by the layers whose activations are not kept as they are.
-    let sets =
-      if recomputes { slots * h + set } else if keeping == .packed {
-        slots * PackedActivations.floatsPerToken(config) + set
-      } else { slots * set + (lowest > 0 ? set : 0) }
-    let scratch = 2 * h + max(f, h) + 3 * f + 2 * q + 2 * kv
-    let adapters = linears.compactMap(\.adapter)
-    let kept = adapters.reduce(0) { $0 + $1.keptFloats }
     // Scratch of the adapter at work: dy·B, inputs that are left, scaled dy.
+    let adapters = linears.compactMap(\.adapter)
     let low = adapters.map(\.rank).max() ?? 0
     let dropped = adapters.filter { $0.dropoutRate > 0 }.map { $0.a.shape[1] }.max() ?? 0
     let scaled = adapters.filter { $0.magnitude != nil }.map { $0.b.shape[0] }.max() ?? 0
-    var floats = tokens * (sets + scratch + 2 * h + kept + low + dropped + scaled)
-    // OutputHead: a chunk of labelled rows.
-    let rows = min(labelled, OutputHead.chunk(vocabulary: v))
-    floats += rows * (v + 4 * h + 1)
-    return 4 * (floats + scratchFloats(tokens: tokens, rows: rows, widest: max(f, h, q), rowWidth: max(v, h)))
+    let rows = OutputHead.rows(labelled, vocabulary: config.vocabularySize)
+    let floats =
+      ActivationStore.floats(layers.map(\.kept), lowest: lowest, keeping(recomputes: recomputes), tokens: tokens)
+      + LayerScratch.floats(config, tokens: tokens, backward: true)
+      + tokens * (2 * config.hiddenSize + low + dropped + scaled)
+      + OutputHead.floats(config, rows: rows, backward: true)
+    return 4 * (floats + scratchFloats(tokens: tokens, rows: rows, rowWidth: max(config.vocabularySize, config.hiddenSize)))
   }
 
   /// Bytes that `loss` takes.
@@ -37,25 +29,23 @@ extension Llama {
   ///   - tokens: of the largest batch.
   ///   - labelled: most labelled tokens of a batch.
   package func lossBytes(tokens: Int, labelled: Int) -> Int {
-    forwardBytes(tokens: tokens, rows: min(labelled, OutputHead.chunk(vocabulary: config.vocabularySize)))
+    forwardBytes(tokens: tokens, rows: OutputHead.rows(labelled, vocabulary: config.vocabularySize))
   }
 
   /// Bytes that a forward pass takes which keeps nothing: one layer's activations are shared among all.
   /// - Parameter rows: of logits at a time.
   func forwardBytes(tokens: Int, rows: Int) -> Int {
-    let (h, f, q, v) = (config.hiddenSize, config.intermediateSize, config.querySize, config.vocabularySize)
-    let adapters = layers.map { layer in layer.linears.reduce(0) { $0 + ($1.adapter?.keptFloats ?? 0) } }
-    let floats = tokens * (floatsOfLayer + 2 * h + f + (adapters.max() ?? 0)) + rows * (v + 2 * h + 1)
-    return 4 * (floats + scratchFloats(tokens: tokens, rows: rows, widest: max(f, h, q), rowWidth: h))
-  }
-
-  /// LayerActivations of one token.
-  private var floatsOfLayer: Int {
-    2 * config.hiddenSize + 2 * config.querySize + 2 * config.keyValueSize + 2 * config.intermediateSize + config.heads + 2
+    let floats =
+      ActivationStore.floats(layers.map(\.kept), lowest: layers.count, keeping, tokens: tokens)
+      + LayerScratch.floats(config, tokens: tokens, backward: false)
+      + tokens * config.hiddenSize
+      + OutputHead.floats(config, rows: rows, backward: false)
+    return 4 * (floats + scratchFloats(tokens: tokens, rows: rows, rowWidth: config.hiddenSize))
   }
 
   /// Attention's two tiles a thread, and what products widen and round.
-  private func scratchFloats(tokens: Int, rows: Int, widest: Int, rowWidth: Int) -> Int {
+  private func scratchFloats(tokens: Int, rows: Int, rowWidth: Int) -> Int {
+    let widest = max(config.intermediateSize, config.hiddenSize, config.querySize)
     let threads = ThreadPool.threads
     let matrices = linears.map(\.weight.matrix) + [vocabularyProjection]
     var floats = threads * (2 * 128 * 256 + 2 * 128)

@@ -53,9 +53,9 @@ struct Attention {
   ///   - q: [T, heads·d]; k, v: [T, kvHeads·d]; o: [T, heads·d]
   ///   - lse: [T, heads], kept for backward
   func forward(
-    q: FloatBuffer, k: FloatBuffer, v: FloatBuffer, starts: [Int], o: FloatBuffer, lse: FloatBuffer
+    q: UnsafePointer<Float>, k: UnsafePointer<Float>, v: UnsafePointer<Float>, starts: [Int], o: UnsafeMutablePointer<Float>,
+    lse: UnsafeMutablePointer<Float>
   ) {
-    let (q, k, v, o, lse) = (q.pointer, k.pointer, v.pointer, o.pointer, lse.pointer)
     let parts = parts(starts, length: Int(GORA_ATTENTION_TILE))
     parallelParts(parts.count) { index in
       let part = parts[index]
@@ -66,12 +66,10 @@ struct Attention {
 
   /// dq, dk, dv are overwritten.
   func backward(
-    q: FloatBuffer, k: FloatBuffer, v: FloatBuffer, o: FloatBuffer, lse: FloatBuffer, starts: [Int],
-    gradient: UnsafePointer<Float>, dq: FloatBuffer, dk: FloatBuffer, dv: FloatBuffer
+    q: UnsafePointer<Float>, k: UnsafePointer<Float>, v: UnsafePointer<Float>, o: UnsafePointer<Float>,
+    lse: UnsafePointer<Float>, starts: [Int], gradient: UnsafePointer<Float>, dq: UnsafeMutablePointer<Float>,
+    dk: UnsafeMutablePointer<Float>, dv: UnsafeMutablePointer<Float>
   ) {
-    let (q, k, v, o, lse, dq, dk, dv) = (
-      q.pointer, k.pointer, v.pointer, o.pointer, lse.pointer, dq.pointer, dk.pointer, dv.pointer
-    )
     guard needsSplitBackward(starts) else {
       let parts = parts(starts)
       parallelParts(parts.count) { index in
@@ -114,8 +112,10 @@ struct Attention {
   /// - Parameters:
   ///   - q: [T, heads·d] of the new tokens; k, v: [T, kvHeads·d]
   ///   - step: whose cache has k and v already
-  func forward(q: FloatBuffer, k: FloatBuffer, v: FloatBuffer, step: CachedStep, layer: Int, o: FloatBuffer) {
-    let (q, k, v, o) = (q.pointer, k.pointer, v.pointer, o.pointer)
+  func forward(
+    q: UnsafePointer<Float>, k: UnsafePointer<Float>, v: UnsafePointer<Float>, step: CachedStep, layer: Int,
+    o: UnsafeMutablePointer<Float>
+  ) {
     let parts = parts(step.starts, length: Int(GORA_ATTENTION_TILE))
     parallelParts(parts.count) { index in
       let part = parts[index]

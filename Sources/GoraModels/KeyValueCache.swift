@@ -104,11 +104,11 @@ package final class CachedStep {
   }
 
   /// Keeps the new tokens' k and v [T, kvHeads·d].
-  func store(k: FloatBuffer, v: FloatBuffer, layer: Int, width: Int) {
+  func store(k: UnsafePointer<Float>, v: UnsafePointer<Float>, layer: Int, width: Int) {
     for (row, slot) in slots.enumerated() {
       for token in starts[row]..<starts[row + 1] {
         cache.store(
-          k: k.pointer + token * width, v: v.pointer + token * width, layer: layer, slot: slot,
+          k: k + token * width, v: v + token * width, layer: layer, slot: slot,
           position: lengths[row] - (starts[row + 1] - token))
       }
     }

@@ -14,28 +14,16 @@ package final class Llama {
   private let head: OutputHead
   private let rotary: RotaryTable
   private let workspace = Workspace()
-  private let scratch = LayerScratch()
-  /// The activations of the layer at work, and of all layers that keep theirs for backward.
-  private let shared = LayerActivations()
-  private var kept: [LayerActivations] = []
-  private var packed: [PackedActivations] = []
+  let scratch = LayerScratch()
+  let activations = ActivationStore()
   private let output = FloatBuffer()
   private let gradient = FloatBuffer()
   /// Layers keep only their input and run forward again in backward.
   package var recomputesActivations = false
 
   /// What layers keep from forward to backward.
-  enum Keeping {
-    case whole
-    /// In bf16 runs: the large buffers in 16 bits.
-    case packed
-    /// The input alone.
-    case input
-  }
-  var keeping: Keeping {
-    if recomputesActivations { return .input }
-    return roundsToBFloat16 ? .packed : .whole
-  }
+  var keeping: ActivationStore.Keeping { keeping(recomputes: recomputesActivations) }
+  func keeping(recomputes: Bool) -> ActivationStore.Keeping { recomputes ? .input : roundsToBFloat16 ? .packed : .whole }
   /// Whether the products round to bf16, as in PyTorch with a bf16 model.
   var roundsToBFloat16: Bool { layers.contains(where: \.roundsToBFloat16) }
 
@@ -89,24 +77,15 @@ package final class Llama {
     let size = batch.tokens * config.hiddenSize
     rotary.prepare(positions: batch.positions, starts: batch.starts)
     refreshAdapters()
-    let slots = config.layers - min(keepFrom, config.layers)
     let keeping = keeping
-    while keeping != .packed && kept.count < slots { kept.append(LayerActivations()) }
-    while keeping == .packed && packed.count < slots { packed.append(PackedActivations()) }
     let out = output.reserve(size)
     embed(batch.ids, into: out)
     for (index, layer) in layers.enumerated() {
-      let slot = index - keepFrom
-      let work = slot >= 0 && keeping == .whole ? kept[slot] : shared
-      work.input.reserve(size).update(from: out, count: size)
+      let (slot, declared) = (index - keepFrom, layer.kept)
+      let work = activations.buffers(slot: slot, keeping, declared, tokens: batch.tokens)
+      work[.input].update(from: out, count: size)
       layer.forward(work, batch: batch, rotary: rotary, scratch: scratch, workspace: workspace, output: out)
-      if slot >= 0 {
-        switch keeping {
-        case .whole: break
-        case .packed: packed[slot].store(shared, of: layer, tokens: batch.tokens)
-        case .input: kept[slot].input.reserve(size).update(from: shared.input.pointer, count: size)
-        }
-      }
+      activations.keep(slot: slot, keeping, declared, tokens: batch.tokens)
       // The last layer's weights are the first that backward needs.
       if index < layers.count - 1 { layer.releaseWeights() }
     }
@@ -138,7 +117,7 @@ package final class Llama {
   /// Adds the gradient of scale·Σ loss over the batch's targets to every parameter that learns; returns Σ loss.
   /// - Parameter finished: called with a layer's index when its gradients are complete and its weights are not needed any more.
   package func accumulateGradient(_ batch: PackedBatch, scale: Float, finished: ((Int) -> Void)? = nil) -> Double {
-    let lowest = lowestLearner
+    let (lowest, keeping) = (lowestLearner, keeping)
     let size = batch.tokens * config.hiddenSize
     check(batch.targets.lazy.map(\.label))
     let x = hidden(batch, keepFrom: lowest)
@@ -147,21 +126,17 @@ package final class Llama {
     let loss = head.loss(x, targets: batch.targets, scale: scale, hiddenGradient: dx, workspace: workspace)
     projection.releasePages()
     for index in stride(from: config.layers - 1, through: lowest, by: -1) {
-      var own = shared
-      switch keeping {
-      case .whole: own = kept[index - lowest]
-      case .packed: packed[index - lowest].load(into: shared, of: layers[index], tokens: batch.tokens)
-      case .input:
-        shared.input.reserve(size).update(from: kept[index - lowest].input.pointer, count: size)
-        layers[index].forward(
-          shared, batch: batch, rotary: rotary, scratch: scratch, workspace: workspace, output: output.pointer)
-        if roundsToBFloat16 { PackedActivations.round(shared, of: layers[index], tokens: batch.tokens) }
+      let (layer, declared) = (layers[index], layers[index].kept)
+      let own = activations.recall(slot: index - lowest, keeping, declared, tokens: batch.tokens)
+      if keeping == .input {
+        layer.forward(own, batch: batch, rotary: rotary, scratch: scratch, workspace: workspace, output: output.pointer)
+        if roundsToBFloat16 { own.round(declared, tokens: batch.tokens) }
       }
-      layers[index].backward(
+      layer.backward(
         own, batch: batch, rotary: rotary, scratch: scratch, workspace: workspace, gradient: dx,
         needsInputGradient: index > lowest || embedding.gradient != nil)
       finished?(index)
-      layers[index].releaseWeights()
+      layer.releaseWeights()
     }
     if let sum = embedding.gradient {
       let h = config.hiddenSize
@@ -179,9 +154,10 @@ package final class Llama {
     let out = output.reserve(size)
     embed(step.ids, into: out)
     for (index, layer) in layers.enumerated() {
-      shared.input.reserve(size).update(from: out, count: size)
+      let work = activations.buffers(slot: -1, keeping, layer.kept, tokens: step.ids.count)
+      work[.input].update(from: out, count: size)
       layer.forward(
-        shared, step: step, layer: index, rotary: rotary, scratch: scratch, workspace: workspace, output: out)
+        work, step: step, layer: index, rotary: rotary, scratch: scratch, workspace: workspace, output: out)
     }
     return head.logits(out, tokens: step.starts.dropFirst().map { $0 - 1 }, workspace: workspace)
   }

@@ -24,8 +24,15 @@ final class OutputHead {
 
   private var vocabulary: Int { projection.shape[0] }
   /// Rows of logits at a time: about 16 MiB of them, more for large vocabularies, as each chunk reads the whole projection.
-  static func chunk(vocabulary: Int) -> Int { max(64, min(1024, 4_194_304 / vocabulary)) }
+  private static func chunk(vocabulary: Int) -> Int { max(64, min(1024, 4_194_304 / vocabulary)) }
   private var chunk: Int { Self.chunk(vocabulary: vocabulary) }
+  /// The most rows of logits at a time for so many labelled tokens.
+  static func rows(_ labelled: Int, vocabulary: Int) -> Int { min(labelled, chunk(vocabulary: vocabulary)) }
+
+  /// Floats that its buffers come to hold: per row logits, norm's factor, two of the hidden size, and two gradients of theirs.
+  static func floats(_ config: ModelConfig, rows: Int, backward: Bool) -> Int {
+    rows * (config.vocabularySize + 1 + (backward ? 4 : 2) * config.hiddenSize)
+  }
 
   private func gather(_ hidden: UnsafePointer<Float>, _ tokens: some RandomAccessCollection<Int>) {
     let target = gathered.reserve(tokens.count * hiddenSize)

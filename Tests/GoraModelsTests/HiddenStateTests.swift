@@ -23,8 +23,9 @@ import Testing
     #expect(relativeError(x.array, try #require(expected["hidden/embedding"])) < 1e-7)
     let (scratch, workspace) = (LayerScratch(), Workspace())
     for (index, layer) in model.layers.enumerated() {
-      let activations = LayerActivations()
-      activations.input.reserve(count).update(from: x.pointer, count: count)
+      let activations = ActivationSet()
+      activations.reserve(layer.kept, tokens: batch.tokens)
+      activations[.input].update(from: x.pointer, count: count)
       layer.forward(
         activations, batch: batch, rotary: rotary, scratch: scratch, workspace: workspace, output: x.pointer)
       #expect(relativeError(x.array, try #require(expected["hidden/layer.\(index)"])) < 2e-5, "layer \(index)")

@@ -84,12 +84,14 @@ import Testing
     let attention = Attention(heads: heads, keyValueHeads: try test.int("key_value_heads"), headSize: try test.int("head_dim"))
     let (q, k, v) = (try test.buffer("q"), try test.buffer("k"), try test.buffer("v"))
     let (o, lse) = (FloatBuffer(zeros: q.count), FloatBuffer(zeros: tokens * heads))
-    attention.forward(q: q, k: k, v: v, starts: [0, tokens], o: o, lse: lse)
+    attention.forward(
+      q: q.pointer, k: k.pointer, v: v.pointer, starts: [0, tokens], o: o.pointer, lse: lse.pointer)
     #expect(relativeError(o.array, try test.floats("output")) < 1e-6)
     let (dq, dk, dv) = (FloatBuffer(zeros: q.count), FloatBuffer(zeros: k.count), FloatBuffer(zeros: v.count))
     let dOut = try test.buffer("d_output")
     attention.backward(
-      q: q, k: k, v: v, o: o, lse: lse, starts: [0, tokens], gradient: dOut.pointer, dq: dq, dk: dk, dv: dv)
+      q: q.pointer, k: k.pointer, v: v.pointer, o: o.pointer, lse: lse.pointer, starts: [0, tokens], gradient: dOut.pointer,
+      dq: dq.pointer, dk: dk.pointer, dv: dv.pointer)
     #expect(relativeError(dq.array, try test.floats("d_q")) < 5e-6)
     #expect(relativeError(dk.array, try test.floats("d_k")) < 5e-6)
     #expect(relativeError(dv.array, try test.floats("d_v")) < 5e-6)

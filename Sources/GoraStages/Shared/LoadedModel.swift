@@ -102,13 +102,6 @@ package struct LoadedModel {
   /// Tokens that may run through the model together when the user does not say: about 1 GiB of activations kept for backward,
   /// 512 to 8192. A function of the model alone, so that results do not depend on the machine's memory.
   var defaultMicroBatchTokens: Int {
-    max(512, min(8192, (1 << 30) / max(1, config.activationBytesPerToken)))
-  }
-}
-
-extension ModelConfig {
-  /// Bytes that a training step keeps of one token in all layers (LayerActivations).
-  var activationBytesPerToken: Int {
-    4 * layers * (2 * hiddenSize + 2 * querySize + 2 * keyValueSize + 2 * intermediateSize + heads + 2)
+    max(512, min(8192, (1 << 30) / max(1, model.activationBytesPerToken)))
   }
 }

@@ -5,7 +5,7 @@ import Testing
 @testable import GoraModels
 
 /// Models in bf16, whose layers keep their activations in 16 bits.
-@Suite struct PackedActivationsTests {
+@Suite struct ActivationStoreTests {
   init() { ThreadPool.start(threads: 2) }
 
   static func model(_ name: String, _ precision: Precision) throws -> Llama {
@@ -48,6 +48,57 @@ import Testing
     }
   }
 
+  /// What is counted before a run is what the run takes, to the float: with adapters, one of them with magnitudes, of another rank in
+  /// each layer, from the lowest layer or the second on.
+  @Test(arguments: [0, 1], [(Precision.f32, false), (.bf16, false), (.f32, true), (.bf16, true)])
+  func countedIsTaken(_ lowest: Int, _ run: (precision: Precision, recomputes: Bool)) throws {
+    let model = try Self.model("llama", run.precision)
+    model.recomputesActivations = run.recomputes
+    for (index, layer) in model.layers.enumerated() where index >= lowest {
+      for linear in layer.linears {
+        let rank = 2 + index
+        let adapter = LowRankAdapter(
+          module: linear.name, rank: rank, scaling: 1, a: FloatBuffer(zeros: rank * linear.inputSize),
+          b: FloatBuffer(zeros: rank * linear.outputSize), inputSize: linear.inputSize, outputSize: linear.outputSize)
+        if linear === layer.linear(.v) {
+          let ones = [Float](repeating: 1, count: linear.outputSize)
+          adapter.magnitude = Magnitude(module: linear.name, values: ones, weight: linear.weight.matrix)
+        }
+        for parameter in adapter.parameters { parameter.gradient = FloatBuffer(zeros: parameter.count) }
+        linear.adapter = adapter
+      }
+    }
+    let batch = PackedBatch(rows: try Fixtures.rows("llama"))
+    let (config, kept) = (model.config, model.layers.map(\.kept))
+    // Forward alone first, whose buffers backward's then grow from.
+    _ = model.loss(batch)
+    #expect(
+      model.activations.floats
+        == ActivationStore.floats(kept, lowest: config.layers, model.keeping, tokens: batch.tokens))
+    #expect(model.scratch.floats == LayerScratch.floats(config, tokens: batch.tokens, backward: false))
+    let fresh = try Self.model("llama", run.precision)
+    fresh.recomputesActivations = run.recomputes
+    for (from, to) in zip(model.linears, fresh.linears) { to.adapter = from.adapter }
+    _ = fresh.accumulateGradient(batch, scale: 1)
+    #expect(
+      fresh.activations.floats == ActivationStore.floats(kept, lowest: lowest, fresh.keeping, tokens: batch.tokens))
+    #expect(fresh.scratch.floats == LayerScratch.floats(config, tokens: batch.tokens, backward: true))
+    // By hand: a layer's buffers at two bytes or four, the numbers of a model with 2 layers.
+    let (h, f, q, kv) = (config.hiddenSize, config.intermediateSize, config.querySize, config.keyValueSize)
+    let (single, half) = (2 * h + 2 + config.heads, 2 * q + 2 * kv + 2 * f)
+    func adapters(_ index: Int) -> Int { 7 * (2 + index) + kv }
+    let layers = lowest..<2
+    let learnt = layers.reduce(0) { $0 + adapters($1) }
+    let shared = single + half + adapters(1)
+    let expected =
+      switch fresh.keeping {
+      case .whole: layers.count * (single + half) + learnt + (lowest > 0 ? single + half : 0)
+      case .packed: layers.count * (single + half / 2) + learnt + shared
+      case .input: layers.count * h + shared
+      }
+    #expect(fresh.activations.floats == batch.tokens * expected)
+  }
+
   /// B learns beside an A that does not, as much as beside one that does.
   @Test func frozenDownProjection() throws {
     func gradients(_ trainsA: Bool) throws -> [[Float]] {
@@ -74,15 +125,15 @@ import Testing
   /// An id beyond the vocabulary, or a label, ends the process before memory is read there.
   @Test func tokenBeyondTheVocabulary() async {
     await #expect(processExitsWith: .exitCode(65)) {
-      let model = try PackedActivationsTests.model("llama", .f32)
+      let model = try ActivationStoreTests.model("llama", .f32)
       _ = model.loss(PackedBatch(rows: [([1, 9_000_000], [-100, 2])]))
     }
     await #expect(processExitsWith: .exitCode(65)) {
-      let model = try PackedActivationsTests.model("llama", .f32)
+      let model = try ActivationStoreTests.model("llama", .f32)
       _ = model.loss(PackedBatch(rows: [([1, 2], [-100, -1])]))
     }
     await #expect(processExitsWith: .exitCode(65)) {
-      let model = try PackedActivationsTests.model("llama", .f32)
+      let model = try ActivationStoreTests.model("llama", .f32)
       try Generator(model: model, sampling: Sampling(), batchSize: 1, maxNewTokens: 1, endTokens: []).generate([[-3]]) { _, _ in }
     }
   }
