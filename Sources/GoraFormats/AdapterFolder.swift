@@ -45,6 +45,8 @@ package struct Adapter: Sendable, Equatable {
   package var model: String?
   /// `base_model_name_or_path`.
   package var baseModel: String?
+  /// `task_type`, which the family of the base says.
+  package var taskType = "CAUSAL_LM"
   /// `lora_dropout`, the share of inputs left out in training.
   package var dropout = 0.0
   /// How gora-train held the base's weights (`nf4`); nil: as they are, or not known.

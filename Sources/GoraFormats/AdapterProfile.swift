@@ -121,7 +121,7 @@ extension Adapter {
       "lora_bias": false, "lora_dropout": JSON(dropout), "megatron_config": nil, "megatron_core": "megatron.core",
       "modules_to_save": nil, "peft_type": "LORA", "r": JSON(layout.rank), "rank_pattern": JSON(.object(layout.rankPattern)),
       "revision": nil, "target_modules": JSON(modules.map(\.name).sorted().map { JSON($0) }), "target_parameters": nil,
-      "task_type": "CAUSAL_LM", "trainable_token_indices": nil, "use_dora": JSON(hasMagnitudes), "use_qalora": false,
+      "task_type": JSON(taskType), "trainable_token_indices": nil, "use_dora": JSON(hasMagnitudes), "use_qalora": false,
       "use_rslora": JSON(layout.useRSLoRA),
     ])
   }

@@ -3,14 +3,13 @@ import GoraCore
 /// Which linear modules get an adapter, as `--targets` says it: suffixes, `all-linear`, or `/regex/`.
 package struct TargetSelection: Sendable, Equatable, CustomStringConvertible {
   private enum Rule: Sendable, Equatable {
+    /// Every one that the model's family gives adapters.
+    case all
     /// A name, or its part after a dot (PEFT's rule for a list).
     case suffixes([String])
     /// The whole name must match (PEFT's rule for a string).
     case pattern(String)
   }
-
-  /// The linear modules of a decoder block; the head and embeddings are not among them.
-  package static let linearModules = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
   /// The targets where none are given: the paper's.
   package static let attention = "q_proj,k_proj,v_proj,o_proj"
@@ -23,7 +22,7 @@ package struct TargetSelection: Sendable, Equatable, CustomStringConvertible {
   package init(_ text: String) throws(GoraError) {
     description = text
     if text == "all-linear" {
-      rule = .suffixes(Self.linearModules)
+      rule = .all
     } else if text.hasPrefix("/") {
       guard text.count > 2, text.hasSuffix("/") else {
         throw GoraError(.usage, "--targets \"\(text)\" lacks the closing slash of an expression")
@@ -46,6 +45,7 @@ package struct TargetSelection: Sendable, Equatable, CustomStringConvertible {
 
   package func selects(_ module: String) -> Bool {
     switch rule {
+    case .all: true
     case .suffixes(let suffixes): suffixes.contains { Self.matches(module, $0) }
     // Compiled again each time: a Regex is not Sendable, and models have hundreds of modules, not millions.
     case .pattern(let pattern): (try? Regex(pattern).wholeMatch(in: module)) != nil
@@ -55,7 +55,7 @@ package struct TargetSelection: Sendable, Equatable, CustomStringConvertible {
   /// The selected ones of a model's linear modules, in their order.
   /// - Throws: status 64 where a suffix, or the expression, selects nothing: a typing error must not pass.
   package func selected(of modules: [String]) throws(GoraError) -> [String] {
-    if description != "all-linear", case .suffixes(let suffixes) = rule {
+    if case .suffixes(let suffixes) = rule {
       for suffix in suffixes where !modules.contains(where: { Self.matches($0, suffix) }) {
         throw nothing("\"\(suffix)\"", modules)
       }

@@ -27,13 +27,13 @@ package struct Sampling: Sendable {
 
 /// Continues prompts with a key/value cache: a batch advances together, a finished row's slot goes to the next prompt.
 package struct Generator {
-  private let model: Llama
+  private let model: any GenerativeModel
   private let sampling: Sampling
   private let batchSize: Int
   private let maxNewTokens: Int
   private let endTokens: Set<Int32>
 
-  package init(model: Llama, sampling: Sampling, batchSize: Int, maxNewTokens: Int, endTokens: [Int32]) {
+  package init(model: any GenerativeModel, sampling: Sampling, batchSize: Int, maxNewTokens: Int, endTokens: [Int32]) {
     self.model = model
     self.sampling = sampling
     self.batchSize = batchSize

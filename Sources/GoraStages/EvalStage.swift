@@ -187,6 +187,9 @@ package struct EvalStage {
     _ events: EventHandler
   ) throws(GoraError) {
     let c = configuration
+    guard let model = loaded.model as? any GenerativeModel else {
+      throw GoraError(.usage, "a \(loaded.config.modelType) model does not answer, as --task gsm8k asks")
+    }
     guard let tokenizer = text.tokenizer else {
       throw GoraError(.noInput, at: .file("\(c.model)/tokenizer.json"), "missing; answers cannot be read without it")
     }
@@ -209,7 +212,7 @@ package struct EvalStage {
     // Prompts of one length advance in step; long ones first, so that the last batch is not a lone long one.
     let order = prompts.indices.sorted { (-prompts[$0].count, $0) < (-prompts[$1].count, $1) }
     let generator = Generator(
-      model: loaded.model, sampling: c.answering.sampling, batchSize: c.answering.batchSize,
+      model: model, sampling: c.answering.sampling, batchSize: c.answering.batchSize,
       maxNewTokens: c.answering.maxNewTokens,
       endTokens: Array(Set(ends + text.stopTokens)).sorted())
     let bytes = generator.byteCounts(prompts)

@@ -40,8 +40,9 @@ package struct ExportStage {
     try checkOutputs(names.map { "\(c.output)/\($0)" }, against: [c.adapter, c.model])
     let output = c.dryRun ? nil : try OutputFolder(path: c.output, files: names)
     try Matmul.open()
-    let adapter = try Adapter(readingFolder: c.adapter)
+    var adapter = try Adapter(readingFolder: c.adapter)
     let model = try ModelFolder(path: c.model)
+    adapter.taskType = try model.family.taskType
     try adapter.requireBase(ModelIdentity(of: model), folder: c.adapter)
     adapter.noteBase(of: nil, events)
     for module in adapter.modules {

@@ -182,8 +182,8 @@ package struct GradStage {
   ) -> RunEstimate.Demand {
     var demand = RunEstimate.Demand(
       tokens: 0, labelled: 0, allTokens: 0, distinctTokens: 0,
-      lowestLayer: loaded.model.layers.firstIndex { layer in
-        layer.linears.contains { linear in targets.contains { $0 === linear } }
+      lowestLayer: loaded.model.blocks.firstIndex { block in
+        block.contains { linear in targets.contains { $0 === linear } }
       }
         ?? 0,
       learnt: targets.reduce(0) { $0 + $1.weight.count }, gradients: 0)
@@ -202,8 +202,8 @@ package struct GradStage {
     demand.distinctTokens = ids.count
     // Sums; windows; each micro-batch's own gradients, of one layer or of all; copies of the weights.
     let largestLayer =
-      loaded.model.layers.map { layer in
-        layer.linears.reduce(0) { sum, linear in sum + (targets.contains { $0 === linear } ? linear.weight.count : 0) }
+      loaded.model.blocks.map { block in
+        block.reduce(0) { sum, linear in sum + (targets.contains { $0 === linear } ? linear.weight.count : 0) }
       }.max() ?? 0
     var copies = 1 + (settings.needsWindows ? 1 : 0) + (settings.exploration == nil ? 0 : 1)
     demand.gradientsAtOnce = copies * largestLayer

@@ -130,6 +130,7 @@ package struct InitStage {
     }
     var adapter = Adapter(modules: adapters, useRSLoRA: plan.scaling == .rslora, model: identity.text, baseModel: c.model)
     adapter.start = report.record
+    adapter.taskType = try model.family.taskType
     try adapter.write(to: output, profile: .native, baseModel: c.model, provenance: provenance)
     report.parameters = adapter.trainedParameters
     return report.summary(output: c.output)

@@ -326,8 +326,8 @@ package struct TrainStage {
     var ids = Set<Int32>()
     for row in rows { ids.formUnion(row.ids) }
     let parameters = plan.parameters.reduce(0) { $0 + $1.count }
-    let learns = loaded.model.layers.firstIndex { layer in
-      layer.linears.contains { $0.weight.gradient != nil || ($0.adapter?.rank ?? 0) > 0 }
+    let learns = loaded.model.blocks.firstIndex { block in
+      block.contains { $0.weight.gradient != nil || ($0.adapter?.rank ?? 0) > 0 }
     }
     return RunEstimate.Demand(
       tokens: largest.tokens, labelled: largest.labelled, allTokens: steps * batch,
@@ -392,6 +392,7 @@ package struct TrainStage {
         adapter.modules[i].magnitude = low.magnitude?.vector.values?.array
       }
       adapter.model = loaded.identity?.text
+      adapter.taskType = loaded.config.family.taskType
       adapter.baseQuantization = loaded.quantization?.rawValue
       try adapter.write(to: output, profile: .compact, baseModel: c.model, provenance: provenance)
     } else {

@@ -1,7 +1,7 @@
 import GoraCore
 import GoraModels
 
-extension Llama {
+extension Model {
   /// Puts a low-rank product beside the linear of that module path.
   /// - Parameters:
   ///   - magnitude: m [out], which makes it DoRA.

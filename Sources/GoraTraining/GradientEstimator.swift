@@ -51,7 +51,7 @@ package final class GradientEstimator {
   /// Micro-batches added.
   package private(set) var done = 0
 
-  private let model: Llama
+  private let model: any Model
   private let settings: Settings
   /// Targets of each layer, as indices.
   private let layers: [[Int]]
@@ -66,13 +66,13 @@ package final class GradientEstimator {
   /// - Parameter scratch: where the sums and other buffers of a weight's size lie; nil for memory.
   /// - Throws: exit 74 where the scratch file's disk is full.
   package init(
-    model: Llama, targets: [Linear], settings: Settings, scratch: ScratchFile? = nil
+    model: any Model, targets: [Linear], settings: Settings, scratch: ScratchFile? = nil
   ) throws(GoraError) {
     self.model = model
     self.targets = targets
     self.settings = settings
     let positions = [ObjectIdentifier: Int](uniqueKeysWithValues: targets.enumerated().map { (ObjectIdentifier($1), $0) })
-    layers = model.layers.map { layer in layer.linears.compactMap { positions[ObjectIdentifier($0)] } }
+    layers = model.blocks.map { $0.compactMap { positions[ObjectIdentifier($0)] } }
     originals = targets.map(\.weight.matrix)
     importance = [Double](repeating: 0, count: targets.count)
     tracked = importance

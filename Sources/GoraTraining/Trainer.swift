@@ -46,7 +46,7 @@ package final class Trainer {
   }
 
   package let optimizer: any Optimizer
-  private let model: Llama
+  private let model: any Model
   private let rows: [EncodedRow]
   private let settings: Settings
   private let sums: GradientSums
@@ -54,7 +54,7 @@ package final class Trainer {
   private var epoch = -1
   private var epochOrder: [Int] = []
 
-  package init(model: Llama, optimizer: any Optimizer, rows: [EncodedRow], settings: Settings) {
+  package init(model: any Model, optimizer: any Optimizer, rows: [EncodedRow], settings: Settings) {
     self.model = model
     self.rows = rows
     self.settings = settings
@@ -114,7 +114,7 @@ package final class Trainer {
 
 /// Token-mean loss of rows, without gradients.
 /// - Parameter progress: told of the rows that are done.
-package func meanLoss(_ model: Llama, _ pieces: [PackedBatch], progress: (Int) -> Void = { _ in }) -> (
+package func meanLoss(_ model: any Model, _ pieces: [PackedBatch], progress: (Int) -> Void = { _ in }) -> (
   loss: Double, tokens: Int
 ) {
   var total = 0.0

@@ -22,11 +22,9 @@ import Testing
     #expect(try !TargetSelection("/q_proj/").selects("model.layers.3.self_attn.q_proj"))
   }
 
-  @Test func allLinearLeavesHeadAndEmbeddingsOut() throws {
-    let targets = try TargetSelection("all-linear")
-    #expect(names.allSatisfy(targets.selects))
-    #expect(!targets.selects("lm_head") && !targets.selects("model.embed_tokens"))
-    #expect(try targets.selected(of: names) == names)
+  @Test func allLinearTakesWhatTheFamilyGives() throws {
+    #expect(try TargetSelection("all-linear").selected(of: names) == names)
+    #expect { try TargetSelection("all-linear").selected(of: []) } throws: { ($0 as? GoraError)?.status == .usage }
   }
 
   @Test(arguments: ["", "q_proj,", "q_proj, v_proj", "/q_proj", "/(/", "/"])

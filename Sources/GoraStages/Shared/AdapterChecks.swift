@@ -52,7 +52,7 @@ extension Adapter {
   }
 }
 
-extension Llama {
+extension Model {
   /// Puts every module of the adapter beside its linear, components that stay apart from those that learn.
   func attach(_ adapter: Adapter, from folder: String) throws(GoraError) {
     for module in adapter.modules {

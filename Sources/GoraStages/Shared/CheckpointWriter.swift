@@ -10,7 +10,7 @@ enum CheckpointWriter {
   ///   - folder: opened with `ModelFolder.fileNames(withCompanionsIn:)` of the tokenizer's folder.
   ///   - configPath: the new model's config.json; nil for the base's.
   static func write(
-    _ model: Llama, to folder: OutputFolder, base: ModelFolder?, tokenizerFolder: String, configPath: String?,
+    _ model: any Model, to folder: OutputFolder, base: ModelFolder?, tokenizerFolder: String, configPath: String?,
     provenance: Provenance?
   ) throws(GoraError) {
     let configText = try readWholeFile(configPath ?? "\(tokenizerFolder)/config.json")

@@ -12,7 +12,7 @@ package struct LoadedModel {
   /// nil for a model made from a config.json alone.
   package let folder: ModelFolder?
   package let config: ModelConfig
-  package let model: Llama
+  package let model: any Model
   package let precision: Precision
   /// How the linears' weights are held; nil: as they are.
   package let quantization: Quantization?
@@ -28,7 +28,7 @@ package struct LoadedModel {
     self.folder = folder
     (precision, reason) = Self.choose(choice, stored: folder.tensor(ModelConfig.embeddingName)?.dtype ?? .f32)
     self.quantization = quantization
-    model = try Llama(
+    model = try config.family.init(
       config: config, from: CheckpointSource(folder: folder, precision: precision, quantization: quantization))
   }
 
@@ -39,7 +39,7 @@ package struct LoadedModel {
     folder = nil
     quantization = nil
     (precision, reason) = (.f32, "new weights are f32")
-    model = try Llama(config: config, from: RandomSource(seed: seed, deviation: config.initializerRange))
+    model = try config.family.init(config: config, from: RandomSource(seed: seed, deviation: config.initializerRange))
   }
 
   /// bf16 where the weights are 16-bit and the CPU multiplies bf16, else f32.

@@ -94,7 +94,7 @@ package struct RunEstimate: Sendable, CustomStringConvertible {
     // Two operations a weight and token forward, two for the input's gradient, two where the weight's own is summed.
     let weights = config.linearWeights + config.vocabularySize * config.hiddenSize
     self.init(
-      loaded, demand, weights: model.mappedBytes(distinctTokens: demand.distinctTokens), kept: activations(false),
+      loaded, demand, weights: model.mappedBytes(distinctTokens: demand.distinctTokens, releases: true), kept: activations(false),
       recomputed: activations(true), cache: 0, operations: 2 * Double(demand.allTokens) * Double(2 * weights + demand.learnt))
   }
 

@@ -1,14 +1,8 @@
 import GoraCore
 
 extension Llama {
-  /// Bytes that a training step keeps of one token in all layers, without adapters.
   package var activationBytesPerToken: Int { 4 * layers.count * DecoderLayer.kept(config).reduce(0) { $0 + $1.width } }
 
-  /// Bytes that `accumulateGradient` takes for activations and scratch.
-  /// - Parameters:
-  ///   - tokens: of the largest batch.
-  ///   - labelled: most labelled tokens of a batch.
-  ///   - lowest: the lowest layer that learns.
   package func activationBytes(tokens: Int, labelled: Int, lowest: Int, recomputes: Bool) -> Int {
     // Scratch of the adapter at work: dy·B, inputs that are left, scaled dy.
     let adapters = linears.compactMap(\.adapter)
@@ -24,17 +18,13 @@ extension Llama {
     return 4 * (floats + scratchFloats(tokens: tokens, rows: rows, rowWidth: max(config.vocabularySize, config.hiddenSize)))
   }
 
-  /// Bytes that `loss` takes.
-  /// - Parameters:
-  ///   - tokens: of the largest batch.
-  ///   - labelled: most labelled tokens of a batch.
   package func lossBytes(tokens: Int, labelled: Int) -> Int {
     forwardBytes(tokens: tokens, rows: OutputHead.rows(labelled, vocabulary: config.vocabularySize))
   }
 
   /// Bytes that a forward pass takes which keeps nothing: one layer's activations are shared among all.
   /// - Parameter rows: of logits at a time.
-  func forwardBytes(tokens: Int, rows: Int) -> Int {
+  package func forwardBytes(tokens: Int, rows: Int) -> Int {
     let floats =
       ActivationStore.floats(layers.map(\.kept), lowest: layers.count, keeping, tokens: tokens)
       + LayerScratch.floats(config, tokens: tokens, backward: false)
@@ -54,13 +44,7 @@ extension Llama {
     return floats
   }
 
-  /// Bytes of mapped weights that are resident at a time.
-  /// - Parameters:
-  ///   - distinctTokens: token ids that the run embeds: of an embedding of its own only their rows are read, and the kernel maps
-  ///     about 64 KiB around each.
-  ///   - releases: whether layers let their weights go, as all but generation do: then a layer's, the projection's, and all that are
-  ///     too small to let go.
-  package func mappedBytes(distinctTokens: Int, releases: Bool = true) -> Int {
+  package func mappedBytes(distinctTokens: Int, releases: Bool) -> Int {
     var all = parameters.reduce(0) { $0 + $1.mappedBytes }
     if releases {
       let ofLayers = layers.map { layer in layer.linears.reduce(0) { $0 + $1.weight.releasableBytes } }

@@ -4,7 +4,7 @@ import GoraFormats
 
 /// Decoder-only transformers of the Llama family: Llama 2/3/3.1/3.2, Mistral, Qwen2/2.5
 /// (Touvron et al. 2023; reference: Transformers' LlamaForCausalLM and Qwen2ForCausalLM).
-package final class Llama {
+package final class Llama: GenerativeModel {
   package let config: ModelConfig
   package let layers: [DecoderLayer]
   let embedding: Parameter
@@ -18,14 +18,13 @@ package final class Llama {
   let activations = ActivationStore()
   private let output = FloatBuffer()
   private let gradient = FloatBuffer()
-  /// Layers keep only their input and run forward again in backward.
   package var recomputesActivations = false
 
   /// What layers keep from forward to backward.
   var keeping: ActivationStore.Keeping { keeping(recomputes: recomputesActivations) }
   func keeping(recomputes: Bool) -> ActivationStore.Keeping { recomputes ? .input : roundsToBFloat16 ? .packed : .whole }
   /// Whether the products round to bf16, as in PyTorch with a bf16 model.
-  var roundsToBFloat16: Bool { layers.contains(where: \.roundsToBFloat16) }
+  package var roundsToBFloat16: Bool { layers.contains(where: \.roundsToBFloat16) }
 
   package init(config: ModelConfig, from source: any ParameterSource) throws(GoraError) {
     self.config = config
@@ -41,15 +40,13 @@ package final class Llama {
     rotary = RotaryTable(config.rotary, headSize: config.headSize)
   }
 
-  /// All weights, each once, in a fixed order.
   package var parameters: [Parameter] {
     [embedding] + layers.flatMap(\.parameters) + [finalNorm] + (projection === embedding ? [] : [projection])
   }
 
   var vocabularyProjection: WeightMatrix { projection.matrix }
 
-  /// All decoder linears, first layer first.
-  package var linears: [Linear] { layers.flatMap(\.linears) }
+  package var blocks: [[Linear]] { layers.map(\.linears) }
 
   // MARK: Forward
 
@@ -61,7 +58,6 @@ package final class Llama {
     }
   }
 
-  /// Takes in what the adapters' factors are now; passes over whole rows do, generation goes by what they were last.
   package func refreshAdapters() { for linear in linears { linear.refresh(workspace: workspace) } }
 
   private func embed(_ ids: [Int32], into x: UnsafeMutablePointer<Float>) {
@@ -99,8 +95,7 @@ package final class Llama {
     return Array(UnsafeBufferPointer(start: out, count: batch.tokens * config.vocabularySize))
   }
 
-  /// Sum of the losses of the batch's targets, without gradients.
-  package func loss(_ batch: PackedBatch, each: ((Int, Double) -> Void)? = nil) -> Double {
+  package func loss(_ batch: PackedBatch, each: ((Int, Double) -> Void)?) -> Double {
     check(batch.targets.lazy.map(\.label))
     let x = hidden(batch, keepFrom: config.layers)
     return head.loss(x, targets: batch.targets, scale: 0, hiddenGradient: nil, each: each, workspace: workspace)
@@ -114,9 +109,7 @@ package final class Llama {
     return layers.firstIndex(where: \.learns) ?? config.layers
   }
 
-  /// Adds the gradient of scale·Σ loss over the batch's targets to every parameter that learns; returns Σ loss.
-  /// - Parameter finished: called with a layer's index when its gradients are complete and its weights are not needed any more.
-  package func accumulateGradient(_ batch: PackedBatch, scale: Float, finished: ((Int) -> Void)? = nil) -> Double {
+  package func accumulateGradient(_ batch: PackedBatch, scale: Float, finished: ((Int) -> Void)?) -> Double {
     let (lowest, keeping) = (lowestLearner, keeping)
     let size = batch.tokens * config.hiddenSize
     check(batch.targets.lazy.map(\.label))
@@ -147,7 +140,6 @@ package final class Llama {
 
   // MARK: Generation
 
-  /// Runs new tokens of cached rows; returns the logits [rows, vocabulary] after each row's last token.
   package func next(_ step: CachedStep) -> UnsafeMutablePointer<Float> {
     let size = step.ids.count * config.hiddenSize
     rotary.prepare(positions: step.positions, starts: step.starts)

@@ -1,0 +1,42 @@
+import GoraCore
+import GoraFormats
+
+/// All families of models, the one of plans that name no model first.
+package enum ModelFamilies {
+  package static let all: [any Model.Type] = [
+    Llama.self
+  ]
+
+  /// The family of a config.json's `model_type`.
+  /// - Throws: `.data` where none has it.
+  static func named(_ field: JSONField) throws(GoraError) -> any Model.Type {
+    let name = try field.string
+    guard let family = all.first(where: { $0.types.contains(name) }) else {
+      let names = all.flatMap { $0.types }
+      throw field.error("model_type \"\(name)\" is not supported", hint: "supported: \(names.joined(separator: ", "))")
+    }
+    return family
+  }
+}
+
+extension ModelFolder {
+  /// The family of the checkpoint.
+  package var family: any Model.Type {
+    get throws(GoraError) { try ModelFamilies.named(config.root.required("model_type")) }
+  }
+}
+
+extension ModelConfig {
+  /// Reads config.json as the family of its `model_type` does.
+  package init(reading document: JSONDocument) throws(GoraError) {
+    self = try ModelFamilies.named(document.root.required("model_type")).config(reading: document.root)
+  }
+
+  /// The family that read it.
+  package var family: any Model.Type {
+    guard let family = ModelFamilies.all.first(where: { $0.types.contains(modelType) }) else {
+      preconditionFailure("no family reads \(modelType)")
+    }
+    return family
+  }
+}
