@@ -25,8 +25,8 @@ struct Eval: GoraCommand {
   var model: String
   @Option(help: ArgumentHelp("PEFT LoRA folder.", valueName: "dir"))
   var adapter: String?
-  @Option(help: "What to measure: loss or gsm8k.")
-  var task: EvalStage.Task
+  @Option(help: "What to measure: \(EvalTasks.names).")
+  var task: TaskName
   @OptionGroup var data: DataArguments
   @Option(name: .shortAndLong, help: ArgumentHelp("Result file (JSON; - is standard output).", valueName: "file"))
   var output = "-"
@@ -66,10 +66,10 @@ struct Eval: GoraCommand {
 
   func execute(_ reporter: Reporter) throws(GoraError) {
     try refuseIdleOptions()
-    for requirement in require { try requirement.check(task) }
+    for requirement in require { try requirement.check(task.type) }
     let target = OutputTarget(option: output)
     var configuration = EvalStage.Configuration(
-      model: model, task: task, data: data.options, output: target, context: try common.context(Self.tool))
+      model: model, task: task.type, data: data.options, output: target, context: try common.context(Self.tool))
     configuration.adapter = adapter
     configuration.samples = samples
     configuration.limit = limit
@@ -79,11 +79,11 @@ struct Eval: GoraCommand {
     configuration.dryRun = common.dryRun
     let summary = try EvalStage(configuration).run(events: reporter.report)
     if common.dryRun {
-      reporter.summary("would measure \(task.rawValue) on \(summary.rows) rows; \(summary.estimate.map { "\($0)" } ?? "")")
+      reporter.summary("would measure \(task.type.name) on \(summary.rows) rows; \(summary.estimate.map { "\($0)" } ?? "")")
       if common.json {
         try reporter.output(
           JSON.object([
-            "task": JSON(task.rawValue), "rows": JSON(summary.rows), "estimate": summary.estimate.map { $0.json } ?? nil,
+            "task": JSON(task.type.name), "rows": JSON(summary.rows), "estimate": summary.estimate.map { $0.json } ?? nil,
           ]).pretty())
       }
       return
@@ -93,23 +93,27 @@ struct Eval: GoraCommand {
     } else if common.json {
       try reporter.output(summary.json(timed: true).pretty())
     }
-    reporter.summary(line(summary) + target.arrow)
+    reporter.summary((summary.outcome?.line ?? "") + target.arrow)
     for requirement in require { try requirement.check(summary) }
   }
 
   private func refuseIdleOptions() throws(GoraError) {
-    if task != .gsm8k {
+    func isByRows(_ task: any EvalTask.Type) -> Bool { task is any RowsTask.Type }
+    func isByAnswers(_ task: any EvalTask.Type) -> Bool { task is any AnswersTask.Type }
+    if !isByAnswers(task.type) {
       try refuseIdle(
         [
           "--samples": samples != nil, "--max-new-tokens": maxNewTokens != nil, "--batch-size": batchSize != nil,
           "--temperature": temperature != nil, "--top-p": topP != nil, "--stop": !stop.isEmpty, "--extractor": extractor != nil,
-        ], goWith: "--task gsm8k")
+        ], goWith: "--task \(EvalTasks.names(isByAnswers))")
     }
-    if task != .loss { try refuseIdle(["--max-length": data.rows.maxLength != nil], goWith: "--task loss") }
+    if !isByRows(task.type) {
+      try refuseIdle(["--max-length": data.rows.maxLength != nil], goWith: "--task \(EvalTasks.names(isByRows))")
+    }
     if temperature ?? 0 == 0 { try refuseIdle(["--top-p": topP != nil], goWith: "--temperature above 0") }
   }
 
-  private var chosenAnswering: EvalStage.Answering {
+  private var chosenAnswering: Answering {
     var answering = Self.answering
     answering.maxNewTokens = maxNewTokens ?? answering.maxNewTokens
     answering.batchSize = batchSize ?? answering.batchSize
@@ -119,17 +123,7 @@ struct Eval: GoraCommand {
     return answering
   }
 
-  private static let answering = EvalStage.Answering()
-
-  private func line(_ summary: EvalStage.Summary) -> String {
-    if let accuracy = summary.accuracy, let correct = summary.correct, let interval = summary.interval {
-      let range = "\(NumberText.fixed(interval.lowerBound * 100, 1)) to \(NumberText.fixed(interval.upperBound * 100, 1))"
-      return "accuracy \(NumberText.fixed(accuracy * 100, 2)) % (\(correct) of \(summary.rows); 95 %: \(range)), "
-        + "\(NumberText.count(Int(Double(summary.tokens) / max(summary.seconds, 1e-9)))) tokens/s"
-    }
-    return "loss \(NumberText.fixed(summary.loss ?? 0, 4)), perplexity \(NumberText.fixed(summary.perplexity ?? 0, 3)) "
-      + "(\(summary.rows) rows, \(NumberText.count(summary.tokens)) learnt tokens)"
-  }
+  private static let answering = Answering()
 }
 
 /// A condition on a result, such as `accuracy>=0.5`.
@@ -144,7 +138,7 @@ struct Requirement: Sendable {
     for (sign, isMinimum) in [(">=", true), ("<=", false)] {
       guard let range = text.firstRange(of: sign) else { continue }
       metric = text[..<range.lowerBound].filter { $0 != " " }
-      guard EvalStage.Task.allCases.flatMap(\.metrics).contains(metric),
+      guard EvalTasks.all.flatMap({ $0.metrics }).contains(metric),
         let bound = Double(text[range.upperBound...].filter { $0 != " " }), bound.isFinite
       else { break }
       self.bound = bound
@@ -155,10 +149,10 @@ struct Requirement: Sendable {
   }
 
   /// - Throws: status 64 where the task does not measure it.
-  func check(_ task: EvalStage.Task) throws(GoraError) {
+  func check(_ task: any EvalTask.Type) throws(GoraError) {
     guard task.metrics.contains(metric) else {
       throw GoraError(
-        .usage, "--require \"\(text)\": task \(task.rawValue) does not measure \(metric)",
+        .usage, "--require \"\(text)\": task \(task.name) does not measure \(metric)",
         hint: "it measures \(task.metrics.joined(separator: " and "))")
     }
   }
@@ -172,5 +166,16 @@ struct Requirement: Sendable {
   }
 }
 
-extension EvalStage.Task: ExpressibleByArgument {}
+/// A task by its name.
+struct TaskName: ExpressibleByArgument {
+  let type: any EvalTask.Type
+
+  init?(argument: String) {
+    guard let type = EvalTasks.all.first(where: { $0.name == argument }) else { return nil }
+    self.type = type
+  }
+
+  static var allValueStrings: [String] { EvalTasks.all.map { $0.name } }
+}
+
 extension AnswerExtractor: ExpressibleByArgument {}
