@@ -11,8 +11,8 @@ import Testing
     #expect(Set(names).count == names.count)
     try Matmul.open()
     let folder = try ModelFolder(path: "\(Fixtures.folder)/\(name)/model")
-    let config = try ModelConfig(of: folder)
-    #expect(config.family.types.contains(config.modelType) && config.family == (try folder.family))
+    let (config, family) = (try ModelConfig(of: folder), try folder.family)
+    #expect(config.family.types.contains(config.modelType) && config.family == family)
     let model = try config.family.init(config: config, from: CheckpointSource(folder: folder, precision: .f32))
     #expect(model is Llama && model.config == config && type(of: model).taskType == "CAUSAL_LM")
     // What is planned from config.json alone is what the model gives adapters: no head, no embeddings.

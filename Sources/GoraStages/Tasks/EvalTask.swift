@@ -49,6 +49,11 @@ package struct Verdict: Sendable {
   package var isCorrect: Bool
   /// What was taken out of it, as samples show it; nil where nothing was found.
   package var prediction: JSON?
+
+  package init(isCorrect: Bool, prediction: JSON?) {
+    self.isCorrect = isCorrect
+    self.prediction = prediction
+  }
 }
 
 /// What a task has found.
