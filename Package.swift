@@ -39,7 +39,7 @@ let package = Package(
     library("GoraText", ["GoraCore", "GoraFormats", "GoraJinja"]),
     // The science: importance, rank allocation, initialisation. Pure functions, no files.
     library("GoraMethods", ["GoraCore"]),
-    // Model code: forward next to backward, one model one file.
+    // Model code: forward next to backward; families of models behind one protocol.
     library("GoraModels", ["GoraCore", "GoraFormats"]),
     // The loops: gradients summed, steps taken, in which order rows come. No files.
     library("GoraTraining", ["GoraCore", "GoraFormats", "GoraText", "GoraModels", "GoraMethods"]),

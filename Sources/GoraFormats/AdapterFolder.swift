@@ -208,7 +208,7 @@ package struct Adapter: Sendable, Equatable {
         hint: "is \"rank_pattern\" of \(configName) the one that was written with these weights?")
     }
     let alpha = config.alpha(of: name)
-    let scaling = config.useRSLoRA ? alpha / Double(rank).squareRoot() : alpha / Double(rank)
+    let scaling = alpha / RankPlan.Scaling(isRSLoRA: config.useRSLoRA).divisor(rank)
     return AdapterModule(
       name: name, rank: rank, alpha: alpha, scaling: scaling, shape: [b.shape[0], a.shape[1]], a: try finite(a), b: try finite(b))
   }

@@ -13,7 +13,8 @@ extension AdapterModule {
       wide.append(contentsOf: line.map { -$0 })
     }
     var module = AdapterModule(
-      name: name, rank: 2 * rank, alpha: alpha * (useRSLoRA ? 2.0.squareRoot() : 2), scaling: scaling, shape: shape, a: a + a,
+      name: name, rank: 2 * rank, alpha: alpha * RankPlan.Scaling(isRSLoRA: useRSLoRA).divisor(2), scaling: scaling, shape: shape,
+      a: a + a,
       b: wide)
     module.frozenRank = rank
     return module

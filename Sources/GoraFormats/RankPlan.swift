@@ -26,6 +26,16 @@ package struct RankPlan: Equatable, Sendable {
     case rslora
     /// α/r.
     case lora
+
+    package init(isRSLoRA: Bool) { self = isRSLoRA ? .rslora : .lora }
+
+    /// What α is divided by at rank r.
+    package func divisor(_ rank: Int) -> Double {
+      switch self {
+      case .rslora: Double(rank).squareRoot()
+      case .lora: Double(rank)
+      }
+    }
   }
 
   package static let format = "gora-plan"
@@ -56,6 +66,9 @@ package struct RankPlan: Equatable, Sendable {
     self.modules = modules
     self.provenance = provenance
   }
+
+  /// s of a module of that rank.
+  package func factor(rank: Int) -> Double { alpha / scaling.divisor(rank) }
 
   /// Trainable parameters: Σ r·(out + in).
   package var parameters: Int { modules.reduce(0) { $0 + $1.rank * ($1.shape[0] + $1.shape[1]) } }

@@ -1,5 +1,6 @@
 import CGoraKernels
 import GoraCore
+import GoraFormats
 
 /// Scratch a model's layers share.
 package final class Workspace {
@@ -28,7 +29,7 @@ package final class Linear {
 
   package init(name: String, outputSize: Int, inputSize: Int, hasBias: Bool, from source: any ParameterSource) throws(GoraError) {
     self.name = name
-    weight = try source.linearWeight("\(name).weight", shape: [outputSize, inputSize])
+    weight = try source.linearWeight(ModuleName.weight(of: name), shape: [outputSize, inputSize])
     bias = hasBias ? try source.parameter("\(name).bias", shape: [outputSize]) : nil
   }
 

@@ -46,7 +46,7 @@ package struct ExportStage {
     try adapter.requireBase(ModelIdentity(of: model), folder: c.adapter)
     adapter.noteBase(of: nil, events)
     for module in adapter.modules {
-      guard let weight = model.tensor("\(module.name).weight") else {
+      guard let weight = model.tensor(ModuleName.weight(of: module.name)) else {
         throw GoraError(.data, at: .file(c.adapter), "module \"\(module.name)\" is not in \(c.model)")
       }
       guard weight.shape == module.shape else {

@@ -104,7 +104,7 @@ package struct InitStage {
       report.readSeconds += clock.seconds
       clock = Stopwatch()
       do throws(GoraError) { starts.append(try start.factors(for: input, seed: c.context.seed)) } catch {
-        throw error.located(at: .object(c.gradients ?? c.model, name: " \(module.name).weight"))
+        throw error.located(at: .object(c.gradients ?? c.model, name: " \(ModuleName.weight(of: module.name))"))
       }
       report.solveSeconds += clock.seconds
       events(.progress(stage: "initialising", done: i + 1, total: modules.count, unit: "modules"))
@@ -143,7 +143,7 @@ package struct InitStage {
     let needs = configuration.start.needs
     var input = AdapterModuleInput(
       name: module.name, rows: module.shape[0], columns: module.shape[1], rank: module.rank, scaling: scaling)
-    if needs.contains(.gradient), let gradients { input.gradient = try gradients.read("\(module.name).weight") }
+    if needs.contains(.gradient), let gradients { input.gradient = try gradients.read(ModuleName.weight(of: module.name)) }
     if needs.contains(.weight) { input.weight = try weight.toFloat() }
     if needs.contains(.weightNorm) { input.weightNorm = try Self.norm(of: weight) }
     return input
@@ -176,7 +176,7 @@ package struct InitStage {
   private func weight(
     of module: RankPlan.Module, in model: ModelFolder, gradients: GradientFileReader?, document: JSONDocument
   ) throws(GoraError) -> TensorView {
-    let name = "\(module.name).weight"
+    let name = ModuleName.weight(of: module.name)
     guard let weight = model.tensor(name) else {
       throw try Self.field("name", of: module, in: document).error("module \"\(module.name)\" is not in \(model.path)")
     }
@@ -206,15 +206,5 @@ extension InitStage {
       if try name.string == module.name { return try element.required(key) }
     }
     return document.root
-  }
-}
-
-extension RankPlan {
-  /// s in ΔW = s·B·A: α/√r or α/r.
-  func factor(rank: Int) -> Double {
-    switch scaling {
-    case .rslora: alpha / Double(rank).squareRoot()
-    case .lora: alpha / Double(rank)
-    }
   }
 }

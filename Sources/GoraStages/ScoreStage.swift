@@ -72,7 +72,7 @@ package struct ScoreStage {
       modules: weights.indices.map { i in
         let parts = importances.map { $0[i] }
         return ScoreTable.Module(
-          name: moduleName(ofWeight: gradients.names[i]), shape: weights[i].shape,
+          name: ModuleName.of(weight: gradients.names[i]), shape: weights[i].shape,
           importance: parts.count == 1 ? parts[0] : shares[i], advantage: shares[i], parts: parts.count == 1 ? [] : parts)
       },
       provenance: try c.context.exactProvenance(
@@ -111,7 +111,7 @@ package struct ScoreStage {
             let pair = WeightGradient(weight: weight.matrix, gradient: UnsafePointer(buffers[part].pointer))
             var values: [Double] = []
             for metric in metrics {
-              values.append(try metric.importance(of: pair, module: moduleName(ofWeight: name), svd: svd))
+              values.append(try metric.importance(of: pair, module: ModuleName.of(weight: name), svd: svd))
             }
             results[part] = .success(values)
           } catch {

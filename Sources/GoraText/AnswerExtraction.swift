@@ -1,7 +1,7 @@
 import Glibc
 import GoraCore
 
-/// How the number is found in a GSM8K answer (`--extractor`, methods.md 4.1).
+/// How the number is found in a GSM8K answer (`--extractor`).
 package enum AnswerExtractor: String, Sendable, CaseIterable {
   /// Ours: marks first, then the last number; numbers are compared as numbers.
   case gora

@@ -235,9 +235,4 @@ import Testing
       #expect(stripped.split(separator: "\n").allSatisfy { $0.count <= 80 })
     }
   }
-
-  @Test func sameDataSameBytes() {
-    func make() -> String { Page(title: "t", figures: Figure.all(Self.data()), sources: []).html() }
-    #expect(make() == make())
-  }
 }

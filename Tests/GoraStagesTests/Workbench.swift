@@ -72,14 +72,16 @@ struct Outcome {
   var output: String
   var error: String
 
-  /// The estimate of -v beside the kernel's own count, within a fifth; the process itself is most of both in a small run.
-  func expectEstimatedMemory() throws {
+  /// The estimate of -v beside the kernel's own count, in MiB, within a fifth; the process itself is most of both in a small run.
+  @discardableResult
+  func expectEstimatedMemory() throws -> (expected: Double, found: Double) {
     #expect(status == 0, "\(error)")
     let estimate = try #require(error.firstMatch(of: #/memory about ([0-9]+) MiB: ([0-9]+) MiB anonymous/#), "\(error)")
     let measured = try #require(error.firstMatch(of: #/memory at most ([0-9]+) MiB/#), "\(error)")
     let (expected, found) = (try #require(Double(estimate.output.1)), try #require(Double(measured.output.1)))
     #expect(abs(expected - found) < 0.2 * found, "\(error)")
     #expect(try #require(Double(estimate.output.2)) <= expected)
+    return (expected, found)
   }
 }
 

@@ -2,7 +2,7 @@ import GoraText
 import Testing
 
 @Suite struct AnswerExtractionTests {
-  // Expected values were worked out with Python's `re` from the patterns of methods.md 4.1.
+  // Expected values were worked out with Python's `re` from the patterns of the scripts themselves.
   @Test(
     arguments: [
       // text, gora, metamath, loraga

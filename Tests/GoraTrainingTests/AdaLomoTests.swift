@@ -1,5 +1,6 @@
 import Foundation
 import GoraCore
+import GoraFormats
 import GoraTraining
 import Testing
 
@@ -101,14 +102,34 @@ struct ReferenceAdaLomo {
     #expect(values.array == before)
   }
 
-  @Test func anyThreadCount() {
-    // Parts are fixed by the shape: the pool's size (another in other runs of the suite) cannot show, nor can a second run.
-    func run() -> [Float] {
-      let values = FloatBuffer(Self.normal(70 * 90, "p"))
-      var adalomo = AdaLomo(rows: 70, columns: 90)
-      for step in 0..<3 { adalomo.update(values.pointer, gradient: Self.normal(70 * 90, "g\(step)"), rate: 0.1) }
-      return values.array
+  /// Parts are fixed by the shape: processes with another number of threads take the same steps. The pool's size is a process's own.
+  @Test func anyThreadCount() async throws {
+    func steps(_ result: ExitTest.Result?) throws -> String {
+      let text = String(decoding: try #require(result).standardOutputContent, as: UTF8.self)
+      return try String(#require(text.split(separator: "\n").last { $0.hasPrefix("steps ") }))
     }
-    #expect(run() == run())
+    let one = await #expect(processExitsWith: .success, observing: [\.standardOutputContent]) {
+      AdaLomoTests.printSteps(threads: 1)
+    }
+    let three = await #expect(processExitsWith: .success, observing: [\.standardOutputContent]) {
+      AdaLomoTests.printSteps(threads: 3)
+    }
+    let eight = await #expect(processExitsWith: .success, observing: [\.standardOutputContent]) {
+      AdaLomoTests.printSteps(threads: 8)
+    }
+    let (a, b, c) = (try steps(one), try steps(three), try steps(eight))
+    #expect(a.hasPrefix("steps true ") && a == b && a == c)
+  }
+
+  /// Three steps of a weight that is shared out among threads, as a digest.
+  private static func printSteps(threads: Int) {
+    ThreadPool.start(threads: threads)
+    let (rows, columns) = (700, 90)
+    let values = FloatBuffer(normal(rows * columns, "p"))
+    var adalomo = AdaLomo(rows: rows, columns: columns)
+    for step in 0..<3 { adalomo.update(values.pointer, gradient: normal(rows * columns, "g\(step)"), rate: 0.1) }
+    let digest = SHA256()
+    values.array.withUnsafeBytes { digest.update($0) }
+    print("\nsteps \(ThreadPool.threads == threads) \(digest.finish())")
   }
 }

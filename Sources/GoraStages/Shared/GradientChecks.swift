@@ -24,11 +24,6 @@ extension GradientFileReader {
   }
 }
 
-/// `model.layers.0.self_attn.q_proj` for its parameter `….weight`.
-func moduleName(ofWeight name: String) -> String {
-  name.hasSuffix(".weight") ? String(name.dropLast(".weight".count)) : name
-}
-
 extension GoraError {
   /// With a place, unless it has one already.
   func located(at place: Location) -> GoraError {

@@ -23,7 +23,7 @@ struct MergedCheckpoint {
       metadata: metadata
     ) { entry, append throws(GoraError) in
       guard let tensor = model.tensor(entry.name) else { return }
-      if let module = adapter.modules.first(where: { "\($0.name).weight" == entry.name }) {
+      if let module = adapter.modules.first(where: { ModuleName.weight(of: $0.name) == entry.name }) {
         let merged = try merged(tensor, module)
         changed += merged.changed
         unmoved += merged.unmoved
