@@ -10,6 +10,8 @@ package final class Workspace {
   let dropped = FloatBuffer()
   /// (m/‖V‖)⊙dy of the magnitudes at work [T, out].
   let scaled = FloatBuffer()
+  /// The gradient of diag(E)·A of the adapter at work [r, in].
+  let product = FloatBuffer()
 }
 
 /// y = x·Wᵀ + b + s·(x'·Aᵀ)·Bᵀ, where x' is x, or in training what dropout leaves of it; the frozen weight W [out, in] keeps its storage kind. With a second product that does not learn
@@ -37,11 +39,11 @@ package final class Linear {
     weight.gradient != nil || bias?.gradient != nil || adapter?.parameters.contains { $0.gradient != nil } ?? false
   }
   /// Whether backward needs x: B's gradient is had of x·Aᵀ, which forward keeps.
-  var needsInput: Bool { weight.gradient != nil || adapter?.a.gradient != nil }
+  var needsInput: Bool { weight.gradient != nil || adapter?.needsInput ?? false }
 
   /// Takes in what the adapter's factors are now, where something is computed of them: before the passes that follow a change.
   package func refresh(workspace: Workspace) {
-    if let adapter { adapter.magnitude?.refresh(adapter, weight: weight.matrix, workspace: workspace) }
+    adapter?.refresh(weight: weight.matrix, workspace: workspace)
   }
 
   /// - Parameters:
@@ -93,7 +95,7 @@ package final class Linear {
     let r = adapter.rank
     guard r > 0 else { return }
     Matmul.sgemm(
-      transposeB: true, m: tokens, n: r, k: inputSize, a: x, lda: inputSize, b: adapter.a.vector, ldb: inputSize, c: low, ldc: r)
+      transposeB: true, m: tokens, n: r, k: inputSize, a: x, lda: inputSize, b: adapter.down, ldb: inputSize, c: low, ldc: r)
     Matmul.sgemm(
       transposeB: true, m: tokens, n: outputSize, k: r, alpha: adapter.scaling, a: low, lda: r, b: adapter.b.vector, ldb: r,
       beta: 1, c: y, ldc: outputSize)
@@ -132,7 +134,7 @@ package final class Linear {
     if let adapter { backward(through: adapter, dy, x: x, down: down, tokens: tokens, dx: dx, workspace: workspace) }
   }
 
-  /// dB += s·dyᵀ·(x·Aᵀ), dA += s·(dy·B)ᵀ·x, dx += s·(dy·B)·A.
+  /// dB += s·dyᵀ·(x·Aᵀ), dA += s·(dy·B)ᵀ·x, dx += s·(dy·B)·A; with singular values diag(E)·A stands for A.
   private func backward(
     through adapter: LowRankAdapter, _ dy: UnsafePointer<Float>, x: UnsafePointer<Float>?, down: FloatBuffer, tokens: Int,
     dx: UnsafeMutablePointer<Float>?, workspace: Workspace
@@ -147,19 +149,24 @@ package final class Linear {
         transposeA: true, m: outputSize, n: r, k: tokens, alpha: adapter.scaling, a: dy, lda: outputSize, b: down.pointer,
         ldb: r, beta: 1, c: gradient.pointer, ldc: r)
     }
-    if let gradient = adapter.a.gradient, let x {
-      Matmul.sgemm(
-        transposeA: true, m: r, n: inputSize, k: tokens, a: low, lda: r, b: input(x, of: adapter, tokens: tokens, workspace),
-        ldb: inputSize, beta: 1, c: gradient.pointer, ldc: inputSize)
+    if adapter.needsInput, let x {
+      // Where A is multiplied by E the gradient is that of the product first.
+      let product = adapter.singularValues == nil ? nil : workspace.product.reserve(r * inputSize)
+      if let sum = product ?? adapter.a.gradient?.pointer {
+        Matmul.sgemm(
+          transposeA: true, m: r, n: inputSize, k: tokens, a: low, lda: r, b: input(x, of: adapter, tokens: tokens, workspace),
+          ldb: inputSize, beta: product == nil ? 1 : 0, c: sum, ldc: inputSize)
+      }
+      if let product { adapter.singularValues?.addGradients(product, a: adapter.a) }
     }
     if let dx, adapter.dropoutKey != nil {
       let dropped = workspace.dropped.reserve(tokens * inputSize)
       Matmul.sgemm(
-        m: tokens, n: inputSize, k: r, a: low, lda: r, b: adapter.a.vector, ldb: inputSize, c: dropped, ldc: inputSize)
+        m: tokens, n: inputSize, k: r, a: low, lda: r, b: adapter.down, ldb: inputSize, c: dropped, ldc: inputSize)
       adapter.drop(dropped, count: tokens * inputSize, into: dx, adds: true)
     } else if let dx {
       Matmul.sgemm(
-        m: tokens, n: inputSize, k: r, a: low, lda: r, b: adapter.a.vector, ldb: inputSize, beta: 1, c: dx, ldc: inputSize)
+        m: tokens, n: inputSize, k: r, a: low, lda: r, b: adapter.down, ldb: inputSize, beta: 1, c: dx, ldc: inputSize)
     }
   }
 }

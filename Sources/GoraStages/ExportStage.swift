@@ -40,7 +40,7 @@ package struct ExportStage {
     try checkOutputs(names.map { "\(c.output)/\($0)" }, against: [c.adapter, c.model])
     let output = c.dryRun ? nil : try OutputFolder(path: c.output, files: names)
     try Matmul.open()
-    let adapter = try Adapter(readingFolder: c.adapter)
+    let adapter = try Adapter(readingFolder: c.adapter).folded
     let model = try ModelFolder(path: c.model)
     try adapter.requireBase(ModelIdentity(of: model), folder: c.adapter)
     adapter.noteBase(of: nil, events)

@@ -110,7 +110,7 @@ import Testing
     try bench.remove("tuned")
     var steps = 0
     _ = try TrainStage(configuration).run { event in
-      guard case .progress(stage: "training", done: let done, total: _, unit: _, rate: _, loss: _) = event else { return }
+      guard case .progress(stage: "training", done: let done, total: _, unit: _, rate: _, loss: _, state: _) = event else { return }
       steps = done
       guard done == 1 else { return }
       if removes {

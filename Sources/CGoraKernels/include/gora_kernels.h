@@ -113,6 +113,9 @@ void gora_dropout(const float *x, float *y, size_t from, size_t n, uint64_t key,
 // Decoupled weight decay (Loshchilov & Hutter); correction1 = 1-b1^t, correction2 = 1-b2^t.
 void gora_adamw(float *p, const float *g, float *m, float *v, size_t n, float gradient_scale, float lr, float beta1, float beta2,
                 float epsilon, float weight_decay, float correction1, float correction2);
+// AdaLoRA: mean of |p g| where g = gradient_scale gradient, and then of its distance from that mean.
+void gora_sensitivity(const float *p, const float *gradient, float *mean, float *spread, size_t n, float gradient_scale, float beta1,
+                      float beta2);
 
 // MARK: sampling.c — a draw, without sorting the vocabulary
 
