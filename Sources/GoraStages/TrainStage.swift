@@ -194,6 +194,7 @@ package struct TrainStage {
     var rates = StepRates()
     var ranks: RankRecord? = adapter?.adaLoRA.map { _ in RankRecord(loaded.model.linears.filter { $0.adapter != nil }.map(\.name))
     }
+    if trainer.step > 0, let now = trainer.optimizer.ranks { _ = ranks?.update(now) }
     events(.progress(stage: "training", done: trainer.step, total: steps, unit: "steps"))
     func hasSettled() -> Bool { c.patience.map { record.misses >= $0 } ?? false }
     while !trainer.isFinished, !hasSettled() {

@@ -60,7 +60,7 @@ struct Train: GoraCommand {
     help: ArgumentHelp("Rate of B over that of A (default: by --rule).", valueName: "x"),
     transform: number(1e-6...1e6, orZero: true))
   var lrRatio: Double?
-  @Option(help: ArgumentHelp("What changes a step (default: adamw, adalora).", valueName: "name"))
+  @Option(help: ArgumentHelp("What changes a step (default: by kind).", valueName: "name"))
   var rule: StepRuleName?
   @Option(
     name: .customLong("lora-dropout"),
@@ -69,24 +69,24 @@ struct Train: GoraCommand {
   var loraDropout: Double?
   @Option(
     name: .customLong("target-rank"),
-    help: ArgumentHelp("AdaLoRA: mean rank at the end (default: the adapter's).", valueName: "r"),
+    help: ArgumentHelp("Of AdaLoRA: mean rank at the end.", valueName: "r"),
     transform: count())
   var targetRank: Int?
   @Option(
-    name: .customLong("tinit"), help: ArgumentHelp("AdaLoRA: first steps of full rank (default: 1/6).", valueName: "n"),
+    name: .customLong("tinit"), help: ArgumentHelp("Of AdaLoRA: first steps, of full rank.", valueName: "n"),
     transform: count(from: 0))
   var tinit: Int?
   @Option(
-    name: .customLong("tfinal"), help: ArgumentHelp("AdaLoRA: last steps of settled ranks (default: 1/2).", valueName: "n"),
+    name: .customLong("tfinal"), help: ArgumentHelp("Of AdaLoRA: last steps, of settled ranks.", valueName: "n"),
     transform: count(from: 0))
   var tfinal: Int?
   @Option(
-    name: .customLong("delta-t"), help: ArgumentHelp("AdaLoRA: steps between choices (default: the adapter's).", valueName: "n"),
+    name: .customLong("delta-t"), help: ArgumentHelp("Of AdaLoRA: steps between choices.", valueName: "n"),
     transform: count())
   var deltaT: Int?
   @Option(
     name: .customLong("orth-weight"),
-    help: ArgumentHelp("AdaLoRA: weight of the distance from orthogonal factors.", valueName: "x"),
+    help: ArgumentHelp("Of AdaLoRA: weight of the penalty.", valueName: "x"),
     transform: number(1e-9...1e6, orZero: true))
   var orthogonalWeight: Double?
   @Option(

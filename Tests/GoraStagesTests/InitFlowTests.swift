@@ -99,6 +99,50 @@ import Testing
     for (x, y) in zip(one.modules, two.modules) { #expect(y.a == x.a.map { 4 * $0 } && y.b == x.b.map { $0 / 4 }) }
   }
 
+  /// AdaLoRA begins as the base, its ranks fall to the target and are logged, it learns, and what is written is plain LoRA.
+  @Test func adaLoRA() throws {
+    let bench = try Workbench()
+    try bench.prepare()
+    try bench.prepareAdaLoRA()
+    func loss(_ options: String) throws -> Double {
+      let outcome = try bench.run("gora-eval --task loss --data rows.jsonl -q --model model \(options)")
+      #expect(outcome.status == 0, "\(outcome.error)")
+      return try JSONDocument(path: "eval", text: Array(outcome.output.utf8)).root.required("loss").double
+    }
+    let start = try Adapter(readingFolder: bench.file("adalora"))
+    #expect(start.kind == .adalora && start.adaLoRA?.initialRank == 6 && start.adaLoRA?.targetRank == 4)
+    #expect(start.modules.allSatisfy { $0.singularValues == [Float](repeating: 0, count: 6) })
+    let line = "gora-train adalora --model model --data rows.jsonl --max-steps 24 --batch-size 3 --lr 5e-3 --target-rank 2"
+    let trained = try bench.run("\(line) -o tuned --log log.jsonl")
+    #expect(trained.status == 0, "\(trained.error)")
+    let tuned = try Adapter(readingFolder: bench.file("tuned"))
+    let modules = start.modules.count
+    #expect(tuned.kind == .lora && tuned.modules.reduce(0) { $0 + $1.rank } == 2 * modules)
+    #expect(try loss("--adapter tuned") < loss("") - 1e-2)
+    // The last line of ranks is that of the output.
+    let log = String(decoding: try bench.bytes("log.jsonl"), as: UTF8.self).split(separator: "\n").filter {
+      $0.contains("\"ranks\"")
+    }
+    let last = try JSONDocument(path: "log", text: Array(try #require(log.last).utf8)).root
+    #expect(log.count > 3)
+    #expect(try last.required("step").int <= 12)
+    for (name, rank) in try last.required("ranks").members {
+      #expect(try rank.int == tuned.modules.first { $0.name == name }?.rank ?? 0, "\(name)")
+    }
+    let uneven = try bench.run("gora-init plan.json --model model --adapter adalora -o out")
+    CommandLineTests.expect(uneven, 65, "plan.json:")
+    for refused in [
+      "gora-init uniform.json --model model --adapter adalora --method lora -o out",
+      "gora-init uniform.json --model model --method adalora --adapter dora -o out",
+      "\(line) --tinit 20 --tfinal 4 -o out", "\(line) --target-rank 6 -o out", "\(line) --rule adamw -o out",
+      "gora-train init --model model --data rows.jsonl --tinit 4 -o out",
+      "gora-train init --model model --data rows.jsonl --rule adalora -o out",
+    ] {
+      CommandLineTests.expect(try bench.run(refused), 64, "error: ")
+      #expect(!bench.exists("out"))
+    }
+  }
+
   /// GoRA + DoRA: the first loss is that of GoRA, it learns, a resumed run ends in the same bytes, and the merged checkpoint is the same
   /// model.
   @Test(arguments: ["", " --quantize nf4"]) func dora(_ base: String) throws {
