@@ -28,11 +28,6 @@ extension Adapter {
         .data, at: .file(folder), "lora_dropout is 1, which leaves nothing to learn from", hint: "give --lora-dropout")
     }
     guard hasMagnitudes else { return }
-    guard dropout == 0 else {
-      throw GoraError(
-        .usage, at: .file(folder), "dropout \(dropout) beside DoRA's magnitudes, which gora does not do",
-        hint: "train it with --lora-dropout 0")
-    }
     guard rule.understandsMagnitudes else {
       throw GoraError(
         .usage, at: .file(folder), "--rule \(rule.name) is for plain LoRA, this adapter is DoRA", hint: "--rule adamw or lora-fa")
