@@ -21,11 +21,12 @@ package struct UpdateSVD: Sendable {
     let up = LAPACK.qr(LAPACK.transposed(b.map(Double.init), rows: rank), rows: rows, columns: rank)
     let down = LAPACK.qr(a.map(Double.init), rows: columns, columns: rank)
     let (k, l) = (min(rows, rank), min(columns, rank))
+    // No element of s·R₁·R₂ᵀ is larger.
+    let size = abs(scaling) * norm(up.r) * norm(down.r)
+    guard size.isFinite else { throw GoraError(.data, "the update s·B·A is not finite") }
     var core = LAPACK.product(up.r, LAPACK.transposed(down.r, rows: l), rows: k, inner: rank, columns: l)
     for i in core.indices { core[i] *= scaling }
-    guard core.allSatisfy(\.isFinite) else { throw GoraError(.data, "the update s·B·A is not finite") }
     guard let (u, s, vt) = LAPACK.svd(core, rows: k, columns: l) else { throw noConvergence }
-    let size = abs(scaling) * norm(up.r) * norm(down.r)
     let rounding = 0x1p-52 * Double(max(rows, columns)) * size
     values = Array(s.prefix { $0 > rounding })
     let count = values.count

@@ -71,7 +71,7 @@ struct AdapterTruncation {
     let ranks = SpectrumThreshold.ranks(wanted, budget: allowed)
     guard ranks.contains(where: { $0 > 0 }) else {
       throw GoraError(
-        .usage, "--keep-parameters allows \(allowed) parameters, fewer than the component with the largest singular value has")
+        .usage, "--keep-parameters allows \(allowed) parameters, too few for the largest singular value of the adapter")
     }
 
     var truncated = adapter
@@ -114,7 +114,7 @@ struct AdapterTruncation {
 
   var json: JSON {
     .object([
-      "parameters": JSON(oldParameters), "threshold": JSON(threshold), "error": JSON(error),
+      "old_parameters": JSON(oldParameters), "threshold": JSON(threshold), "error": JSON(error),
       "modules": JSON(
         modules.map {
           .object([
