@@ -1,12 +1,12 @@
 /// AdaLoRA's factors as plain LoRA, which every reader knows: A' = diag(E)·A and B, of the components that are not left out.
 extension Adapter {
-  /// The same ΔW as plain LoRA, or the adapter itself where it is no AdaLoRA; a module without components has rank 0.
+  /// The same ΔW as plain LoRA, or the adapter itself where it is no AdaLoRA; a module without components is not in it.
   package var folded: Adapter {
     guard adaLoRA != nil else { return self }
     var adapter = self
     adapter.adaLoRA = nil
     adapter.useRSLoRA = false
-    for i in modules.indices { adapter.modules[i] = modules[i].folded }
+    adapter.modules = modules.map(\.folded).filter { $0.rank > 0 }
     return adapter
   }
 }

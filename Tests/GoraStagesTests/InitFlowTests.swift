@@ -145,7 +145,7 @@ import Testing
 
   /// GoRA + DoRA: the first loss is that of GoRA, it learns, a resumed run ends in the same bytes, and the merged checkpoint is the same
   /// model.
-  @Test(arguments: ["", " --quantize nf4"]) func dora(_ base: String) throws {
+  @Test(arguments: ["", " --quantize nf4", " --lora-dropout 0.1"]) func dora(_ base: String) throws {
     let bench = try Workbench()
     try bench.prepare()
     func loss(_ options: String) throws -> Double {
@@ -171,7 +171,6 @@ import Testing
     for refused in [
       "gora-export tuned --model model --profile padded -o out",
       "gora-train dora --model model --data rows.jsonl --rule lora-pro -o out",
-      "gora-train dora --model model --data rows.jsonl --lora-dropout 0.1 -o out",
       "gora-init plan.json --model model --method pissa --adapter dora -o out",
     ] {
       CommandLineTests.expect(try bench.run(refused), 64, "error: ")
@@ -223,6 +222,23 @@ import Testing
         profile == .merged
         ? try #require(try FlowTests.eval(bench, model: name, adapter: nil).loss) : try loss(bench, name)
       #expect(abs(again - learnt) < 2e-5 * learnt, "\(profile)")
+    }
+    // The update has at most rank 4, and the same without a component that stays as it is.
+    for (maxRank, share) in [(4, 0.0...0.0), (2, 1e-3...0.9)] {
+      let summary = try ExportStage(
+        ExportStage.Configuration(
+          adapter: bench.file("out/tuned"), model: bench.file("model"), profile: .compact, maxRank: maxRank,
+          output: bench.file("export-\(maxRank)"), dryRun: false, context: FlowTests.context("gora-export"))
+      ).run { _ in }
+      let json = try JSONDocument(path: "", text: Array(summary.json.pretty().utf8)).root
+      let error = try json.required("truncation").required("error").double
+      #expect(share.contains(error), "\(maxRank): \(error)")
+      let again = try loss(bench, "export-\(maxRank)")
+      #expect(error > 0 ? again < base : abs(again - learnt) < 2e-5 * learnt)
+      #expect(
+        try Adapter(readingFolder: bench.file("export-\(maxRank)")).modules.allSatisfy {
+          $0.frozenRank == 0 && $0.rank <= maxRank
+        })
     }
     // Resumed from the compact folder it goes on from where it was.
     #expect(try Adapter(readingFolder: bench.file("export-native")).modules.allSatisfy { $0.frozenRank == 2 })

@@ -38,11 +38,6 @@ extension Adapter {
         .data, at: .file(folder), "components of this AdaLoRA adapter were left out already, its ranks are what they are",
         hint: "go on with plain LoRA: gora-export --profile native, then gora-train")
     }
-    guard kind != .dora || dropout == 0 else {
-      throw GoraError(
-        .usage, at: .file(folder), "dropout \(dropout) beside DoRA's magnitudes, which gora does not do",
-        hint: "train it with --lora-dropout 0")
-    }
   }
 
   /// Hash of all factors and scalings, for telling runs apart.
