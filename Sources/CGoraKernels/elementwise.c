@@ -249,6 +249,15 @@ CLONES void gora_adamw(float *p, const float *g, float *m, float *v, size_t n, f
   }
 }
 
+CLONES void gora_sensitivity(const float *p, const float *gradient, float *mean, float *spread, size_t n, float gradient_scale,
+                             float beta1, float beta2) {
+  for (size_t i = 0; i < n; i++) {
+    float sensitivity = fabsf(p[i] * (gradient[i] * gradient_scale));
+    mean[i] = beta1 * mean[i] + (1 - beta1) * sensitivity;
+    spread[i] = beta2 * spread[i] + (1 - beta2) * fabsf(sensitivity - mean[i]);
+  }
+}
+
 // The row operations of attention.c live here, beside the exponential they need.
 
 // s[j] = e^(s[j]-new maximum) for j < n; updates the running maximum, returns the row's sum.

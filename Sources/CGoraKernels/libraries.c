@@ -29,8 +29,12 @@ static void (*dpotrs)(const char *, const int *, const int *, const double *, co
 static void (*dsyev)(const char *, const char *, const int *, double *, const int *, double *, double *, const int *, int *);
 static void (*sgesdd)(const char *, const int *, const int *, float *, const int *, float *, float *, const int *, float *,
                       const int *, float *, const int *, int *, int *);
+static void (*dgesdd)(const char *, const int *, const int *, double *, const int *, double *, double *, const int *, double *,
+                      const int *, double *, const int *, int *, int *);
 static void (*sgeqrf)(const int *, const int *, float *, const int *, float *, float *, const int *, int *);
 static void (*sorgqr)(const int *, const int *, const int *, float *, const int *, const float *, float *, const int *, int *);
+static void (*dgeqrf)(const int *, const int *, double *, const int *, double *, double *, const int *, int *);
+static void (*dorgqr)(const int *, const int *, const int *, double *, const int *, const double *, double *, const int *, int *);
 
 static bool has_avx512(void) {
 #if defined(__x86_64__)
@@ -106,7 +110,10 @@ static void open_openblas(void) {
   sgesdd = dlsym(library, "sgesdd_");
   sgeqrf = dlsym(library, "sgeqrf_");
   sorgqr = dlsym(library, "sorgqr_");
-  if (!cblas_sgemm || !dpotrf || !dpotrs || !dsyev || !sgesdd || !sgeqrf || !sorgqr) {
+  dgesdd = dlsym(library, "dgesdd_");
+  dgeqrf = dlsym(library, "dgeqrf_");
+  dorgqr = dlsym(library, "dorgqr_");
+  if (!cblas_sgemm || !dpotrf || !dpotrs || !dsyev || !sgesdd || !sgeqrf || !sorgqr || !dgesdd || !dgeqrf || !dorgqr) {
     libraries.failure = "libopenblas lacks cblas_sgemm or its LAPACK";
     return;
   }
@@ -430,6 +437,37 @@ void gora_sgeqrf_q(int m, int n, float *a, int lda, float *r_diagonal) {
   for (int j = 0; j < n; j++) r_diagonal[j] = a[(size_t)j * lda + j];
   sorgqr(&m, &n, &n, a, &lda, tau, work, &count, &info);
   checked("sorgqr", info);
+  free(tau);
+  free(work);
+}
+
+int gora_dgesdd(int m, int n, double *a, double *s, double *u, double *vt) {
+  need_openblas();
+  int info = 0, query = -1, least = m < n ? m : n;
+  double size = 0;
+  int *integers = gora_allocate((size_t)least * 8 * sizeof(int));
+  dgesdd("S", &m, &n, a, &m, s, u, &m, vt, &least, &size, &query, integers, &info);
+  checked("dgesdd", info);
+  int count = (int)size;
+  double *work = gora_allocate((size_t)count * sizeof(double));
+  dgesdd("S", &m, &n, a, &m, s, u, &m, vt, &least, work, &count, integers, &info);
+  free(work);
+  free(integers);
+  // Argument 4 is the matrix: it has a NaN.
+  return info == -4 ? 1 : checked("dgesdd", info);
+}
+
+void gora_dgeqrf(int m, int n, double *a, double *r) {
+  need_openblas();
+  int info = 0, count = n * 64, least = m < n ? m : n;
+  double *tau = gora_allocate((size_t)least * sizeof(double)), *work = gora_allocate((size_t)count * sizeof(double));
+  dgeqrf(&m, &n, a, &m, tau, work, &count, &info);
+  checked("dgeqrf", info);
+  for (int j = 0; j < n; j++) {
+    for (int i = 0; i < least; i++) r[(size_t)j * least + i] = i <= j ? a[(size_t)j * m + i] : 0;
+  }
+  dorgqr(&m, &least, &least, a, &m, tau, work, &count, &info);
+  checked("dorgqr", info);
   free(tau);
   free(work);
 }

@@ -18,6 +18,7 @@ extension DownProjection: ExpressibleByArgument {}
 extension GradientDirections: ExpressibleByArgument {}
 extension GradientScale: ExpressibleByArgument {}
 extension LoRAGAStart.Variant: ExpressibleByArgument {}
+extension AdapterKind: ExpressibleByArgument {}
 
 /// A start by its name.
 package struct StartName: ExpressibleByArgument {

@@ -54,8 +54,8 @@ package final class Reporter {
 
   package func report(_ event: StageEvent) {
     switch event {
-    case .progress(let stage, let done, let total, let unit, let rate, let loss):
-      progress(stage: stage, done: done, total: total, unit: unit, rate: rate, loss: loss)
+    case .progress(let stage, let done, let total, let unit, let rate, let loss, let state):
+      progress(stage: stage, done: done, total: total, unit: unit, rate: rate, loss: loss, state: state)
     case .information(let text): summary(text)
     case .note(let text): note(text)
     case .warning(let text):
@@ -105,7 +105,7 @@ package final class Reporter {
     StandardStreams.writeError("\(tool): \(kind)\(text.escapingControls)\n")
   }
 
-  private func progress(stage: String, done: Int, total: Int?, unit: String, rate: StageRate?, loss: Double?) {
+  private func progress(stage: String, done: Int, total: Int?, unit: String, rate: StageRate?, loss: Double?, state: String?) {
     let time = Self.now()
     let isNew = stage != self.stage || done < lastDone
     if isNew {
@@ -132,6 +132,7 @@ package final class Reporter {
       if let total, total > done { text += ", \(NumberText.duration(Double(total - done) / speed)) left" }
     }
     if let loss { text += ", loss \(NumberText.fixed(loss, 4))" }
+    if let state { text += ", \(state)" }
     if form == .redrawn {
       StandardStreams.writeError("\r\(tool): \(text.escapingControls)\u{1B}[K")
       lineIsOpen = true

@@ -34,7 +34,7 @@ package enum FixedSum {
       parallelParts((rows + 1) / 2) { pair in
         for i in [pair, rows - 1 - pair] {
           for j in 0...i {
-            let product = products(x + i * columns, x + j * columns, count: columns)
+            let product = product(x + i * columns, x + j * columns, count: columns)
             values[i * rows + j] = product
             values[j * rows + i] = product
           }
@@ -45,7 +45,7 @@ package enum FixedSum {
   }
 
   /// Σx·y on the calling thread; a product of two floats is exact in double.
-  private static func products(_ x: UnsafePointer<Float>, _ y: UnsafePointer<Float>, count: Int) -> Double {
+  package static func product(_ x: UnsafePointer<Float>, _ y: UnsafePointer<Float>, count: Int) -> Double {
     var total = 0.0
     var from = 0
     while from < count {

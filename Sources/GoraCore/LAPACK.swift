@@ -21,27 +21,55 @@ package enum LAPACK {
       return [Double](repeating: 0, count: n * n)
     }
     // In the eigenvectors' bases the equation is one of numbers: (λᵢ + μⱼ)·xᵢⱼ = cᵢⱼ.
-    var x = product(transposed(u, n), product(c, v, n), n)
+    func times(_ x: [Double], _ y: [Double]) -> [Double] { product(x, y, rows: n, inner: n, columns: n) }
+    var x = times(transposed(u, rows: n), times(c, v))
     for j in 0..<n {
       for i in 0..<n {
         let sum = left[i] + right[j]
         x[j * n + i] = sum > 0 ? x[j * n + i] / sum : 0
       }
     }
-    return product(u, product(x, transposed(v, n), n), n)
+    return times(u, times(x, transposed(v, rows: n)))
   }
 
-  private static func transposed(_ x: [Double], _ n: Int) -> [Double] { x.indices.map { x[$0 % n * n + $0 / n] } }
+  /// Xᵀ of X [rows, columns].
+  package static func transposed(_ x: [Double], rows: Int) -> [Double] {
+    let columns = rows == 0 ? 0 : x.count / rows
+    return x.indices.map { x[$0 % columns * rows + $0 / columns] }
+  }
 
-  private static func product(_ x: [Double], _ y: [Double], _ n: Int) -> [Double] {
-    var result = [Double](repeating: 0, count: n * n)
-    for j in 0..<n {
-      for k in 0..<n {
-        let factor = y[j * n + k]
-        for i in 0..<n { result[j * n + i] += x[k * n + i] * factor }
+  /// X·Y [rows, columns] of X [rows, inner] and Y [inner, columns].
+  package static func product(_ x: [Double], _ y: [Double], rows: Int, inner: Int, columns: Int) -> [Double] {
+    var result = [Double](repeating: 0, count: rows * columns)
+    result.withUnsafeMutableBufferPointer { result in
+      x.withUnsafeBufferPointer { x in
+        for j in 0..<columns {
+          for k in 0..<inner {
+            let factor = y[j * inner + k]
+            for i in 0..<rows { result[j * rows + i] += x[k * rows + i] * factor }
+          }
+        }
       }
     }
     return result
+  }
+
+  /// Thin QR: M [rows, columns] = Q·R with orthonormal columns in Q [rows, k] and R [k, columns] upper triangular, k = min.
+  package static func qr(_ matrix: consuming [Double], rows: Int, columns: Int) -> (q: [Double], r: [Double]) {
+    let k = min(rows, columns)
+    var r = [Double](repeating: 0, count: k * columns)
+    gora_dgeqrf(Int32(rows), Int32(columns), &matrix, &r)
+    return (Array(matrix.prefix(rows * k)), r)
+  }
+
+  /// Thin SVD in double: M [rows, columns] = U·diag(S)·Vᵀ with U [rows, k] and Vᵀ [k, columns], k = min.
+  /// - Returns: nil where the iteration did not converge.
+  package static func svd(_ matrix: consuming [Double], rows: Int, columns: Int) -> (u: [Double], s: [Double], vt: [Double])? {
+    let k = min(rows, columns)
+    var s = [Double](repeating: 0, count: k)
+    var u = [Double](repeating: 0, count: rows * k)
+    var vt = [Double](repeating: 0, count: k * columns)
+    return gora_dgesdd(Int32(rows), Int32(columns), &matrix, &s, &u, &vt) == 0 ? (u, s, vt) : nil
   }
 
   /// Thin SVD of a row-major matrix [rows, columns]: M = U·diag(S)·Vᵀ with U [rows, k], Vᵀ [k, columns] row-major, k = min.

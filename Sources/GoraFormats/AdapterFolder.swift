@@ -17,6 +17,8 @@ package struct AdapterModule: Sendable, Equatable {
   package var b: [Float]
   /// `lora_magnitude_vector` [out], which makes it DoRA: the weight is diag(m/‖V‖)·V with V = W + ΔW; nil for plain LoRA.
   package var magnitude: [Float]?
+  /// `lora_E` [rank], which makes it AdaLoRA: ΔW = scaling·B·diag(E)·A; nil where E is 1.
+  package var singularValues: [Float]?
   /// How many of the components, the last ones, stay as they are in training.
   package var frozenRank = 0
 
@@ -33,7 +35,7 @@ package struct AdapterModule: Sendable, Equatable {
   }
 }
 
-/// A LoRA adapter as PEFT keeps it: a folder with `adapter_config.json` and `adapter_model.safetensors`.
+/// A LoRA, DoRA or AdaLoRA adapter as PEFT keeps it: a folder with `adapter_config.json` and `adapter_model.safetensors`.
 package struct Adapter: Sendable, Equatable {
   /// In natural order of their names, layer 2 before layer 10.
   package var modules: [AdapterModule]
@@ -49,6 +51,8 @@ package struct Adapter: Sendable, Equatable {
   package var taskType = "CAUSAL_LM"
   /// `lora_dropout`, the share of inputs left out in training.
   package var dropout = 0.0
+  /// What belongs to AdaLoRA, where it is one.
+  package var adaLoRA: AdaLoRAConfig?
   /// How gora-train held the base's weights (`nf4`); nil: as they are, or not known.
   package var baseQuantization: String?
   package var provenance: Provenance
@@ -64,14 +68,20 @@ package struct Adapter: Sendable, Equatable {
     self.provenance = provenance
   }
 
-  /// Whether its modules have magnitudes (DoRA).
-  package var hasMagnitudes: Bool { modules.contains { $0.magnitude != nil } }
+  package var kind: AdapterKind {
+    if adaLoRA != nil { return .adalora }
+    return modules.contains { $0.magnitude != nil } ? .dora : .lora
+  }
 
-  /// Stored parameters: Σ r·(out + in), and magnitudes.
-  package var parameters: Int { modules.reduce(0) { $0 + $1.a.count + $1.b.count + ($1.magnitude?.count ?? 0) } }
+  /// Stored parameters: Σ r·(out + in), magnitudes, and AdaLoRA's E.
+  package var parameters: Int {
+    modules.reduce(0) { $0 + $1.a.count + $1.b.count + ($1.magnitude?.count ?? 0) + ($1.singularValues?.count ?? 0) }
+  }
   /// Parameters of the components that learn.
   package var trainedParameters: Int {
-    modules.reduce(0) { $0 + ($1.rank - $1.frozenRank) * ($1.shape[0] + $1.shape[1]) + ($1.magnitude?.count ?? 0) }
+    modules.reduce(0) {
+      $0 + ($1.rank - $1.frozenRank) * ($1.shape[0] + $1.shape[1]) + ($1.magnitude?.count ?? 0) + ($1.singularValues?.count ?? 0)
+    }
   }
 
   /// The files of a folder, the one that makes it valid last.
@@ -79,9 +89,6 @@ package struct Adapter: Sendable, Equatable {
   static let configName = "adapter_config.json"
   static let weightsName = "adapter_model.safetensors"
   static let tensorPrefix = "base_model.model."
-  static let downSuffix = ".lora_A.weight"
-  static let upSuffix = ".lora_B.weight"
-  static let magnitudeSuffix = ".lora_magnitude_vector"
   static let startKey = "gora_start"
   static let frozenKey = "gora_frozen_ranks"
 
@@ -93,7 +100,7 @@ package struct Adapter: Sendable, Equatable {
     let configPath = "\(path)/\(Self.configName)"
     let config = try AdapterConfig(reading: JSONDocument(path: configPath, text: readWholeFile(configPath)).root)
     let file = try SafetensorsFile(path: "\(path)/\(Self.weightsName)")
-    let suffixes = [Self.downSuffix, Self.upSuffix] + (config.useDoRA ? [Self.magnitudeSuffix] : [])
+    let suffixes = config.kind.suffixes
     var parts: [String: [String: TensorView]] = [:]
     for tensor in file.tensors {
       let (name, suffix) = try Self.moduleName(of: tensor, suffixes)
@@ -113,18 +120,25 @@ package struct Adapter: Sendable, Equatable {
         func short(_ suffix: String) -> String { suffix.split(separator: ".").first.map(String.init) ?? "" }
         throw GoraError(.data, at: .file(file.path), "\"\(name)\" has \(short(there)) but no \(short(suffix))")
       }
-      var module = try Self.module(name, part(Self.downSuffix), part(Self.upSuffix), config)
-      if config.useDoRA {
-        let magnitude = try part(Self.magnitudeSuffix)
-        guard magnitude.shape == [module.shape[0]] else {
-          throw GoraError(
-            .data, at: magnitude.location, "shape \(magnitude.shape); lora_B says [\(module.shape[0])], one for each output")
+      let (a, b) = (try part(suffixes[0]), try part(suffixes[1]))
+      // What AdaLoRA left out altogether is there without elements.
+      if config.kind == .adalora, config.rank(of: name) == 0 {
+        guard a.count == 0, b.count == 0, try part(suffixes[2]).count == 0 else {
+          throw GoraError(.data, at: a.location, "shape \(a.shape); \(Self.configName) says rank 0")
         }
-        module.magnitude = try Self.finite(magnitude)
+        continue
+      }
+      var module = try Self.module(name, a, b, config)
+      switch config.kind {
+      case .lora: break
+      case .dora:
+        module.magnitude = try Self.vector(part(suffixes[2]), [module.shape[0]], "lora_B", "one for each output")
+      case .adalora:
+        module.singularValues = try Self.vector(part(suffixes[2]), [module.rank, 1], "lora_A", "one for each row")
       }
       modules.append(module)
     }
-    if modules.isEmpty { throw GoraError(.data, at: .file(file.path), "the adapter has no tensors") }
+    if modules.isEmpty { throw GoraError(.data, at: .file(file.path), "the adapter has no factors") }
     func metadata(_ key: String) -> String? { file.metadata.first { $0.key == key }?.value }
     func document(_ key: String) throws(GoraError) -> JSONField? {
       guard let text = metadata(key) else { return nil }
@@ -133,6 +147,7 @@ package struct Adapter: Sendable, Equatable {
     if let frozen = try document(Self.frozenKey) { try Self.freeze(&modules, frozen) }
     self.modules = modules
     useRSLoRA = config.useRSLoRA
+    adaLoRA = config.adaLoRA
     baseModel = config.baseModel
     dropout = config.dropout
     model = metadata("gora_model")
@@ -207,10 +222,18 @@ package struct Adapter: Sendable, Equatable {
         .data, at: a.location, "shape \(a.shape), rank \(rank); \(configName) says rank \(expected)",
         hint: "is \"rank_pattern\" of \(configName) the one that was written with these weights?")
     }
-    let alpha = config.alpha(of: name)
-    let scaling = alpha / RankPlan.Scaling(isRSLoRA: config.useRSLoRA).divisor(rank)
     return AdapterModule(
-      name: name, rank: rank, alpha: alpha, scaling: scaling, shape: [b.shape[0], a.shape[1]], a: try finite(a), b: try finite(b))
+      name: name, rank: rank, alpha: config.alpha(of: name), scaling: config.scaling(of: name, rank: rank),
+      shape: [b.shape[0], a.shape[1]], a: try finite(a), b: try finite(b))
+  }
+
+  private static func vector(
+    _ tensor: TensorView, _ shape: [Int], _ factor: String, _ meaning: String
+  ) throws(GoraError) -> [Float] {
+    guard tensor.shape == shape else {
+      throw GoraError(.data, at: tensor.location, "shape \(tensor.shape); \(factor) says \(shape), \(meaning)")
+    }
+    return try finite(tensor)
   }
 
   private static func finite(_ tensor: TensorView) throws(GoraError) -> [Float] {
@@ -219,5 +242,16 @@ package struct Adapter: Sendable, Equatable {
       throw GoraError(.data, at: tensor.location, "value \(values[index]) at element \(index); every factor must be finite")
     }
     return values
+  }
+}
+
+extension AdapterKind {
+  /// What follows a module's path in the names of its tensors: A, B, and what is there besides.
+  var suffixes: [String] {
+    switch self {
+    case .lora: [".lora_A.weight", ".lora_B.weight"]
+    case .dora: [".lora_A.weight", ".lora_B.weight", ".lora_magnitude_vector"]
+    case .adalora: [".lora_A", ".lora_B", ".lora_E"]
+    }
   }
 }

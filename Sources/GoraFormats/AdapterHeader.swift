@@ -27,10 +27,12 @@ package struct AdapterHeader: Sendable {
     var down: [String: [Int]] = [:]
     var up: [String: [Int]] = [:]
     for tensor in file.tensors where tensor.shape.count == 2 {
-      for (suffix, isDown) in [(Adapter.downSuffix, true), (Adapter.upSuffix, false)]
-      where tensor.name.hasPrefix(Adapter.tensorPrefix) && tensor.name.hasSuffix(suffix) {
-        let name = String(tensor.name.dropFirst(Adapter.tensorPrefix.count).dropLast(suffix.count))
-        if isDown { down[name] = tensor.shape } else { up[name] = tensor.shape }
+      for kind in [AdapterKind.lora, .adalora] {
+        for (suffix, isDown) in [(kind.suffixes[0], true), (kind.suffixes[1], false)]
+        where tensor.name.hasPrefix(Adapter.tensorPrefix) && tensor.name.hasSuffix(suffix) {
+          let name = String(tensor.name.dropFirst(Adapter.tensorPrefix.count).dropLast(suffix.count))
+          if isDown { down[name] = tensor.shape } else { up[name] = tensor.shape }
+        }
       }
     }
     var modules: [Module] = []

@@ -42,7 +42,10 @@ extension Adapter {
     guard let largest = present.map(\.rank).max() else {
       throw GoraError(.data, at: .file(folder.path), "no module has a rank above 0, so there is no adapter to write")
     }
-    guard profile != .padded || !hasMagnitudes else {
+    guard profile == .native || kind != .adalora else {
+      throw GoraError(.internal, "AdaLoRA's factors are for training; what others read is plain LoRA")
+    }
+    guard profile != .padded || kind != .dora else {
       throw GoraError(
         .usage, "the padded profile is for readers that do not know DoRA's magnitudes",
         hint: "--profile merged is right everywhere, compact and native in PEFT")
@@ -54,23 +57,16 @@ extension Adapter {
       let rank = profile == .padded ? largest : module.rank
       let scale = profile == .native ? 1 : module.scaling
       let (a, b) = module.factors(rank: rank, scale: scale)
-      guard scale.isFinite, a.allSatisfy(\.isFinite), b.allSatisfy(\.isFinite) else {
-        throw GoraError(.data, at: .file(folder.path), "module \"\(module.name)\" has factors that are not finite")
-      }
-      for (suffix, shape, values) in [
-        (Self.downSuffix, [rank, module.shape[1]], a), (Self.upSuffix, [module.shape[0], rank], b),
-      ] {
+      var parts = [([rank, module.shape[1]], a), ([module.shape[0], rank], b)]
+      if let magnitude = module.magnitude { parts.append(([magnitude.count], magnitude)) }
+      if let values = module.singularValues { parts.append(([rank, 1], values)) }
+      for ((shape, values), suffix) in zip(parts, kind.suffixes) {
+        guard scale.isFinite, values.allSatisfy(\.isFinite) else {
+          throw GoraError(.data, at: .file(folder.path), "module \"\(module.name)\" has factors that are not finite")
+        }
         let name = Self.tensorPrefix + module.name + suffix
         factors[name] = values
         entries.append(SafetensorsWriter.Entry(name: name, dtype: .f32, shape: shape))
-      }
-      if let magnitude = module.magnitude {
-        guard magnitude.allSatisfy(\.isFinite) else {
-          throw GoraError(.data, at: .file(folder.path), "module \"\(module.name)\" has magnitudes that are not finite")
-        }
-        let name = Self.tensorPrefix + module.name + Self.magnitudeSuffix
-        factors[name] = magnitude
-        entries.append(SafetensorsWriter.Entry(name: name, dtype: .f32, shape: [magnitude.count]))
       }
     }
     var metadata = [("format", "pt")]
@@ -96,6 +92,12 @@ extension Adapter {
 
   private func layout(_ profile: AdapterProfile, of modules: [AdapterModule], largest: Int) -> Layout {
     let ranks = modules.map { JSON.Member($0.name, JSON($0.rank)) }
+    if let adaLoRA {
+      // PEFT warns of any r but its default; s·(init_r + 1e-5) is the α of which readers find s again.
+      let alpha = (modules.first?.scaling ?? 1) * (Double(adaLoRA.initialRank) + 1e-5)
+      let nearest = alpha.rounded()
+      return Layout(rank: 8, alpha: abs(alpha - nearest) < 1e-12 * alpha ? nearest : alpha, useRSLoRA: false)
+    }
     switch profile {
     case .native:
       // α of the rsLoRA rule; an adapter of the plain rule (α/r) keeps its scale by α = s·√r.
@@ -113,17 +115,19 @@ extension Adapter {
   }
 
   private func configuration(_ layout: Layout, _ modules: [AdapterModule], baseModel: String) -> JSON {
-    .object([
+    let own = adaLoRA?.members ?? [JSON.Member("rank_pattern", JSON(.object(layout.rankPattern)))]
+    let shared: KeyValuePairs<String, JSON> = [
       "alpha_pattern": JSON(.object(layout.alphaPattern)), "auto_mapping": nil,
       "base_model_name_or_path": JSON(baseModel), "bias": "none", "exclude_modules": nil, "fan_in_fan_out": false,
       "inference_mode": true, "init_lora_weights": true, "layer_replication": nil, "layers_pattern": nil,
       "layers_to_transform": nil, "loftq_config": JSON(.object([])), "lora_alpha": JSON(whole: layout.alpha),
       "lora_bias": false, "lora_dropout": JSON(dropout), "megatron_config": nil, "megatron_core": "megatron.core",
-      "modules_to_save": nil, "peft_type": "LORA", "r": JSON(layout.rank), "rank_pattern": JSON(.object(layout.rankPattern)),
-      "revision": nil, "target_modules": JSON(modules.map(\.name).sorted().map { JSON($0) }), "target_parameters": nil,
-      "task_type": JSON(taskType), "trainable_token_indices": nil, "use_dora": JSON(hasMagnitudes), "use_qalora": false,
+      "modules_to_save": nil, "peft_type": kind == .adalora ? "ADALORA" : "LORA", "r": JSON(layout.rank), "revision": nil,
+      "target_modules": JSON(modules.map(\.name).sorted().map { JSON($0) }), "target_parameters": nil,
+      "task_type": JSON(taskType), "trainable_token_indices": nil, "use_dora": JSON(kind == .dora), "use_qalora": false,
       "use_rslora": JSON(layout.useRSLoRA),
-    ])
+    ]
+    return JSON(.object(shared.map { JSON.Member($0.key, $0.value) } + own))
   }
 }
 

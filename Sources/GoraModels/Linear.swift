@@ -7,14 +7,19 @@ package final class Workspace {
   package let matmul = MatmulScratch()
   /// s·dy·B of the adapter at work [T, r].
   let low = FloatBuffer()
-  /// Inputs that dropout has left, and their gradient [T, in].
+  /// Inputs that dropout has left, or the others, and their gradient [T, in].
   let dropped = FloatBuffer()
   /// (m/‖V‖)⊙dy of the magnitudes at work [T, out].
   let scaled = FloatBuffer()
+  /// The gradient of diag(E)·A of the adapter at work [r, in].
+  let product = FloatBuffer()
 }
 
-/// y = x·Wᵀ + b + s·(x'·Aᵀ)·Bᵀ, where x' is x, or in training what dropout leaves of it; the frozen weight W [out, in] keeps its storage kind. With a second product that does not learn
-/// it can be another weight, W + s·B₀·A₀, without a copy of W. An adapter with magnitudes scales all of it but b (`Magnitude`).
+/// y = x·Wᵀ + b + s·(x'·Aᵀ)·Bᵀ, where x' is x, or in training what dropout leaves of it; the frozen weight W [out, in] keeps its storage
+/// kind. With a second product that does not learn it can be another weight, W + s·B₀·A₀, without a copy of W.
+///
+/// An adapter with magnitudes scales all of it but b (`Magnitude`). With dropout, what it scales sees x' alone, and W as it is what was left
+/// out: y = (x − x')·Wᵀ + b + (m/‖V‖)⊙V·x' (PEFT's `lora/dora.py`, `forward` without `base_result`).
 package final class Linear {
   /// The module's path, such as `model.layers.0.self_attn.q_proj`.
   package let name: String
@@ -38,11 +43,11 @@ package final class Linear {
     weight.gradient != nil || bias?.gradient != nil || adapter?.parameters.contains { $0.gradient != nil } ?? false
   }
   /// Whether backward needs x: B's gradient is had of x·Aᵀ, which forward keeps.
-  var needsInput: Bool { weight.gradient != nil || adapter?.a.gradient != nil }
+  var needsInput: Bool { weight.gradient != nil || adapter?.needsInput ?? false }
 
   /// Takes in what the adapter's factors are now, where something is computed of them: before the passes that follow a change.
   package func refresh(workspace: Workspace) {
-    if let adapter { adapter.magnitude?.refresh(adapter, weight: weight.matrix, workspace: workspace) }
+    adapter?.refresh(weight: weight.matrix, workspace: workspace)
   }
 
   /// - Parameters:
@@ -52,20 +57,35 @@ package final class Linear {
   package func forward(
     _ x: UnsafePointer<Float>, tokens: Int, into y: UnsafeMutablePointer<Float>, down: FloatBuffer, workspace: Workspace
   ) {
-    weight.matrix.multiply(x, tokens: tokens, into: y, scratch: workspace.matmul)
     let magnitude = adapter?.magnitude
+    let seen = adapter.map { input(x, of: $0, tokens: tokens, workspace) } ?? x
+    weight.matrix.multiply(magnitude == nil ? x : seen, tokens: tokens, into: y, scratch: workspace.matmul)
     if magnitude == nil { addBias(to: y, tokens: tokens) }
     if let frozenAdapter {
       add(frozenAdapter, x, tokens: tokens, to: y, low: workspace.low.reserve(tokens * frozenAdapter.rank))
     }
     guard let adapter, adapter.rank > 0 else { return }
     let kept = down.reserve(tokens * adapter.keptFloats)
-    add(adapter, input(x, of: adapter, tokens: tokens, workspace), tokens: tokens, to: y, low: kept)
+    add(adapter, seen, tokens: tokens, to: y, low: kept)
     if let magnitude {
       let z = kept + tokens * adapter.rank
       z.update(from: y, count: tokens * outputSize)
       magnitude.scale(z, tokens: tokens, into: y)
       addBias(to: y, tokens: tokens)
+      if adapter.dropoutKey != nil {
+        let rest = workspace.dropped.pointer
+        subtract(rest, from: x, into: rest, count: tokens * inputSize)
+        weight.matrix.multiply(rest, tokens: tokens, into: y, accumulates: true, scratch: workspace.matmul)
+      }
+    }
+  }
+
+  /// z = y − x; z may be either.
+  private func subtract(
+    _ x: UnsafePointer<Float>, from y: UnsafePointer<Float>, into z: UnsafeMutablePointer<Float>, count: Int
+  ) {
+    parallelRanges(count, grain: 32_768, alignment: 16) { range in
+      for i in range { z[i] = y[i] - x[i] }
     }
   }
 
@@ -94,7 +114,7 @@ package final class Linear {
     let r = adapter.rank
     guard r > 0 else { return }
     Matmul.sgemm(
-      transposeB: true, m: tokens, n: r, k: inputSize, a: x, lda: inputSize, b: adapter.a.vector, ldb: inputSize, c: low, ldc: r)
+      transposeB: true, m: tokens, n: r, k: inputSize, a: x, lda: inputSize, b: adapter.down, ldb: inputSize, c: low, ldc: r)
     Matmul.sgemm(
       transposeB: true, m: tokens, n: outputSize, k: r, alpha: adapter.scaling, a: low, lda: r, b: adapter.b.vector, ldb: r,
       beta: 1, c: y, ldc: outputSize)
@@ -102,7 +122,8 @@ package final class Linear {
 
   /// Adds this layer's gradients to their sums and, where `dx` is given, puts dy·∂y/∂x there or adds it.
   ///
-  /// dW += dyᵀ·x, dB += s·dyᵀ·(x·Aᵀ), dA += s·(dy·B)ᵀ·x, dx = dy·W + s·(dy·B)·A; with magnitudes (m/‖V‖)⊙dy stands for dy.
+  /// dW += dyᵀ·x, dB += s·dyᵀ·(x·Aᵀ), dA += s·(dy·B)ᵀ·x, dx = dy·W + s·(dy·B)·A; with magnitudes g = (m/‖V‖)⊙dy
+  /// stands for dy. With dropout D, dx = dy·W + D(s·(dy·B)·A), or dy·W + D((g − dy)·W + s·(g·B)·A).
   package func backward(
     _ dy: UnsafePointer<Float>, x: UnsafePointer<Float>?, down: FloatBuffer, tokens: Int,
     dx: UnsafeMutablePointer<Float>?, accumulates: Bool = false, workspace: Workspace
@@ -112,6 +133,7 @@ package final class Linear {
         gora_column_sums(dy, gradient.pointer, tokens, outputSize, $0.lowerBound, $0.upperBound)
       }
     }
+    let unscaled = dy
     var dy = dy
     if let adapter, let magnitude = adapter.magnitude {
       magnitude.addGradient(dy, z: down.pointer + tokens * adapter.rank, tokens: tokens)
@@ -125,18 +147,21 @@ package final class Linear {
         c: gradient.pointer, ldc: inputSize)
     }
     if let dx {
-      weight.matrix.multiplyTransposed(dy, tokens: tokens, into: dx, accumulates: accumulates, scratch: workspace.matmul)
+      weight.matrix.multiplyTransposed(
+        adapter?.dropoutKey == nil ? dy : unscaled, tokens: tokens, into: dx, accumulates: accumulates, scratch: workspace.matmul)
     }
     if let frozenAdapter, dx != nil {
-      backward(through: frozenAdapter, dy, x: nil, down: down, tokens: tokens, dx: dx, workspace: workspace)
+      backward(through: frozenAdapter, dy, unscaled: unscaled, x: nil, down: down, tokens: tokens, dx: dx, workspace: workspace)
     }
-    if let adapter { backward(through: adapter, dy, x: x, down: down, tokens: tokens, dx: dx, workspace: workspace) }
+    if let adapter {
+      backward(through: adapter, dy, unscaled: unscaled, x: x, down: down, tokens: tokens, dx: dx, workspace: workspace)
+    }
   }
 
-  /// dB += s·dyᵀ·(x·Aᵀ), dA += s·(dy·B)ᵀ·x, dx += s·(dy·B)·A.
+  /// dB += s·dyᵀ·(x·Aᵀ), dA += s·(dy·B)ᵀ·x, dx += s·(dy·B)·A; with singular values diag(E)·A stands for A.
   private func backward(
-    through adapter: LowRankAdapter, _ dy: UnsafePointer<Float>, x: UnsafePointer<Float>?, down: FloatBuffer, tokens: Int,
-    dx: UnsafeMutablePointer<Float>?, workspace: Workspace
+    through adapter: LowRankAdapter, _ dy: UnsafePointer<Float>, unscaled: UnsafePointer<Float>, x: UnsafePointer<Float>?,
+    down: FloatBuffer, tokens: Int, dx: UnsafeMutablePointer<Float>?, workspace: Workspace
   ) {
     let r = adapter.rank
     guard r > 0 else { return }
@@ -148,19 +173,30 @@ package final class Linear {
         transposeA: true, m: outputSize, n: r, k: tokens, alpha: adapter.scaling, a: dy, lda: outputSize, b: down.pointer,
         ldb: r, beta: 1, c: gradient.pointer, ldc: r)
     }
-    if let gradient = adapter.a.gradient, let x {
-      Matmul.sgemm(
-        transposeA: true, m: r, n: inputSize, k: tokens, a: low, lda: r, b: input(x, of: adapter, tokens: tokens, workspace),
-        ldb: inputSize, beta: 1, c: gradient.pointer, ldc: inputSize)
+    if adapter.needsInput, let x {
+      // Where A is multiplied by E the gradient is that of the product first.
+      let product = adapter.singularValues == nil ? nil : workspace.product.reserve(r * inputSize)
+      if let sum = product ?? adapter.a.gradient?.pointer {
+        Matmul.sgemm(
+          transposeA: true, m: r, n: inputSize, k: tokens, a: low, lda: r, b: input(x, of: adapter, tokens: tokens, workspace),
+          ldb: inputSize, beta: product == nil ? 1 : 0, c: sum, ldc: inputSize)
+      }
+      if let product { adapter.singularValues?.addGradients(product, a: adapter.a) }
     }
     if let dx, adapter.dropoutKey != nil {
       let dropped = workspace.dropped.reserve(tokens * inputSize)
+      if adapter.magnitude != nil {
+        let scaled = workspace.scaled.pointer
+        subtract(unscaled, from: scaled, into: scaled, count: tokens * outputSize)
+        weight.matrix.multiplyTransposed(scaled, tokens: tokens, into: dropped, scratch: workspace.matmul)
+      }
       Matmul.sgemm(
-        m: tokens, n: inputSize, k: r, a: low, lda: r, b: adapter.a.vector, ldb: inputSize, c: dropped, ldc: inputSize)
+        m: tokens, n: inputSize, k: r, a: low, lda: r, b: adapter.down, ldb: inputSize,
+        beta: adapter.magnitude == nil ? 0 : 1, c: dropped, ldc: inputSize)
       adapter.drop(dropped, count: tokens * inputSize, into: dx, adds: true)
     } else if let dx {
       Matmul.sgemm(
-        m: tokens, n: inputSize, k: r, a: low, lda: r, b: adapter.a.vector, ldb: inputSize, beta: 1, c: dx, ldc: inputSize)
+        m: tokens, n: inputSize, k: r, a: low, lda: r, b: adapter.down, ldb: inputSize, beta: 1, c: dx, ldc: inputSize)
     }
   }
 }

@@ -79,7 +79,7 @@ package struct EvalStage {
     loaded.announce(threads: c.context.threads, events: events)
     var earlier: Provenance?
     if let folder = c.adapter {
-      let adapter = try Adapter(readingFolder: folder)
+      let adapter = try Adapter(readingFolder: folder).folded
       try adapter.requireBase(loaded.identity, folder: folder)
       try loaded.model.attach(adapter, from: folder)
       adapter.noteBase(of: loaded.quantization?.rawValue, events)

@@ -13,16 +13,23 @@ package struct ExportStage {
     package var adapter: String
     package var model: String
     package var profile: Profile
+    /// Fewer components: at most this many of each module.
+    package var maxRank: Int?
+    /// Fewer components: one threshold over all modules, so that this many parameters stay.
+    package var keptParameters: ParameterBudget?
     package var output: String
     package var dryRun: Bool
     package var context: RunContext
 
     package init(
-      adapter: String, model: String, profile: Profile, output: String, dryRun: Bool, context: RunContext
+      adapter: String, model: String, profile: Profile, maxRank: Int? = nil, keptParameters: ParameterBudget? = nil,
+      output: String, dryRun: Bool, context: RunContext
     ) {
       self.adapter = adapter
       self.model = model
       self.profile = profile
+      self.maxRank = maxRank
+      self.keptParameters = keptParameters
       self.output = output
       self.dryRun = dryRun
       self.context = context
@@ -35,12 +42,17 @@ package struct ExportStage {
 
   package func run(events: EventHandler) throws(GoraError) -> StageSummary {
     let c = configuration
+    guard c.keptParameters == nil || c.profile != .padded else {
+      throw GoraError(
+        .usage, "--keep-parameters does not go with --profile padded, which fills all modules up to the largest rank",
+        hint: "--max-rank N, or another profile")
+    }
     let profile = AdapterProfile(rawValue: c.profile.rawValue)
     let names = profile == nil ? ModelFolder.fileNames(withCompanionsIn: c.model) : Adapter.fileNames
     try checkOutputs(names.map { "\(c.output)/\($0)" }, against: [c.adapter, c.model])
     let output = c.dryRun ? nil : try OutputFolder(path: c.output, files: names)
     try Matmul.open()
-    var adapter = try Adapter(readingFolder: c.adapter)
+    var adapter = try Adapter(readingFolder: c.adapter).folded
     let model = try ModelFolder(path: c.model)
     adapter.taskType = try model.family.taskType
     try adapter.requireBase(ModelIdentity(of: model), folder: c.adapter)
@@ -55,13 +67,25 @@ package struct ExportStage {
           "module \"\(module.name)\" has shape \(module.shape) in the adapter, \(weight.shape) in \(c.model)")
       }
     }
+    var truncation: AdapterTruncation?
+    if c.maxRank != nil || c.keptParameters != nil {
+      let made = try AdapterTruncation(
+        of: adapter, maxRank: c.maxRank, budget: c.keptParameters, keepsScaling: c.profile == .native, folder: c.adapter,
+        events: events)
+      adapter = made.adapter
+      truncation = made
+    }
     let parameters = c.profile == .merged ? model.totalParameters : adapter.parameters(in: c.profile)
     let content = "\(c.profile.rawValue) \(c.profile == .merged ? "checkpoint" : "adapter")"
+    var json: [JSON.Member] = [
+      JSON.Member("profile", JSON(c.profile.rawValue)), JSON.Member("modules", JSON(adapter.modules.count)),
+      JSON.Member("parameters", JSON(parameters)),
+    ]
+    if let truncation { json.append(JSON.Member("truncation", truncation.json)) }
     var summary = StageSummary(
-      line: "\(content), \(adapter.modules.count) modules, \(NumberText.count(parameters)) parameters -> \(c.output)",
-      json: .object([
-        "profile": JSON(c.profile.rawValue), "modules": JSON(adapter.modules.count), "parameters": JSON(parameters),
-      ]))
+      line: "\(content), \(adapter.modules.count) modules, \(NumberText.count(parameters)) parameters"
+        + (truncation.map { ", relative error \(NumberText.significant($0.error))" } ?? "") + " -> \(c.output)",
+      details: truncation?.details ?? [], json: JSON(.object(json)))
     guard let output else {
       summary.line = "would write \(summary.line)"
       return summary

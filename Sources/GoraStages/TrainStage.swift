@@ -54,8 +54,10 @@ package struct TrainStage {
     package var batchSize = 64
     package var microBatchTokens: Int?
     package var lr = 5e-5
-    /// What changes a step of an adapter.
-    package var rule: any StepRule.Type = AdamWRule.self
+    /// What changes a step of an adapter; nil: the first rule that trains its kind.
+    package var rule: (any StepRule.Type)?
+    /// AdaLoRA's schedule, where it is not the adapter's own.
+    package var ranks = RankOptions()
     /// Rate of B over that of A; nil: the rule's own.
     package var lrRatio: Double?
     /// Share of inputs that an adapter's product leaves out in training; nil: what the adapter says.
@@ -72,6 +74,25 @@ package struct TrainStage {
     package var recompute = RecomputeChoice.auto
 
     package init() {}
+  }
+
+  /// What is said of AdaLoRA's schedule; nil: what the adapter says.
+  package struct RankOptions: Sendable {
+    package var target: Int?
+    package var initialSteps: Int?
+    package var finalSteps: Int?
+    package var interval: Int?
+    package var orthogonalWeight: Double?
+
+    package init() {}
+
+    fileprivate var given: String? {
+      let names = [
+        ("--target-rank", target != nil), ("--tinit", initialSteps != nil), ("--tfinal", finalSteps != nil),
+        ("--delta-t", interval != nil), ("--orth-weight", orthogonalWeight != nil),
+      ]
+      return names.first { $0.1 }?.0
+    }
   }
 
   package struct Summary: Sendable {
@@ -127,10 +148,12 @@ package struct TrainStage {
     let adapter = try prepare(loaded)
 
     // Set up.
-    let plan = learningPlan(loaded)
-    let parameters = plan.parameters.reduce(0) { $0 + $1.count }
     let batches = (rows.count + c.recipe.batchSize - 1) / c.recipe.batchSize
     let steps = c.recipe.maxSteps ?? c.recipe.epochs * batches
+    let rule = c.recipe.rule ?? StepRules.standard(for: adapter?.kind ?? .lora)
+    let rankSchedule = try adapter?.adaLoRA.map { config throws(GoraError) in try RankSchedule(config, steps: steps) }
+    let plan = learningPlan(loaded, rule, rankSchedule)
+    let parameters = plan.parameters.reduce(0) { $0 + $1.count }
     let schedule = Schedule(
       shape: c.recipe.schedule, peak: c.recipe.lr, steps: steps, warmupRatio: c.recipe.warmupRatio, floor: c.recipe.lrFloor)
     let settings = Trainer.Settings(
@@ -156,7 +179,8 @@ package struct TrainStage {
     let checkpoint = try TrainingCheckpoint(
       folder: c.output,
       identity: identity(
-        loaded, settings: settings, rows: rows, validationRows: validationRows, adapter: adapter))
+        loaded, settings: settings, rule: rule, ranks: rankSchedule, rows: rows, validationRows: validationRows, adapter: adapter)
+    )
     let record = ValidationRecord(plan.parameters, keepsBest: c.keepsBest)
     if c.resumes, try checkpoint.restore(trainer.optimizer, record) { summary.resumedFrom = trainer.step }
     // Before the first step: an input that changes meanwhile does not change what was read, nor cost the run.
@@ -168,6 +192,9 @@ package struct TrainStage {
     var lastSave = 0.0
     var (tokens, done) = (0, 0)
     var rates = StepRates()
+    var ranks: RankRecord? = adapter?.adaLoRA.map { _ in RankRecord(loaded.model.linears.filter { $0.adapter != nil }.map(\.name))
+    }
+    if trainer.step > 0, let now = trainer.optimizer.ranks { _ = ranks?.update(now) }
     events(.progress(stage: "training", done: trainer.step, total: steps, unit: "steps"))
     func hasSettled() -> Bool { c.patience.map { record.misses >= $0 } ?? false }
     while !trainer.isFinished, !hasSettled() {
@@ -180,6 +207,7 @@ package struct TrainStage {
       let report = try trainer.advance()
       rates.append(tokens: report.tokens, seconds: stepClock.seconds)
       try log?.append(report)
+      if let now = report.ranks, let changed = ranks?.update(now) { try log?.append(ranks: changed, step: report.step) }
       if summary.firstLoss == nil { summary.firstLoss = report.loss }
       summary.lastLoss = report.loss
       tokens += report.tokens
@@ -187,7 +215,8 @@ package struct TrainStage {
       events(
         .progress(
           stage: "training", done: report.step, total: steps, unit: "steps",
-          rate: StageRate(Double(tokens) / max(clock.seconds, 1e-9), "tokens/s"), loss: report.loss))
+          rate: StageRate(Double(tokens) / max(clock.seconds, 1e-9), "tokens/s"), loss: report.loss,
+          state: ranks?.description))
       if let every = c.validateEvery, !validationPieces.isEmpty, report.step % every == 0 || trainer.isFinished {
         let loss = try validationLoss(loaded, validationPieces, step: report.step)
         summary.validationLoss = loss
@@ -219,6 +248,7 @@ package struct TrainStage {
       (summary.bestStep, summary.validationLoss) = (best.step, best.loss)
     }
     try save(loaded, adapter: adapter, to: output, provenance: provenance)
+    if let ranks { events(.note("\(ranks)")) }
     events(.note("memory at most \(RunEstimate.mebibytes(ProcessMemory.peak)) resident"))
     return summary
   }
@@ -271,7 +301,15 @@ package struct TrainStage {
       try adapter.requireBase(loaded.identity, folder: folder)
       try loaded.model.attach(adapter, from: folder)
       adapter.dropout = configuration.recipe.loraDropout ?? adapter.dropout
-      try adapter.requireTrainable(under: configuration.recipe.rule, folder: folder)
+      try adapter.requireTrainable(under: configuration.recipe.rule ?? StepRules.standard(for: adapter.kind), folder: folder)
+      let ranks = configuration.recipe.ranks
+      if let config = adapter.adaLoRA {
+        adapter.adaLoRA = config.with(ranks)
+      } else if let option = ranks.given {
+        throw GoraError(
+          .usage, "\(option) goes with an AdaLoRA adapter, \(folder) is \(adapter.kind.title)",
+          hint: "gora-init --adapter adalora")
+      }
       for low in loaded.model.adapters { low.dropoutRate = adapter.dropout }
       return adapter
     case .full(let targets):
@@ -291,17 +329,18 @@ package struct TrainStage {
     var optimizer: () -> any Optimizer
   }
 
-  private func learningPlan(_ loaded: LoadedModel) -> LearningPlan {
+  private func learningPlan(_ loaded: LoadedModel, _ rule: any StepRule.Type, _ ranks: RankSchedule?) -> LearningPlan {
     let recipe = configuration.recipe
     var settings = AdamW.Settings(weightDecay: Float(recipe.weightDecay))
     switch configuration.method {
     case .adapter:
       let adapters = loaded.model.adapters
       return LearningPlan(
-        parameters: adapters.flatMap { recipe.rule.learns($0) },
-        stateFloats: recipe.rule.stateFloats(adapters) + recipe.rule.scratchFloats(adapters)
+        parameters: adapters.flatMap { rule.learns($0) },
+        stateFloats: rule.stateFloats(adapters) + rule.scratchFloats(adapters)
       ) {
-        recipe.rule.optimizer(adapters, ratio: ratio, weightDecay: recipe.weightDecay)
+        rule.optimizer(
+          adapters, StepSettings(ratio: recipe.lrRatio ?? rule.standardRatio, weightDecay: recipe.weightDecay, ranks: ranks))
       }
     case .fromConfig: settings.decaysVectors = false
     case .full: break
@@ -311,9 +350,6 @@ package struct TrainStage {
       AdamW(parameters.map { ($0, 1) }, settings: settings)
     }
   }
-
-  /// B's rate over A's.
-  private var ratio: Double { configuration.recipe.lrRatio ?? configuration.recipe.rule.standardRatio }
 
   /// What the run will hold, from the largest of its micro-batches; a validation piece counts where it is larger.
   private func demand(
@@ -340,7 +376,8 @@ package struct TrainStage {
 
   /// All that decides a run's bytes: a checkpoint of another run is refused by the first line that differs.
   private func identity(
-    _ loaded: LoadedModel, settings: Trainer.Settings, rows: [EncodedRow], validationRows: [EncodedRow], adapter: Adapter?
+    _ loaded: LoadedModel, settings: Trainer.Settings, rule: any StepRule.Type, ranks: RankSchedule?, rows: [EncodedRow],
+    validationRows: [EncodedRow], adapter: Adapter?
   ) -> [(key: String, value: String)] {
     let c = configuration
     let method =
@@ -361,12 +398,13 @@ package struct TrainStage {
       ("data", fingerprint(of: rows)),
       ("batch-size", String(settings.batchSize)), ("micro-batch-tokens", String(settings.microBatchTokens)),
       ("steps", String(settings.schedule.steps)), ("schedule", settings.schedule.shape.rawValue), ("lr", String(c.recipe.lr)),
-      ("rule", c.recipe.rule.name), ("lr-ratio", String(ratio)), ("lora-dropout", String(adapter?.dropout ?? 0)),
+      ("rule", rule.name), ("lr-ratio", String(c.recipe.lrRatio ?? rule.standardRatio)),
+      ("lora-dropout", String(adapter?.dropout ?? 0)),
       ("validation", validation), ("warmup", String(settings.schedule.warmup)),
       ("lr-floor", String(c.recipe.lrFloor)),
       ("weight-decay", String(c.recipe.weightDecay)), ("max-grad-norm", String(c.recipe.maxGradientNorm)),
       ("shuffle", String(c.recipe.shuffles)), ("seed", String(c.context.seed)),
-    ]
+    ] + (ranks.map { [("ranks", $0.description)] } ?? [])
   }
 
   /// The record of the run, with its inputs' digests.
@@ -390,7 +428,9 @@ package struct TrainStage {
         guard let low = loaded.model.linears.first(where: { $0.name == adapter.modules[i].name })?.adapter else { continue }
         adapter.modules[i].replaceTrained(a: low.a.values?.array ?? [], b: low.b.values?.array ?? [])
         adapter.modules[i].magnitude = low.magnitude?.vector.values?.array
+        adapter.modules[i].singularValues = low.singularValues?.vector.values?.array
       }
+      adapter = adapter.folded
       adapter.model = loaded.identity?.text
       adapter.taskType = loaded.config.family.taskType
       adapter.baseQuantization = loaded.quantization?.rawValue
@@ -401,5 +441,17 @@ package struct TrainStage {
       try CheckpointWriter.write(
         loaded.model, to: output, base: loaded.folder, tokenizerFolder: c.model, configPath: configPath, provenance: provenance)
     }
+  }
+}
+
+extension AdaLoRAConfig {
+  fileprivate func with(_ options: TrainStage.RankOptions) -> AdaLoRAConfig {
+    var config = self
+    config.targetRank = options.target ?? targetRank
+    config.initialSteps = options.initialSteps ?? initialSteps
+    config.finalSteps = options.finalSteps ?? finalSteps
+    config.interval = options.interval ?? interval
+    config.orthogonalWeight = options.orthogonalWeight ?? orthogonalWeight
+    return config
   }
 }

@@ -5,11 +5,12 @@ extension Model {
   /// Puts a low-rank product beside the linear of that module path.
   /// - Parameters:
   ///   - magnitude: m [out], which makes it DoRA.
+  ///   - singularValues: E [rank], which makes it AdaLoRA.
   ///   - isFrozen: it belongs to the weight and does not learn; there is room for one of each kind.
   /// - Throws: exit 65 where there is no such module or the shapes do not fit.
   package func attach(
     module: String, rank: Int, scaling: Double, a: [Float], b: [Float], magnitude: [Float]? = nil,
-    isFrozen: Bool = false
+    singularValues: [Float]? = nil, isFrozen: Bool = false
   ) throws(GoraError) {
     guard let linear = linears.first(where: { $0.name == module }) else {
       throw GoraError(
@@ -30,6 +31,7 @@ extension Model {
       }
       adapter.magnitude = Magnitude(module: module, values: magnitude, weight: linear.weight.matrix)
     }
+    adapter.singularValues = singularValues.map { SingularValues(module: module, values: $0, inputSize: linear.inputSize) }
     if isFrozen { linear.frozenAdapter = adapter } else { linear.adapter = adapter }
   }
 

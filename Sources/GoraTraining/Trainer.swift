@@ -14,6 +14,8 @@ package struct StepReport: Sendable, Equatable {
   package var tokens: Int
   /// ‖g‖₂ before clipping.
   package var gradientNorm: Double
+  /// Components that each adapter has still, where the rule leaves some out.
+  package var ranks: [Int]?
 }
 
 /// The training loop's state: model, optimiser, and which rows come next. It opens no file and prints nothing.
@@ -97,6 +99,7 @@ package final class Trainer {
     }
     setDropout(nil)
     loss /= Double(labelled)
+    optimizer.addPenalty()
     let norm = sums.norm()
     guard loss.isFinite, norm.isFinite else {
       throw GoraError(
@@ -108,7 +111,7 @@ package final class Trainer {
     let clip = settings.maxGradientNorm > 0 ? min(1, settings.maxGradientNorm / max(norm, 1e-30)) : 1
     optimizer.update(lr: rate, gradientScale: Float(clip))
     return StepReport(
-      step: step, loss: loss, lr: rate, tokens: pieces.reduce(0) { $0 + $1.tokens }, gradientNorm: norm)
+      step: step, loss: loss, lr: rate, tokens: pieces.reduce(0) { $0 + $1.tokens }, gradientNorm: norm, ranks: optimizer.ranks)
   }
 }
 

@@ -28,10 +28,10 @@ struct Init: GoraCommand {
   var gradients: String?
   @Option(name: .shortAndLong, help: ArgumentHelp("Adapter folder to write.", valueName: "dir"))
   var output: String
-  @Option(help: ArgumentHelp("What is started.", valueName: "name"))
-  var method = StartName(GoRAStart.self)
-  @Option(help: ArgumentHelp("What stands beside the weights.", valueName: "kind"))
-  var adapter: AdapterKind = .lora
+  @Option(help: ArgumentHelp("What is started (default: gora, adalora).", valueName: "name"))
+  var method: StartName?
+  @Option(help: ArgumentHelp("What stands beside the weights (default: lora).", valueName: "kind"))
+  var adapter: AdapterKind?
   @Option(help: ArgumentHelp("A.", valueName: "name"))
   var a: DownProjection?
   @Option(
@@ -74,8 +74,6 @@ struct Init: GoraCommand {
   var dtype: PrecisionChoice?
   @OptionGroup var common: CommonOptions
 
-  enum AdapterKind: String, ExpressibleByArgument, CaseIterable { case lora, dora }
-
   enum Gamma {
     case auto
     case fixed(Double)
@@ -85,14 +83,14 @@ struct Init: GoraCommand {
 
   func execute(_ reporter: Reporter) throws(GoraError) {
     try requireFile(output, "the adapter folder")
-    let start = method.type.init(settings)
+    let start = type.init(settings)
     try refuseIdleOptions(of: start)
     var configuration = try InitStage.Configuration(
       plan: try jsonInput(plan, "plan", reporterHint: "gora-plan scores.json -o plan.json"), model: model,
       gradients: gradients, output: output, start: start, dryRun: common.dryRun,
       context: try common.context(Self.tool))
     configuration.scaleOfA = scaleOfA
-    configuration.hasMagnitudes = adapter == .dora
+    configuration.kind = adapter ?? type.kinds[0]
     if case .auto = gamma {
       guard !data.isEmpty else {
         throw GoraError(.usage, "--gamma auto measures the loss on rows of --data, and there is none", hint: "add --data FILE")
@@ -103,6 +101,8 @@ struct Init: GoraCommand {
     }
     try finish(try InitStage(configuration).run(events: reporter.report), reporter)
   }
+
+  private var type: any AdapterStart.Type { method?.type ?? AdapterStarts.standard(for: adapter ?? .lora) }
 
   private var settings: StartSettings {
     var settings = StartSettings()
@@ -130,14 +130,15 @@ struct Init: GoraCommand {
   }
 
   private func refuseIdleOptions(of start: any AdapterStart) throws(GoraError) {
-    for option in StartOption.allCases where !method.type.options.contains(option) {
+    for option in StartOption.allCases where !type.options.contains(option) {
       let names = AdapterStarts.understanding(option).joined(separator: " or ")
       try refuseIdle(["--\(option.rawValue)": isGiven(option)], goWith: "--method \(names)")
     }
-    if adapter == .dora, method.type.isResidual {
+    if let adapter, !type.kinds.contains(adapter) {
+      let others = AdapterStarts.all.filter { $0.kinds.contains(adapter) }.map { $0.name }
       throw GoraError(
-        .usage, "--adapter dora goes with starts that leave the weight as it is, \(method.type.name) changes it",
-        hint: "--method gora, lora or lora-one")
+        .usage, "--adapter \(adapter.rawValue) does not go with --method \(type.name)",
+        hint: "--method \(others.joined(separator: ", "))")
     }
     if stableGamma != nil, scale ?? .stable != .stable {
       try refuseIdle(["--stable-gamma": true], goWith: "--scale stable")

@@ -60,13 +60,35 @@ struct Train: GoraCommand {
     help: ArgumentHelp("Rate of B over that of A (default: by --rule).", valueName: "x"),
     transform: number(1e-6...1e6, orZero: true))
   var lrRatio: Double?
-  @Option(help: ArgumentHelp("What changes a step.", valueName: "name"))
-  var rule = StepRuleName(AdamWRule.self)
+  @Option(help: ArgumentHelp("What changes a step (default: by kind).", valueName: "name"))
+  var rule: StepRuleName?
   @Option(
     name: .customLong("lora-dropout"),
     help: ArgumentHelp("Share of inputs left out (default: the adapter's).", valueName: "x"),
     transform: number(1e-6...0.999, orZero: true))
   var loraDropout: Double?
+  @Option(
+    name: .customLong("target-rank"),
+    help: ArgumentHelp("Of AdaLoRA: mean rank at the end.", valueName: "r"),
+    transform: count())
+  var targetRank: Int?
+  @Option(
+    name: .customLong("tinit"), help: ArgumentHelp("Of AdaLoRA: first steps, of full rank.", valueName: "n"),
+    transform: count(from: 0))
+  var tinit: Int?
+  @Option(
+    name: .customLong("tfinal"), help: ArgumentHelp("Of AdaLoRA: last steps, of settled ranks.", valueName: "n"),
+    transform: count(from: 0))
+  var tfinal: Int?
+  @Option(
+    name: .customLong("delta-t"), help: ArgumentHelp("Of AdaLoRA: steps between choices.", valueName: "n"),
+    transform: count())
+  var deltaT: Int?
+  @Option(
+    name: .customLong("orth-weight"),
+    help: ArgumentHelp("Of AdaLoRA: weight of the penalty.", valueName: "x"),
+    transform: number(1e-9...1e6, orZero: true))
+  var orthogonalWeight: Double?
   @Option(
     name: .customLong("weight-decay"),
     help: ArgumentHelp("Decoupled weight decay.", valueName: "x", standard: Train.recipe.weightDecay),
@@ -144,8 +166,11 @@ struct Train: GoraCommand {
   private func refuseIdleOptions() throws(GoraError) {
     if method != .adapter {
       try refuseIdle(
-        ["--lr-ratio": lrRatio != nil, "--rule": rule.type != AdamWRule.self, "--lora-dropout": loraDropout != nil],
-        goWith: "--method adapter")
+        [
+          "--lr-ratio": lrRatio != nil, "--rule": rule != nil, "--lora-dropout": loraDropout != nil,
+          "--target-rank": targetRank != nil, "--tinit": tinit != nil, "--tfinal": tfinal != nil, "--delta-t": deltaT != nil,
+          "--orth-weight": orthogonalWeight != nil,
+        ], goWith: "--method adapter")
     }
     if method != .full {
       try refuseIdle(["--targets": targets != nil, "--from-config": fromConfig != nil], goWith: "--method full")
@@ -169,7 +194,12 @@ struct Train: GoraCommand {
     recipe.batchSize = batchSize
     recipe.microBatchTokens = microBatchTokens
     recipe.lr = lr
-    recipe.rule = rule.type
+    recipe.rule = rule?.type
+    recipe.ranks.target = targetRank
+    recipe.ranks.initialSteps = tinit
+    recipe.ranks.finalSteps = tfinal
+    recipe.ranks.interval = deltaT
+    recipe.ranks.orthogonalWeight = orthogonalWeight
     recipe.lrRatio = lrRatio
     recipe.loraDropout = loraDropout
     recipe.weightDecay = weightDecay

@@ -35,9 +35,19 @@ import Testing
   }
 
   /// The function is linear in each number by itself, so that a central difference is exact up to rounding: 1e-4 of sums near 1 to 100.
-  @Test(arguments: [false, true], [false, true]) func gradientsByDifferences(drops: Bool, learnsA: Bool) throws {
+  /// With magnitudes that holds while norms stay as they were refreshed, which is what backward takes them for.
+  @Test(arguments: [false, true], [(false, false), (true, false), (false, true), (true, true)])
+  func gradientsByDifferences(drops: Bool, learns: (a: Bool, m: Bool)) throws {
     let linear = try Self.linear()
     let adapter = try #require(linear.adapter)
+    let learnsA = learns.a
+    if learns.m {
+      let values = Self.numbers(Self.outputs, "m").map { 2 + $0 }
+      let magnitude = Magnitude(module: "m", values: values, weight: linear.weight.matrix)
+      magnitude.vector.gradient = FloatBuffer(zeros: Self.outputs)
+      adapter.magnitude = magnitude
+      linear.refresh(workspace: Workspace())
+    }
     if drops { (adapter.dropoutRate, adapter.dropoutKey) = (0.4, 77) }
     if learnsA { adapter.a.gradient = FloatBuffer(zeros: adapter.a.count) }
     adapter.b.gradient = FloatBuffer(zeros: adapter.b.count)
@@ -61,6 +71,17 @@ import Testing
       guard let gradient = parameter.gradient else { continue }
       let values = try #require(parameter.values).pointer
       for i in 0..<parameter.count { expect(gradient.pointer[i], { values[i] += $0 }, "\(name)[\(i)]") }
+    }
+    if let vector = adapter.magnitude?.vector, let gradient = vector.gradient {
+      let values = try #require(vector.values).pointer
+      for i in 0..<vector.count {
+        expect(
+          gradient.pointer[i],
+          {
+            values[i] += $0
+            linear.refresh(workspace: Workspace())
+          }, "m[\(i)]")
+      }
     }
     for i in x.indices { expect(dx[i], { x[i] += $0 }, "x[\(i)]") }
   }

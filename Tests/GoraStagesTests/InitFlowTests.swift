@@ -99,9 +99,53 @@ import Testing
     for (x, y) in zip(one.modules, two.modules) { #expect(y.a == x.a.map { 4 * $0 } && y.b == x.b.map { $0 / 4 }) }
   }
 
+  /// AdaLoRA begins as the base, its ranks fall to the target and are logged, it learns, and what is written is plain LoRA.
+  @Test func adaLoRA() throws {
+    let bench = try Workbench()
+    try bench.prepare()
+    try bench.prepareAdaLoRA()
+    func loss(_ options: String) throws -> Double {
+      let outcome = try bench.run("gora-eval --task loss --data rows.jsonl -q --model model \(options)")
+      #expect(outcome.status == 0, "\(outcome.error)")
+      return try JSONDocument(path: "eval", text: Array(outcome.output.utf8)).root.required("loss").double
+    }
+    let start = try Adapter(readingFolder: bench.file("adalora"))
+    #expect(start.kind == .adalora && start.adaLoRA?.initialRank == 6 && start.adaLoRA?.targetRank == 4)
+    #expect(start.modules.allSatisfy { $0.singularValues == [Float](repeating: 0, count: 6) })
+    let line = "gora-train adalora --model model --data rows.jsonl --max-steps 24 --batch-size 3 --lr 5e-3 --target-rank 2"
+    let trained = try bench.run("\(line) -o tuned --log log.jsonl")
+    #expect(trained.status == 0, "\(trained.error)")
+    let tuned = try Adapter(readingFolder: bench.file("tuned"))
+    let modules = start.modules.count
+    #expect(tuned.kind == .lora && tuned.modules.reduce(0) { $0 + $1.rank } == 2 * modules)
+    #expect(try loss("--adapter tuned") < loss("") - 1e-2)
+    // The last line of ranks is that of the output.
+    let log = String(decoding: try bench.bytes("log.jsonl"), as: UTF8.self).split(separator: "\n").filter {
+      $0.contains("\"ranks\"")
+    }
+    let last = try JSONDocument(path: "log", text: Array(try #require(log.last).utf8)).root
+    #expect(log.count > 3)
+    #expect(try last.required("step").int <= 12)
+    for (name, rank) in try last.required("ranks").members {
+      #expect(try rank.int == tuned.modules.first { $0.name == name }?.rank ?? 0, "\(name)")
+    }
+    let uneven = try bench.run("gora-init plan.json --model model --adapter adalora -o out")
+    CommandLineTests.expect(uneven, 65, "plan.json:")
+    for refused in [
+      "gora-init uniform.json --model model --adapter adalora --method lora -o out",
+      "gora-init uniform.json --model model --method adalora --adapter dora -o out",
+      "\(line) --tinit 20 --tfinal 4 -o out", "\(line) --target-rank 6 -o out", "\(line) --rule adamw -o out",
+      "gora-train init --model model --data rows.jsonl --tinit 4 -o out",
+      "gora-train init --model model --data rows.jsonl --rule adalora -o out",
+    ] {
+      CommandLineTests.expect(try bench.run(refused), 64, "error: ")
+      #expect(!bench.exists("out"))
+    }
+  }
+
   /// GoRA + DoRA: the first loss is that of GoRA, it learns, a resumed run ends in the same bytes, and the merged checkpoint is the same
   /// model.
-  @Test(arguments: ["", " --quantize nf4"]) func dora(_ base: String) throws {
+  @Test(arguments: ["", " --quantize nf4", " --lora-dropout 0.1"]) func dora(_ base: String) throws {
     let bench = try Workbench()
     try bench.prepare()
     func loss(_ options: String) throws -> Double {
@@ -119,7 +163,7 @@ import Testing
     #expect(try bench.run("\(line) -o again --resume").status == 0)
     #expect(try bench.bytes("again/checkpoint/state.safetensors") == bench.bytes("tuned/checkpoint/state.safetensors"))
     let tuned = try Adapter(readingFolder: bench.file("tuned"))
-    #expect(tuned.hasMagnitudes && tuned.modules.count == 8)
+    #expect(tuned.kind == .dora && tuned.modules.count == 8)
     let learnt = try loss("--model model --adapter tuned")
     #expect(learnt < start - 1e-2)
     #expect(try bench.run("gora-export tuned --model model --profile merged -o merged -q").status == 0)
@@ -127,7 +171,6 @@ import Testing
     for refused in [
       "gora-export tuned --model model --profile padded -o out",
       "gora-train dora --model model --data rows.jsonl --rule lora-pro -o out",
-      "gora-train dora --model model --data rows.jsonl --lora-dropout 0.1 -o out",
       "gora-init plan.json --model model --method pissa --adapter dora -o out",
     ] {
       CommandLineTests.expect(try bench.run(refused), 64, "error: ")
@@ -184,6 +227,23 @@ import Testing
         profile == .merged
         ? try #require(try FlowTests.eval(bench, model: name, adapter: nil).loss) : try loss(bench, name)
       #expect(abs(again - learnt) < 2e-5 * learnt, "\(profile)")
+    }
+    // The update has at most rank 4, and the same without a component that stays as it is.
+    for (maxRank, share) in [(4, 0.0...0.0), (2, 1e-3...0.9)] {
+      let summary = try ExportStage(
+        ExportStage.Configuration(
+          adapter: bench.file("out/tuned"), model: bench.file("model"), profile: .compact, maxRank: maxRank,
+          output: bench.file("export-\(maxRank)"), dryRun: false, context: FlowTests.context("gora-export"))
+      ).run { _ in }
+      let json = try JSONDocument(path: "", text: Array(summary.json.pretty().utf8)).root
+      let error = try json.required("truncation").required("error").double
+      #expect(share.contains(error), "\(maxRank): \(error)")
+      let again = try loss(bench, "export-\(maxRank)")
+      #expect(error > 0 ? again < base : abs(again - learnt) < 2e-5 * learnt)
+      #expect(
+        try Adapter(readingFolder: bench.file("export-\(maxRank)")).modules.allSatisfy {
+          $0.frozenRank == 0 && $0.rank <= maxRank
+        })
     }
     // Resumed from the compact folder it goes on from where it was.
     #expect(try Adapter(readingFolder: bench.file("export-native")).modules.allSatisfy { $0.frozenRank == 2 })

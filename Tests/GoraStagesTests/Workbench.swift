@@ -162,10 +162,22 @@ extension Workbench {
 
   /// grad.h5, scores.json, plan.json and init/, made by the tools.
   func prepare() throws {
-    for line in [
+    try succeed([
       "gora-grad --model model --data rows.jsonl --steps 6 -o grad.h5 -q", "gora-score --model model grad.h5 -o scores.json -q",
       "gora-plan scores.json --rank 4 -o plan.json -q", "gora-init plan.json --model model --gradients grad.h5 -o init -q",
-    ] {
+    ])
+  }
+
+  /// `uniform.json` of rank 6 and `adalora` that begins with it.
+  func prepareAdaLoRA() throws {
+    try succeed([
+      "gora-plan --uniform --model model --rank 6 --scaling lora -o uniform.json -q",
+      "gora-init uniform.json --model model --adapter adalora -o adalora -q",
+    ])
+  }
+
+  private func succeed(_ lines: [String]) throws {
+    for line in lines {
       let outcome = try run(line)
       guard outcome.status == 0 else { throw GoraError(.internal, "\(line): \(outcome.status) \(outcome.error)") }
     }

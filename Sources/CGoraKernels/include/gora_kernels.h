@@ -52,12 +52,15 @@ void gora_sgemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_
 void gora_bf16_gemm(bool transpose_b, int64_t m, int64_t n, int64_t k, const uint16_t *a, int64_t lda, const uint16_t *b,
                     int64_t ldb, bool accumulates, float *c, int64_t ldc);
 
-// LAPACK (column-major, Fortran conventions). The first four return its info, 0 or more: what is wrong with the matrix.
+// LAPACK (column-major, Fortran conventions). Those of type int return its info, 0 or more: what is wrong with the matrix.
 int gora_dpotrf(int n, double *a, int lda);                                     // lower Cholesky factor
 int gora_dpotrs(int n, int columns, const double *a, int lda, double *b, int ldb);  // solve with that factor
 int gora_dsyev(int n, double *a, int lda, double *values);                      // a becomes the eigenvectors, values ascend
 int gora_sgesdd(int m, int n, float *a, int lda, float *s, float *u, int ldu, float *vt, int ldvt, bool vectors);
 void gora_sgeqrf_q(int m, int n, float *a, int lda, float *r_diagonal);         // a becomes Q (m x n, m >= n)
+// With k = min(m, n): u is m x k, vt k x n, a is overwritten.
+int gora_dgesdd(int m, int n, double *a, double *s, double *u, double *vt);
+void gora_dgeqrf(int m, int n, double *a, double *r);                           // a begins with Q (m x k), r is k x n
 
 // MARK: few_tokens.c — products of a weight that is read once
 
@@ -113,6 +116,9 @@ void gora_dropout(const float *x, float *y, size_t from, size_t n, uint64_t key,
 // Decoupled weight decay (Loshchilov & Hutter); correction1 = 1-b1^t, correction2 = 1-b2^t.
 void gora_adamw(float *p, const float *g, float *m, float *v, size_t n, float gradient_scale, float lr, float beta1, float beta2,
                 float epsilon, float weight_decay, float correction1, float correction2);
+// AdaLoRA: mean of |p g| where g = gradient_scale gradient, and then of its distance from that mean.
+void gora_sensitivity(const float *p, const float *gradient, float *mean, float *spread, size_t n, float gradient_scale, float beta1,
+                      float beta2);
 
 // MARK: sampling.c — a draw, without sorting the vocabulary
 

@@ -7,6 +7,8 @@ package protocol AdapterStart: Sendable {
   static var name: String { get }
   /// Options of gora-init that it understands.
   static var options: Set<StartOption> { get }
+  /// What may stand beside the weight when it is started so, the standard first.
+  static var kinds: [AdapterKind] { get }
   init(_ settings: StartSettings)
 
   /// What it looks at.
@@ -24,6 +26,8 @@ package protocol AdapterStart: Sendable {
 
 extension AdapterStart {
   package static var options: Set<StartOption> { [] }
+  /// A magnitude knows no other weight than the one in the model.
+  package static var kinds: [AdapterKind] { isResidual ? [.lora] : [.lora, .dora] }
   package var record: [(key: String, value: StartValue)] { [] }
   package var needsGradient: Bool { needs.contains(.gradient) }
 
@@ -45,7 +49,13 @@ package enum AdapterStarts {
     LoRAGAStart.self,
     LoRAOneStart.self,
     GoRASVDStart.self,
+    AdaLoRAStart.self,
   ]
+
+  /// The first that starts such adapters.
+  package static func standard(for kind: AdapterKind) -> any AdapterStart.Type {
+    all.first { $0.kinds.contains(kind) } ?? GoRAStart.self
+  }
 
   /// The starts that understand an option.
   package static func understanding(_ option: StartOption) -> [String] {

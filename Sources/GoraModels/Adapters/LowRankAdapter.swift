@@ -12,6 +12,8 @@ package final class LowRankAdapter {
   package let b: Parameter
   /// What makes it DoRA; nil: plain LoRA.
   package var magnitude: Magnitude?
+  /// What makes it AdaLoRA; nil: E is 1.
+  package var singularValues: SingularValues?
   /// The share of inputs that training leaves out of the product, anew at each step (PEFT's `lora_dropout`).
   package var dropoutRate = 0.0
   /// Which ones, while a step of training runs; nil: none.
@@ -25,7 +27,20 @@ package final class LowRankAdapter {
   }
 
   /// All that may learn.
-  package var parameters: [Parameter] { [a, b] + (magnitude.map { [$0.vector] } ?? []) }
+  package var parameters: [Parameter] {
+    [a, b] + (magnitude.map { [$0.vector] } ?? []) + (singularValues.map { [$0.vector] } ?? [])
+  }
+  package var kind: AdapterKind { singularValues != nil ? .adalora : magnitude != nil ? .dora : .lora }
+  /// A [r, in], or diag(E)·A.
+  var down: UnsafePointer<Float> { singularValues.map { UnsafePointer($0.product.pointer) } ?? a.vector }
+
+  /// Takes in what the factors are now, where something is computed of them.
+  func refresh(weight: WeightMatrix, workspace: Workspace) {
+    singularValues?.refresh(a)
+    magnitude?.refresh(self, weight: weight, workspace: workspace)
+  }
+  /// Whether backward needs x: B's gradient is had of x·Aᵀ, which forward keeps.
+  var needsInput: Bool { a.gradient != nil || singularValues?.vector.gradient != nil }
   /// Floats a token that forward keeps for backward: x·Aᵀ, and with a magnitude V·x.
   var keptFloats: Int { rank + (magnitude == nil ? 0 : b.shape[0]) }
 

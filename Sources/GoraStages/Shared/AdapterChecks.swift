@@ -27,15 +27,16 @@ extension Adapter {
       throw GoraError(
         .data, at: .file(folder), "lora_dropout is 1, which leaves nothing to learn from", hint: "give --lora-dropout")
     }
-    guard hasMagnitudes else { return }
-    guard dropout == 0 else {
+    guard rule.kinds.contains(kind) else {
+      let others = StepRules.all.filter { $0.kinds.contains(kind) }.map { $0.name }
       throw GoraError(
-        .usage, at: .file(folder), "dropout \(dropout) beside DoRA's magnitudes, which gora does not do",
-        hint: "train it with --lora-dropout 0")
+        .usage, at: .file(folder), "--rule \(rule.name) is not for \(kind.title), which this adapter is",
+        hint: "--rule \(others.joined(separator: " or "))")
     }
-    guard rule.understandsMagnitudes else {
+    guard !(adaLoRA?.isAllocated ?? false) else {
       throw GoraError(
-        .usage, at: .file(folder), "--rule \(rule.name) is for plain LoRA, this adapter is DoRA", hint: "--rule adamw or lora-fa")
+        .data, at: .file(folder), "components of this AdaLoRA adapter were left out already, its ranks are what they are",
+        hint: "go on with plain LoRA: gora-export --profile native, then gora-train")
     }
   }
 
@@ -47,6 +48,7 @@ extension Adapter {
       module.a.withUnsafeBytes { digest.update($0) }
       module.b.withUnsafeBytes { digest.update($0) }
       module.magnitude?.withUnsafeBytes { digest.update($0) }
+      module.singularValues?.withUnsafeBytes { digest.update($0) }
     }
     return digest.finish()
   }
@@ -61,7 +63,7 @@ extension Model {
           let part = module.components(range)
           try attach(
             module: module.name, rank: range.count, scaling: module.scaling, a: part.a, b: part.b,
-            magnitude: isFrozen ? nil : module.magnitude, isFrozen: isFrozen)
+            magnitude: isFrozen ? nil : module.magnitude, singularValues: module.singularValues, isFrozen: isFrozen)
         }
       } catch {
         var located = error

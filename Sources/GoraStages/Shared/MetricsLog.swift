@@ -34,6 +34,11 @@ final class MetricsLog {
     try append(["step": JSON(step), "validation_loss": JSON(validationLoss)])
   }
 
+  /// - Parameter ranks: of each module, in the adapter's order.
+  func append(ranks: [(module: String, rank: Int)], step: Int) throws(GoraError) {
+    try append(["step": JSON(step), "ranks": JSON(.object(ranks.map { JSON.Member($0.module, JSON($0.rank)) }))])
+  }
+
   private func append(_ members: KeyValuePairs<String, JSON>) throws(GoraError) {
     try file.write(Array((JSON.object(members).compact() + "\n").utf8))
   }

@@ -180,7 +180,9 @@ struct ReportScanner {
       else { return nil }
       let loss = try? root.optional("loss")?.double
       let validation = try? root.optional("validation_loss")?.double
-      return loss == nil && validation == nil ? nil : MetricsLine(step: step, loss: loss, validationLoss: validation)
+      // Lines of AdaLoRA's ranks have neither.
+      let hasRanks = (try? root.optional("ranks")) != nil
+      return loss == nil && validation == nil && !hasRanks ? nil : MetricsLine(step: step, loss: loss, validationLoss: validation)
     }
     guard line(head.prefix { $0 != 0x0A }) != nil else { return nil }
     var lines: [MetricsLine] = []

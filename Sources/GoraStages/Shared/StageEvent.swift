@@ -6,7 +6,9 @@ package enum StageEvent: Sendable {
   /// - done, total: counts in `unit` (`"batches"`, `"modules"`); total is nil where it is not known beforehand.
   /// - rate: a speed worth showing beside the count's own (`"tokens/s"`), nil for none.
   /// - loss: the latest training loss, nil where there is none.
-  case progress(stage: String, done: Int, total: Int?, unit: String, rate: StageRate? = nil, loss: Double? = nil)
+  /// - state: what else there is to say of the run now, nil for nothing.
+  case progress(
+    stage: String, done: Int, total: Int?, unit: String, rate: StageRate? = nil, loss: Double? = nil, state: String? = nil)
   /// What everybody should know of the run, unless `-q`: how rows are read, say.
   case information(String)
   /// A line for those who ask with `-v`.

@@ -132,8 +132,8 @@ struct TrainingCheckpoint {
         throw GoraError(.data, at: .object(path, name: " tensor \"\(part.name)\""), "missing, or of another shape")
       }
       UnsafeMutableRawPointer(part.buffer.pointer).copyMemory(from: tensor.bytes.baseAddress!, byteCount: tensor.bytes.count)
-      if part.isSquare, (0..<part.count).contains(where: { part.buffer.pointer[$0] < 0 }) {
-        throw GoraError(.data, at: tensor.location, "a mean of squares is negative")
+      if part.isNonNegative, (0..<part.count).contains(where: { part.buffer.pointer[$0] < 0 }) {
+        throw GoraError(.data, at: tensor.location, "a number that is never below 0 is negative")
       }
     }
     guard optimizer.isFinite, validation.state.allSatisfy(\.isFinite) else {

@@ -54,7 +54,7 @@ package final class AdamW: Optimizer {
       let values = entry.parameter.values.map { [OptimizerTensor(name: "value/\(name)", shape: shape, buffer: $0)] } ?? []
       return values + [
         OptimizerTensor(name: "first_moment/\(name)", shape: shape, buffer: entry.first),
-        OptimizerTensor(name: "second_moment/\(name)", shape: shape, buffer: entry.second, isSquare: true),
+        OptimizerTensor(name: "second_moment/\(name)", shape: shape, buffer: entry.second, isNonNegative: true),
       ]
     }
   }

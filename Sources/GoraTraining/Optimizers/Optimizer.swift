@@ -8,6 +8,10 @@ package protocol Optimizer: AnyObject {
   var parameters: [Parameter] { get }
   /// Steps taken.
   var step: Int { get set }
+  /// Adds the gradient of what is in the loss besides its rows, before the gradients are looked at; by default there is nothing.
+  func addPenalty()
+  /// Components that each adapter has still, in the adapters' order, where the last update may have left some out; else nil.
+  var ranks: [Int]? { get }
   /// One update at rate `lr` with gradients multiplied by `gradientScale`.
   func update(lr: Double, gradientScale: Float)
   /// All that a run needs to go on, values among it, in the order in which a checkpoint keeps it.
@@ -20,14 +24,17 @@ package struct OptimizerTensor {
   package var name: String
   package var shape: [Int]
   package var buffer: FloatBuffer
-  /// A mean of squares, which is never below 0.
-  package var isSquare = false
+  /// Never below 0, as a mean of squares.
+  package var isNonNegative = false
 
   package var count: Int { shape.reduce(1, *) }
   package var isFinite: Bool { gora_all_finite(buffer.pointer, count) }
 }
 
 extension Optimizer {
+  package func addPenalty() {}
+  package var ranks: [Int]? { nil }
+
   /// Whether all values and moments are finite: an update may take them out of range after the last loss that was.
   package var isFinite: Bool { state.allSatisfy(\.isFinite) }
 }

@@ -6,8 +6,8 @@ package enum AdamWRule: StepRule {
   package static let name = "adamw"
   package static let standardRatio = 16.0
 
-  package static func optimizer(_ adapters: [LowRankAdapter], ratio: Double, weightDecay: Double) -> any Optimizer {
-    AdamW(rates(adapters, ratio: ratio), settings: AdamW.Settings(weightDecay: Float(weightDecay)))
+  package static func optimizer(_ adapters: [LowRankAdapter], _ settings: StepSettings) -> any Optimizer {
+    AdamW(rates(adapters, ratio: settings.ratio), settings: settings.adamW)
   }
 
   /// The factors with their relative rates: 1 for A, `ratio` for B and for magnitudes, as PEFT's LoRA+ has it.

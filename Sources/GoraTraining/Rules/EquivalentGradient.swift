@@ -84,7 +84,7 @@ struct EquivalentGradient {
 }
 
 /// x [rows, columns] as [columns, rows].
-private func transpose(_ x: UnsafePointer<Float>, rows: Int, columns: Int, into y: UnsafeMutablePointer<Float>) {
+func transpose(_ x: UnsafePointer<Float>, rows: Int, columns: Int, into y: UnsafeMutablePointer<Float>) {
   for i in 0..<rows { for j in 0..<columns { y[j * rows + i] = x[i * columns + j] } }
 }
 

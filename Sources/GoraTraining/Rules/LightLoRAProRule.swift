@@ -5,10 +5,10 @@ import GoraModels
 package enum LightLoRAProRule: StepRule {
   package static let name = "lora-pro-light"
   package static let standardRatio = 1.0
-  package static let understandsMagnitudes = false
+  package static let kinds: Set<AdapterKind> = [.lora]
 
-  package static func optimizer(_ adapters: [LowRankAdapter], ratio: Double, weightDecay: Double) -> any Optimizer {
-    let adamW = AdamW(AdamWRule.rates(adapters, ratio: ratio), settings: AdamW.Settings(weightDecay: Float(weightDecay)))
+  package static func optimizer(_ adapters: [LowRankAdapter], _ settings: StepSettings) -> any Optimizer {
+    let adamW = AdamW(AdamWRule.rates(adapters, ratio: settings.ratio), settings: settings.adamW)
     return AdjustedAdamW(adapters, adamW) { adapter in
       guard let a = adapter.a.gradient, let b = adapter.b.gradient else { return }
       EquivalentGradient(adapter).adjust(a: a, b: b)

@@ -8,8 +8,8 @@ package enum LoRAFARule: StepRule {
 
   package static func learns(_ adapter: LowRankAdapter) -> [Parameter] { Array(adapter.parameters.dropFirst()) }
 
-  package static func optimizer(_ adapters: [LowRankAdapter], ratio: Double, weightDecay: Double) -> any Optimizer {
+  package static func optimizer(_ adapters: [LowRankAdapter], _ settings: StepSettings) -> any Optimizer {
     AdamW(
-      adapters.flatMap { learns($0).map { ($0, Float(ratio)) } }, settings: AdamW.Settings(weightDecay: Float(weightDecay)))
+      adapters.flatMap { learns($0).map { ($0, Float(settings.ratio)) } }, settings: settings.adamW)
   }
 }

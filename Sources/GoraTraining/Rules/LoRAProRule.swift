@@ -8,7 +8,7 @@ import GoraModels
 package enum LoRAProRule: StepRule {
   package static let name = "lora-pro"
   package static let standardRatio = 1.0
-  package static let understandsMagnitudes = false
+  package static let kinds: Set<AdapterKind> = [.lora]
 
   package static func stateFloats(_ adapters: [LowRankAdapter]) -> Int {
     adapters.reduce(0) { $0 + 2 * $1.b.shape[0] * $1.a.shape[1] }
@@ -19,8 +19,8 @@ package enum LoRAProRule: StepRule {
     2 * (adapters.map { $0.b.shape[0] * $0.a.shape[1] }.max() ?? 0)
   }
 
-  package static func optimizer(_ adapters: [LowRankAdapter], ratio: Double, weightDecay: Double) -> any Optimizer {
-    LoRAPro(adapters, ratio: Float(ratio), weightDecay: Float(weightDecay))
+  package static func optimizer(_ adapters: [LowRankAdapter], _ settings: StepSettings) -> any Optimizer {
+    LoRAPro(adapters, ratio: Float(settings.ratio), weightDecay: Float(settings.weightDecay))
   }
 }
 
@@ -62,7 +62,7 @@ private final class LoRAPro: Optimizer {
       let name = entry.adapter.a.name.replacing(".lora_A.weight", with: ".equivalent")
       return values + [
         OptimizerTensor(name: "first_moment/\(name)", shape: entry.shape, buffer: entry.first),
-        OptimizerTensor(name: "second_moment/\(name)", shape: entry.shape, buffer: entry.second, isSquare: true),
+        OptimizerTensor(name: "second_moment/\(name)", shape: entry.shape, buffer: entry.second, isNonNegative: true),
       ]
     }
   }

@@ -6,15 +6,15 @@ import GoraModels
 package enum ProjectedLoRAFARule: StepRule {
   package static let name = "lora-fa-proj"
   package static let standardRatio = 1.0
-  package static let understandsMagnitudes = false
+  package static let kinds: Set<AdapterKind> = [.lora]
 
   package static func learns(_ adapter: LowRankAdapter) -> [Parameter] { [adapter.b] }
 
-  package static func optimizer(_ adapters: [LowRankAdapter], ratio: Double, weightDecay: Double) -> any Optimizer {
-    var settings = AdamW.Settings(weightDecay: Float(weightDecay))
-    settings.epsilon = 1e-6
-    settings.addsEpsilonFirst = true
-    return AdjustedAdamW(adapters, AdamW(adapters.map { ($0.b, Float(ratio)) }, settings: settings)) { adapter in
+  package static func optimizer(_ adapters: [LowRankAdapter], _ settings: StepSettings) -> any Optimizer {
+    var adamW = settings.adamW
+    adamW.epsilon = 1e-6
+    adamW.addsEpsilonFirst = true
+    return AdjustedAdamW(adapters, AdamW(adapters.map { ($0.b, Float(settings.ratio)) }, settings: adamW)) { adapter in
       guard let gradient = adapter.b.gradient else { return }
       // Row-major [out, r] is column-major [r, out]: one right-hand side an output, and A·Aᵀ is symmetric.
       let solution = solved(

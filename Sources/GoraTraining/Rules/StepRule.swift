@@ -8,20 +8,34 @@ package protocol StepRule: Sendable {
   static var name: String { get }
   /// B's rate over A's where none is given.
   static var standardRatio: Double { get }
-  /// Whether it knows adapters with magnitudes (DoRA).
-  static var understandsMagnitudes: Bool { get }
+  /// What it trains.
+  static var kinds: Set<AdapterKind> { get }
   /// The factors that learn.
   static func learns(_ adapter: LowRankAdapter) -> [Parameter]
   /// Floats of moments, which a checkpoint keeps beside the values: by default two for each that learns.
   static func stateFloats(_ adapters: [LowRankAdapter]) -> Int
   /// Floats that an update takes besides.
   static func scratchFloats(_ adapters: [LowRankAdapter]) -> Int
-  /// - Parameter ratio: B's rate over A's.
-  static func optimizer(_ adapters: [LowRankAdapter], ratio: Double, weightDecay: Double) -> any Optimizer
+  static func optimizer(_ adapters: [LowRankAdapter], _ settings: StepSettings) -> any Optimizer
+}
+
+/// What a rule is told of a run.
+package struct StepSettings: Sendable {
+  /// B's rate over A's.
+  package var ratio: Double
+  package var weightDecay: Double
+  /// How the number of components falls, for AdaLoRA.
+  package var ranks: RankSchedule?
+
+  package init(ratio: Double, weightDecay: Double, ranks: RankSchedule? = nil) {
+    (self.ratio, self.weightDecay, self.ranks) = (ratio, weightDecay, ranks)
+  }
+
+  var adamW: AdamW.Settings { AdamW.Settings(weightDecay: Float(weightDecay)) }
 }
 
 extension StepRule {
-  package static var understandsMagnitudes: Bool { true }
+  package static var kinds: Set<AdapterKind> { [.lora, .dora] }
   package static func learns(_ adapter: LowRankAdapter) -> [Parameter] { adapter.parameters }
   package static func stateFloats(_ adapters: [LowRankAdapter]) -> Int {
     2 * adapters.reduce(0) { sum, adapter in learns(adapter).reduce(sum) { $0 + $1.count } }
@@ -37,5 +51,11 @@ package enum StepRules {
     ProjectedLoRAFARule.self,
     LoRAProRule.self,
     LightLoRAProRule.self,
+    AdaLoRARule.self,
   ]
+
+  /// The first that trains such adapters.
+  package static func standard(for kind: AdapterKind) -> any StepRule.Type {
+    all.first { $0.kinds.contains(kind) } ?? AdamWRule.self
+  }
 }

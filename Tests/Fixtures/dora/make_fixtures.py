@@ -6,7 +6,8 @@
 `<model>/adapter`: use_dora, rsLoRA, r 4, alpha 16, on q, k, v, o and down (qwen2: q, k, v, which have biases, and gate); A and B random,
 magnitudes those of PEFT times 0.8 to 1.2. `<model>/training.json`: losses before each step and gradient norms; rate 1e-3 for A, 4e-3 for B and
 magnitudes. `<model>/training.safetensors`: gradients at the first step and values after the tenth; `merged/<weight>`: PEFT's merged weights at
-the start.
+the start. `<model>/dropout.json`: loss of row 0 in training with lora_dropout 0.4, whose masks come from gora's hash (`gora_dropout` in
+elementwise.c) with the `keys` named there by module; `<model>/dropout.safetensors`: its gradients.
 """
 import math, shutil, sys
 from pathlib import Path
@@ -18,6 +19,49 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 
 TARGETS = {"llama": ["q_proj", "k_proj", "v_proj", "o_proj", "down_proj"], "qwen2": ["q_proj", "k_proj", "v_proj", "gate_proj"]}
+
+
+DROPOUT = 0.4
+
+
+def mask(key, count):
+    """0, or 1/(1 − rate), for each of so many inputs."""
+    def mixed(x):
+        x = ((x ^ (x >> 16)) * 0x7FEB352D) & 0xFFFFFFFF
+        x = ((x ^ (x >> 15)) * 0x846CA68B) & 0xFFFFFFFF
+        return x ^ (x >> 16)
+
+    low, high = key & 0xFFFFFFFF, key >> 32
+    kept = [mixed(mixed((i + low) & 0xFFFFFFFF) ^ high) >= int(DROPOUT * 2**32) for i in range(count)]
+    return torch.tensor(kept).double() / (1 - DROPOUT)
+
+
+class Masked(torch.nn.Dropout):
+    """Dropout with a given mask."""
+    def __init__(self, key):
+        super().__init__(DROPOUT)
+        self.key = key
+
+    def forward(self, x):
+        return x * mask(self.key, x.numel()).reshape(x.shape) if self.training else x
+
+
+def make_dropout(name):
+    folder, rows = here / name, [__import__("json").loads(line) for line in (here.parent / name / "rows.jsonl").read_text().splitlines()]
+    model = PeftModel.from_pretrained(base.load_model(here.parent / name / "model"), folder / "adapter", is_trainable=True).double()
+    keys = {}
+    for n, module in model.named_modules():
+        if hasattr(module, "lora_dropout") and len(module.lora_dropout):
+            # PEFT has an Identity for a rate of 0, and asks for that.
+            keys[n.removeprefix("base_model.model.")] = key = (len(keys) + 1) * 0x9E3779B97F4A7C15 % 2**64
+            module.lora_dropout["default"] = Masked(key)
+    model.train()
+    loss = base.row_loss(model, rows[0])
+    loss.backward()
+    tensors = {n.replace(".default", "").removesuffix(".weight") if "magnitude" in n else n.replace(".default", ""): p.grad
+               for n, p in model.named_parameters() if p.requires_grad}
+    base.write_tensors(folder / "dropout.safetensors", tensors)
+    base.write_json(folder / "dropout.json", dict(rate=DROPOUT, loss=loss.item(), keys={n: str(key) for n, key in keys.items()}))
 
 
 def make(name):
@@ -63,3 +107,4 @@ if __name__ == "__main__":
     for name in TARGETS:
         with base.Float64():
             make(name)
+            make_dropout(name)
