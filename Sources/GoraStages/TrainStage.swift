@@ -115,6 +115,8 @@ package struct TrainStage {
     package var rowsPerSecond: Double
     package var seconds: Double
     package var resumedFrom: Int
+    /// Most bytes that were resident; nil before the end.
+    package var peakBytes: Int?
     /// False where `--max-time` ended the run before its last step.
     package var isComplete: Bool
     package var estimate: RunEstimate
@@ -249,7 +251,9 @@ package struct TrainStage {
     }
     try save(loaded, adapter: adapter, to: output, provenance: provenance)
     if let ranks { events(.note("\(ranks)")) }
-    events(.note("memory at most \(RunEstimate.mebibytes(ProcessMemory.peak)) resident"))
+    let peak = ProcessMemory.peak
+    summary.peakBytes = peak
+    events(.note("memory at most \(RunEstimate.mebibytes(peak)) resident"))
     return summary
   }
 

@@ -263,6 +263,7 @@ struct Train: GoraCommand {
         members += [.init("first_loss", JSON(first)), .init("last_loss", JSON(last))]
       }
       if let validation = summary.validationLoss { members.append(.init("validation_loss", JSON(validation))) }
+      if let peak = summary.peakBytes { members.append(.init("peak_bytes", JSON(peak))) }
       if let best = summary.bestStep { members.append(.init("best_step", JSON(best))) }
       if summary.stoppedEarly { members.append(.init("stopped_early", true)) }
       try reporter.output(JSON(.object(members)).compact() + "\n")

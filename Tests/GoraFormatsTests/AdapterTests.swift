@@ -255,7 +255,8 @@ private func update(_ module: AdapterModule) -> [Double] {
   }
 
   @Test(arguments: [
-    ("\"peft_type\": \"LORA\"", "\"peft_type\": \"ADALORA\"", "peft_type"),
+    ("\"peft_type\": \"LORA\"", "\"peft_type\": \"LOHA\"", "peft_type"),
+    ("\"peft_type\": \"LORA\"", "\"peft_type\": \"ADALORA\"", "does not end in .lora_E"),
     ("\"use_dora\": false", "\"use_dora\": true", "no lora_magnitude_vector"),
     ("\"use_qalora\": false", "\"use_qalora\": true", "use_qalora"),
     ("\"lora_bias\": false", "\"lora_bias\": true", "lora_bias"),
@@ -311,7 +312,7 @@ private func update(_ module: AdapterModule) -> [Double] {
     let b = (prefix + ".lora_B.weight", DType.f32, [1, 4], [1, 2, 3, 4] as [Float])
     #expect(try refusal([a]).problem.contains("no lora_B"))
     #expect(try refusal([b]).problem.contains("no lora_A"))
-    #expect(try refusal([]).problem.contains("no tensors"))
+    #expect(try refusal([]).problem.contains("no factors"))
     #expect(try refusal([a, b, ("x", .f32, [1], [1])]).problem.contains("not a LoRA factor"))
     #expect(try refusal([a, (b.0, .f32, [2, 2], b.3)]).problem.contains("[2, 4] is expected"))
     #expect(try refusal([(a.0, .f32, [2, 2], a.3), (b.0, .f32, [2, 2], b.3)]).problem.contains("says rank 4"))

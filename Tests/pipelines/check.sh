@@ -107,6 +107,17 @@ rm results/seed-0/gora/1/test.json
 ablation GAMMA=0.1 TRAIN_STEPS=3; ran 'a result removed there' '1 eval'
 rm -rf results
 
+# Each of four rows: two rates by the first seed; then two seeds at the protocol's rate and at the best, which is the first of equals.
+methods() {
+  pipeline methods DATA=data.jsonl TEST=test.jsonl HELD_OUT=4 ROWS='lora full gora adalora' RATES='1 2' PAPER_RATE=1 ADALORA_RATE=2 \
+    SEEDS='0 1' "$@"
+}
+methods; ran 'the methods' '19 eval, 2 grad, 6 init, 6 plan, 2 score, 13 train'
+methods; ran 'nothing changed there either' ''
+methods ADALORA_RANK=6; ran 'one method changed' '6 eval, 2 init, 2 plan, 4 train'
+methods ADALORA_RANK=6 ROWS='lora gora-dora'; ran 'a method more there' '4 eval, 2 init, 2 plan, 3 train'
+rm -rf results
+
 mkdir 'a b'
 for name in MODEL TRAIN TEST OUT; do refused "$name is \"a b\"" pipeline math "$name=a b" METHODS=gora; done
 refused 'spaces, and not an empty one' pipeline math OUT= METHODS=gora
@@ -114,6 +125,7 @@ refused 'a colon' pipeline math TRAIN=a:b METHODS=gora
 refused 'no such method: nonsense' pipeline math METHODS=nonsense
 refused 'must name one or more' pipeline math SEEDS=
 refused 'DATA is "a b"' pipeline ablation 'DATA=a b'
+refused 'no such row: nonsense' pipeline methods DATA=data.jsonl ROWS=nonsense
 refused 'OUT is "a b"' pipeline sweep 'OUT=a b'
 refused 'OUT is "a b"' pipeline base 'OUT=a b'
 

@@ -4,17 +4,16 @@ extension Llama {
   package var activationBytesPerToken: Int { 4 * layers.count * DecoderLayer.kept(config).reduce(0) { $0 + $1.width } }
 
   package func activationBytes(tokens: Int, labelled: Int, lowest: Int, recomputes: Bool) -> Int {
-    // Scratch of the adapter at work: dy·B, inputs that are left, scaled dy; the gradient of diag(E)·A.
+    // Scratch of the adapter at work: dy·B, inputs that are left, scaled dy.
     let adapters = linears.compactMap(\.adapter)
     let low = adapters.map(\.rank).max() ?? 0
     let dropped = adapters.filter { $0.dropoutRate > 0 }.map { $0.a.shape[1] }.max() ?? 0
     let scaled = adapters.filter { $0.magnitude != nil }.map { $0.b.shape[0] }.max() ?? 0
-    let product = adapters.filter { $0.singularValues != nil }.map(\.a.count).max() ?? 0
     let rows = OutputHead.rows(labelled, vocabulary: config.vocabularySize)
     let floats =
       ActivationStore.floats(layers.map(\.kept), lowest: lowest, keeping(recomputes: recomputes), tokens: tokens)
       + LayerScratch.floats(config, tokens: tokens, backward: true)
-      + tokens * (2 * config.hiddenSize + low + dropped + scaled) + product
+      + tokens * (2 * config.hiddenSize + low + dropped + scaled)
       + OutputHead.floats(config, rows: rows, backward: true)
     return 4 * (floats + scratchFloats(tokens: tokens, rows: rows, rowWidth: max(config.vocabularySize, config.hiddenSize)))
   }

@@ -13,6 +13,11 @@ package enum AdaLoRARule: StepRule {
     adapters.reduce(0) { sum, adapter in learns(adapter).reduce(sum) { $0 + 4 * $1.count } + adapter.rank }
   }
 
+  /// The gradient of diag(E)·A, and Bᵀ, of one adapter at a time.
+  package static func scratchFloats(_ adapters: [LowRankAdapter]) -> Int {
+    adapters.map { $0.a.count + $0.b.count }.max() ?? 0
+  }
+
   package static func optimizer(_ adapters: [LowRankAdapter], _ settings: StepSettings) -> any Optimizer {
     guard let ranks = settings.ranks else { preconditionFailure("AdaLoRA without a rank schedule") }
     return AdaLoRA(adapters, settings, ranks)
