@@ -26,6 +26,8 @@ package struct RankPlan: Equatable, Sendable {
     case rslora
     /// α/r.
     case lora
+    /// α/R with the reference rank R, whatever the rank: as PEFT's EVA, which multiplies α by r/R.
+    case constant
   }
 
   package static let format = "gora-plan"
@@ -84,7 +86,7 @@ package struct RankPlan: Equatable, Sendable {
     }
     let scalingField = try field.required("scaling")
     guard let scaling = Scaling(rawValue: try scalingField.string) else {
-      throw scalingField.error("\"scaling\" is \"\(try scalingField.string)\"; expected \"rslora\" or \"lora\"")
+      throw scalingField.error("\"scaling\" is \"\(try scalingField.string)\"; expected \"rslora\", \"lora\" or \"constant\"")
     }
     self.scaling = scaling
     _ = try field.optional("parameters")?.int

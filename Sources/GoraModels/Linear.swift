@@ -22,6 +22,8 @@ package final class Linear {
   package var adapter: LowRankAdapter?
   /// A product that belongs to the frozen weight.
   package var frozenAdapter: LowRankAdapter?
+  /// Shown x [T, in] by each forward pass.
+  package var inputObserver: ((UnsafePointer<Float>) -> Void)?
 
   package var inputSize: Int { weight.shape[1] }
   package var outputSize: Int { weight.shape[0] }
@@ -51,6 +53,7 @@ package final class Linear {
   package func forward(
     _ x: UnsafePointer<Float>, tokens: Int, into y: UnsafeMutablePointer<Float>, down: FloatBuffer, workspace: Workspace
   ) {
+    inputObserver?(x)
     weight.matrix.multiply(x, tokens: tokens, into: y, scratch: workspace.matmul)
     let magnitude = adapter?.magnitude
     if magnitude == nil { addBias(to: y, tokens: tokens) }
