@@ -117,6 +117,10 @@ package struct GradStage {
       sequence[step * c.recipe.batchSize..<(step + 1) * c.recipe.batchSize].map { rows[$0] }
     }
 
+    if c.recipe.collects.contains(.inputs) {
+      let labelled = (0..<steps).reduce(0) { $0 + batch($1).reduce(0) { $0 + $1.labels.count { $0 != -100 } } }
+      try InputCollector.require(labelled: labelled, components: c.recipe.inputComponents, targets: targets)
+    }
     var settings = GradientEstimator.Settings(
       microBatchTokens: limit, exploration: c.recipe.exploration, trackEvery: c.recipe.trackEvery.map { min($0, steps) },
       keepsSquares: c.recipe.keepsSquares)

@@ -155,6 +155,7 @@ package struct ScoreStage {
         nonisolated(unsafe) let results = results
         parallelParts(group.count) { part in
           let name = evidence.names[first + part]
+          var group = "gradients"
           do throws(GoraError) {
             let weight = try Parameter(weights[first + part], precision: .f32)
             defer { withExtendedLifetime(weight) {} }
@@ -165,13 +166,14 @@ package struct ScoreStage {
                 values.append((evidence.inputs[moduleName(ofWeight: name)]?.ratios ?? []).reduce(0, +))
                 continue
               }
+              group = metric.evidence == .gradient ? "gradients" : "squares"
               let buffer = buffers[metric.evidence == .gradient ? 0 : 1][part]
               let pair = WeightGradient(weight: weight.matrix, gradient: UnsafePointer(buffer.pointer))
               values.append(try metric.importance(of: pair, module: moduleName(ofWeight: name), svd: svd, spectra: &spectra))
             }
             results[part] = .success((values, spectra.effectiveRank))
           } catch {
-            results[part] = .failure(error.located(at: .object(gradients.path, name: "/gradients/\(name)")))
+            results[part] = .failure(error.located(at: .object(gradients.path, name: "/\(group)/\(name)")))
           }
         }
       }

@@ -60,12 +60,22 @@ package final class InputCollector {
       let waiting = groups[i].waiting
       groups[i].waiting = []
       guard analysis.samples > 0 else {
-        throw GoraError(
-          .data, "\(waiting.count / analysis.inputSize) labelled tokens, too few for \(analysis.count) components of the inputs",
-          hint: "take more rows, or fewer --input-components")
+        throw Self.tooFew(labelled: waiting.count / analysis.inputSize, components: analysis.count)
       }
       try add(waiting, to: groups[i])
     }
+  }
+
+  /// Refuses rows that do not have a labelled token a component.
+  package static func require(labelled: Int, components: Int, targets: [Linear]) throws(GoraError) {
+    let most = min(components, targets.map(\.inputSize).max() ?? 0)
+    if labelled < most { throw tooFew(labelled: labelled, components: most) }
+  }
+
+  private static func tooFew(labelled: Int, components: Int) -> GoraError {
+    GoraError(
+      .data, "\(labelled) labelled tokens in all micro-batches, too few for \(components) components of the inputs",
+      hint: "take more rows, or fewer --input-components")
   }
 
   private func take(_ x: UnsafePointer<Float>, group index: Int) {

@@ -90,6 +90,7 @@ import Testing
       ("\(Self.base) --collect inputs --until-stable -o x.h5", 64, "--until-stable goes with --collect gradients"),
       ("\(Self.base) --collect input -o x.h5", 64, "--collect"), ("\(Self.base) --collect inputs, -o x.h5", 64, "--collect"),
       ("\(Self.base) --input-components 4 -o x.h5", 64, "--input-components goes with --collect inputs"),
+      ("gora-grad --model model --data rows.jsonl --no-shuffle --collect inputs --steps 1 -o x.h5", 65, "11 labelled tokens"),
       ("gora-score --model model gradients.h5 --metric explained-variance", 65, "--collect gradients,inputs"),
       ("gora-score --model model gradients.h5 --metric fisher", 65, "--squares"),
       ("gora-score --model model inputs.h5", 65, "no gradients"),

@@ -25,7 +25,7 @@ extension GradientFileReader {
 }
 
 extension GradientFileReader {
-  /// The components of inputs, with the module as key of each.
+  /// The components of inputs.
   /// - Throws: status 65 where the file has none.
   func requireInputs() throws(GoraError) -> [InputComponents] {
     let inputs = try inputs()
