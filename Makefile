@@ -103,8 +103,8 @@ lint-text:
 	for script in $$(grep -rlE '^#!/bin/(ba)?sh' .ci man pipelines Tests); do \
 	  "$$(sed -n '1s/^#!//p' $$script)" -n $$script; \
 	done
-	@# common.mk has no targets of its own; MAKE=: because calls of make run even with -n, which has not made their inputs.
-	for file in $(filter-out %/common.mk,$(PIPELINES)); do env -u MAKEFLAGS make -n -f $$file MAKE=: > /dev/null; done
+	@# common.mk and comparison.mk have no targets of their own; MAKE=: because calls of make run even with -n, which has not made their inputs.
+	for file in $(filter-out %/common.mk %/comparison.mk,$(PIPELINES)); do env -u MAKEFLAGS make -n -f $$file MAKE=: > /dev/null; done
 	@# A path of somebody's machine works on that machine alone.
 	! grep -rnIE '(^|[^A-Za-z0-9_.~{}/-])/(home|root|Users|work|tmp/gora)[/-][A-Za-z]' . \
 	  --exclude-dir=.git --exclude=.git --exclude-dir='.build*' --exclude-dir=results
@@ -147,4 +147,4 @@ clean:
 ## help       this list
 help:
 	@sed -n 's/^## /  make /p' Makefile
-	@for file in $(filter-out %/common.mk,$(PIPELINES)); do echo "  make -f $$file"; done
+	@for file in $(filter-out %/common.mk %/comparison.mk,$(PIPELINES)); do echo "  make -f $$file"; done

@@ -8,7 +8,7 @@
 # with these keys:
 #   gradient  none, N micro-batches, or the name of a GRADIENT_<name> with gora-grad's options
 #   metric    of gora-score
-#   ranks     LOWEST-HIGHEST from the scores, or uniform, or uniform-RANK
+#   ranks     LOWEST-HIGHEST from the scores, eva for its preset, or uniform, or uniform-RANK
 #   scaling   of gora-plan
 #   method    of gora-init, or full: the weights themselves
 #   adapter   of gora-init

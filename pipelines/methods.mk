@@ -40,6 +40,7 @@ ROW_pissa := method=pissa
 ROW_milora := method=milora
 ROW_lora-ga = gradient=$(STEPS) scaling=rslora method=lora-ga
 ROW_lora-one = gradient=$(STEPS) scaling=rslora method=lora-one
+ROW_eva := gradient=inputs metric=explained-variance ranks=eva scaling=constant method=eva
 ROW_adalora := ranks=uniform-$(ADALORA_RANK) method=adalora adapter=adalora rule=adalora rate=$(ADALORA_RATE)
 ROW_lora-fa := rule=lora-fa
 ROW_lora-pro := scaling=rslora rule=lora-pro
@@ -47,8 +48,11 @@ ROW_lora-pro-light := scaling=rslora rule=lora-pro-light
 ROW_gora = $(GORA)
 ROW_gora-dora = $(GORA) adapter=dora
 ROW_gora-fa = $(GORA) rule=lora-fa
-ALL := lora full rslora lora-plus dora olora pissa milora lora-ga lora-one adalora lora-fa lora-pro lora-pro-light gora gora-dora \
+ALL := lora full rslora lora-plus dora olora pissa milora lora-ga lora-one eva adalora lora-fa lora-pro lora-pro-light gora gora-dora \
   gora-fa
+
+# EVA looks at the inputs of each module, and keeps twice as many components as the mean rank.
+GRADIENT_inputs = --collect inputs --input-components $$((2 * $(RANK))) --steps $(STEPS)
 
 TITLE = paper's rate
 NOTE = Rank $(RANK) or as many parameters, alpha 16; B has $(RATIO) times the rate of A in lora-plus and gora, the same elsewhere. \

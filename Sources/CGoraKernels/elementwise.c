@@ -73,6 +73,10 @@ CLONES void gora_add(float *y, const float *x, size_t n) {
   for (size_t i = 0; i < n; i++) y[i] += x[i];
 }
 
+CLONES void gora_add_squares(float *y, const float *x, size_t n) {
+  for (size_t i = 0; i < n; i++) y[i] += x[i] * x[i];
+}
+
 CLONES void gora_scale(float *y, float factor, size_t n) {
   for (size_t i = 0; i < n; i++) y[i] *= factor;
 }

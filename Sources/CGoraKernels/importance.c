@@ -36,6 +36,10 @@ CLONES double gora_abs_sum(const float *x, size_t n) { SUM(fabs((double)x[at]));
 
 CLONES double gora_square_deviations(const float *x, double mean, size_t n) { SUM(square((double)x[at] - mean)); }
 
+CLONES double gora_square_weighted_sum(const float *x, const float *y, size_t n) {
+  SUM((double)x[at] * (double)x[at] * (double)y[at]);
+}
+
 CLONES double gora_square_product_sum(const float *x, const float *y, size_t n) { SUM(square((double)x[at] * (double)y[at])); }
 
 CLONES void gora_scaled(const float *x, double factor, float *out, size_t n) {

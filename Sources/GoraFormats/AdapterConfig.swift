@@ -61,7 +61,7 @@ struct AdapterConfig: Sendable {
   /// s of a module.
   func scaling(of module: String, rank: Int) -> Double {
     if let adaLoRA { return adaLoRA.scaling(alpha: alpha) }
-    return alpha(of: module) / RankPlan.Scaling(isRSLoRA: useRSLoRA).divisor(rank)
+    return alpha(of: module) / RankPlan.Scaling(isRSLoRA: useRSLoRA).divisor(rank, reference: rank)
   }
 
   private static func table<Value>(

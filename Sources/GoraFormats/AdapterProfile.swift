@@ -101,7 +101,9 @@ extension Adapter {
     switch profile {
     case .native:
       // α of the rsLoRA rule; an adapter of the plain rule (α/r) keeps its scale by α = s·√r.
-      let alphas = modules.map { useRSLoRA ? $0.alpha : $0.scaling * RankPlan.Scaling.rslora.divisor($0.rank) }
+      let alphas = modules.map {
+        useRSLoRA ? $0.alpha : $0.scaling * RankPlan.Scaling.rslora.divisor($0.rank, reference: $0.rank)
+      }
       let first = alphas.first ?? 1
       let areEqual = alphas.allSatisfy { $0 == first }
       return Layout(

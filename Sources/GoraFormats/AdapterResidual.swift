@@ -13,7 +13,8 @@ extension AdapterModule {
       wide.append(contentsOf: line.map { -$0 })
     }
     var module = AdapterModule(
-      name: name, rank: 2 * rank, alpha: alpha * RankPlan.Scaling(isRSLoRA: useRSLoRA).divisor(2), scaling: scaling, shape: shape,
+      name: name, rank: 2 * rank, alpha: alpha * RankPlan.Scaling(isRSLoRA: useRSLoRA).divisor(2, reference: 1), scaling: scaling,
+      shape: shape,
       a: a + a,
       b: wide)
     module.frozenRank = rank

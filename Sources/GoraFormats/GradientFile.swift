@@ -49,11 +49,21 @@ package struct GradientTrack: Sendable, Equatable {
   }
 }
 
+/// What a matrix of a gradient file is of a weight's gradients over the micro-batches.
+package enum GradientKind: String, Sendable {
+  case mean
+  /// The mean of their squares, entry by entry.
+  case squares = "mean of squares"
+
+  var group: String { self == .mean ? "gradients" : "squares" }
+}
+
 /// Where things lie in a gradient file.
 enum GradientLayout {
   static let format = "gora-gradients"
   static let version = 1
   static let gradients = "/gradients"
+  static let squares = "/squares"
   static let steps = "/steps"
   static let loss = "/steps/loss"
   static let tokens = "/steps/tokens"
@@ -64,6 +74,7 @@ enum GradientLayout {
   static let track = "/track"
   static let trackSteps = "/track/steps"
   static let trackImportance = "/track/importance"
+  static let inputs = "/inputs"
 
   /// The path of a parameter's dataset; its name comes from a checkpoint, and HDF5 would take a slash for a group.
   static func object(_ name: String, in group: String, path: String) throws(GoraError) -> String {

@@ -11,8 +11,9 @@ package struct GradientFileReader: Sendable {
   /// Identity of the model that the gradients are of; nil where the file does not say.
   package let model: String?
   private let root: HDF5Object
-  private let groups: HDF5Group
+  let groups: HDF5Group
   private let gradients: HDF5Group
+  private let squares: HDF5Group?
 
   /// Most steps or windows that a file may tell of.
   private static let mostSteps = 1 << 20
@@ -47,14 +48,18 @@ package struct GradientFileReader: Sendable {
     }
     groups = try HDF5Group(root)
     gradients = try HDF5Group(groups.object("gradients"))
+    squares = groups.contains("squares") ? try HDF5Group(groups.object("squares")) : nil
     names = gradients.names.sorted(by: naturallyPrecedes)
     model = try root.text(attribute: "model")
   }
 
-  /// The shape [out, in] of a gradient.
+  /// Whether there are means of squared gradients.
+  package var hasSquares: Bool { squares != nil }
+
+  /// The shape [out, in] of a gradient, or of its squares.
   /// - Throws: `.data` where there is none of that name, or it is no f32 or bf16 matrix, or claims more than is stored.
-  package func shape(_ name: String) throws(GoraError) -> [Int] {
-    try gradient(name).shape
+  package func shape(_ name: String, of kind: GradientKind = .mean) throws(GoraError) -> [Int] {
+    try matrix(name, kind).shape
   }
 
   /// A whole gradient, [out, in] row-major; bf16 is widened. It may hold NaN: see `isFinite`.
@@ -75,8 +80,10 @@ package struct GradientFileReader: Sendable {
 
   /// Rows of a gradient into memory for `range.count` × columns values; ranges of whole chunks are read fastest.
   /// - Throws: `.data` where it is missing or damaged.
-  package func readRows(_ name: String, _ range: Range<Int>, into values: UnsafeMutablePointer<Float>) throws(GoraError) {
-    let dataset = try gradient(name)
+  package func readRows(
+    _ name: String, of kind: GradientKind = .mean, _ range: Range<Int>, into values: UnsafeMutablePointer<Float>
+  ) throws(GoraError) {
+    let dataset = try matrix(name, kind)
     let (rows, columns) = (dataset.shape[0], dataset.shape[1])
     precondition(range.lowerBound >= 0 && range.upperBound <= rows, "rows outside the gradient")
     if dataset.element == .float32 { return try dataset.read(rows: range, into: values) }
@@ -150,13 +157,14 @@ package struct GradientFileReader: Sendable {
   /// Whether no value is NaN or infinite: gora writes none, another tool's file may hold some.
   package static func isFinite(_ values: [Float]) -> Bool { values.withUnsafeBufferPointer { firstNonFinite($0) == nil } }
 
-  private func gradient(_ name: String) throws(GoraError) -> HDF5DatasetReader {
-    guard gradients.contains(name) else {
+  private func matrix(_ name: String, _ kind: GradientKind) throws(GoraError) -> HDF5DatasetReader {
+    let group = kind == .mean ? gradients : squares
+    guard let group, group.contains(name) else {
       throw GoraError(
-        .data, at: .object(path, name: "\(GradientLayout.gradients)/\(name)"),
-        "no such gradient; the file has \(names.count) others")
+        .data, at: .object(path, name: "/\(kind.group)/\(name)"),
+        "no such gradient; the file has \(group?.names.count ?? 0) others")
     }
-    let dataset = try HDF5DatasetReader(gradients.object(name), rank: 2, elements: [.float32, .uint16])
+    let dataset = try HDF5DatasetReader(group.object(name), rank: 2, elements: [.float32, .uint16])
     if dataset.element == .uint16 {
       let type = try dataset.object.text(attribute: "dtype")
       guard type == "bf16" else {
@@ -167,7 +175,7 @@ package struct GradientFileReader: Sendable {
     return dataset
   }
 
-  private func values<Value: BitwiseCopyable>(
+  func values<Value: BitwiseCopyable>(
     _ name: String, of group: HDF5Group, _ element: HDF5Element, zero: Value, _ left: inout Int
   ) throws(GoraError) -> [Value] {
     let dataset = try HDF5DatasetReader(group.object(name), rank: 1, elements: [element])

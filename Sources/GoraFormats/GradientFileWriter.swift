@@ -7,11 +7,14 @@ import GoraCore
 ///
 /// The file appears under its name when `finish` succeeds; after an error, or without `finish`, nothing is left.
 package final class GradientFileWriter {
-  private let path: String
+  let path: String
   private var output: AtomicFile?
-  private let compression: Compression
+  let compression: Compression
   private let storesBFloat16: Bool
   private var file: HDF5FileWriter?
+  /// Whether the groups of inputs and squares are there.
+  var hasInputs = false
+  private var hasSquares = false
 
   /// Creates the temporary file, the groups and the root attributes.
   /// - Parameters:
@@ -46,7 +49,7 @@ package final class GradientFileWriter {
 
   deinit { abandon() }
 
-  /// Writes the mean gradient of one weight, a chunk at a time: nothing of its size is taken beside it.
+  /// Writes the mean gradient of one weight, or the mean of its squares, a chunk at a time: nothing of its size is taken beside it.
   /// - Parameters:
   ///   - name: the parameter's name in the checkpoint, such as `model.layers.0.self_attn.q_proj.weight`.
   ///   - values: [rows, columns], row-major; rows are outputs.
@@ -55,14 +58,19 @@ package final class GradientFileWriter {
   ///   - tokens: tokens in them, prompts included.
   /// - Throws: `.negative` where a value is not finite (in bf16, where that is stored); `.io` where the disk is full.
   package func write(
-    name: String, rows: Int, columns: Int, values: UnsafePointer<Float>, scale: Float = 1, samples: Int, tokens: Int
+    name: String, kind: GradientKind = .mean, rows: Int, columns: Int, values: UnsafePointer<Float>, scale: Float = 1,
+    samples: Int, tokens: Int
   ) throws(GoraError) {
     try attempt { () throws(GoraError) in
-      let object = try GradientLayout.object(name, in: GradientLayout.gradients, path: path)
+      if kind == .squares, !hasSquares {
+        try opened().createGroup(GradientLayout.squares)
+        hasSquares = true
+      }
+      let object = try GradientLayout.object(name, in: "/\(kind.group)", path: path)
       let element: HDF5Element = storesBFloat16 ? .uint16 : .float32
       let dataset = try HDF5DatasetWriter(
         creating: object, in: try opened(), element: element, shape: [rows, columns], compression: compression)
-      try dataset.write(attribute: "reduction", "mean")
+      try dataset.write(attribute: "reduction", kind.rawValue)
       try dataset.write(attribute: "samples", samples)
       try dataset.write(attribute: "tokens", tokens)
       if storesBFloat16 { try dataset.write(attribute: "dtype", "bf16") }
@@ -144,7 +152,7 @@ package final class GradientFileWriter {
     }
   }
 
-  private func write<Value: BitwiseCopyable>(
+  func write<Value: BitwiseCopyable>(
     _ values: [Value], _ element: HDF5Element, to object: String
   ) throws(GoraError) {
     let dataset = try HDF5DatasetWriter(
@@ -165,13 +173,13 @@ package final class GradientFileWriter {
     }
   }
 
-  private func opened() throws(GoraError) -> HDF5FileWriter {
+  func opened() throws(GoraError) -> HDF5FileWriter {
     if let file { return file }
     throw GoraError(.internal, at: .file(path), "written to after it was finished or had failed")
   }
 
   /// Runs one step alone in libhdf5; an error leaves no file behind, for the tool may exit without a `deinit`.
-  private func attempt(_ body: () throws(GoraError) -> Void) throws(GoraError) {
+  func attempt(_ body: () throws(GoraError) -> Void) throws(GoraError) {
     do throws(GoraError) { try HDF5.exclusively(body) } catch {
       abandon()
       throw error

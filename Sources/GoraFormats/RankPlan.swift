@@ -26,14 +26,18 @@ package struct RankPlan: Equatable, Sendable {
     case rslora
     /// α/r.
     case lora
+    /// α/R with the reference rank R, whatever the rank: as PEFT's EVA, which multiplies α by r/R.
+    case constant
 
     package init(isRSLoRA: Bool) { self = isRSLoRA ? .rslora : .lora }
 
     /// What α is divided by at rank r.
-    package func divisor(_ rank: Int) -> Double {
+    /// - Parameter reference: R.
+    package func divisor(_ rank: Int, reference: Int) -> Double {
       switch self {
       case .rslora: Double(rank).squareRoot()
       case .lora: Double(rank)
+      case .constant: Double(reference)
       }
     }
   }
@@ -68,7 +72,7 @@ package struct RankPlan: Equatable, Sendable {
   }
 
   /// s of a module of that rank.
-  package func factor(rank: Int) -> Double { alpha / scaling.divisor(rank) }
+  package func factor(rank: Int) -> Double { alpha / scaling.divisor(rank, reference: referenceRank) }
 
   /// Trainable parameters: Σ r·(out + in).
   package var parameters: Int { modules.reduce(0) { $0 + $1.rank * ($1.shape[0] + $1.shape[1]) } }
@@ -97,7 +101,7 @@ package struct RankPlan: Equatable, Sendable {
     }
     let scalingField = try field.required("scaling")
     guard let scaling = Scaling(rawValue: try scalingField.string) else {
-      throw scalingField.error("\"scaling\" is \"\(try scalingField.string)\"; expected \"rslora\" or \"lora\"")
+      throw scalingField.error("\"scaling\" is \"\(try scalingField.string)\"; expected \"rslora\", \"lora\" or \"constant\"")
     }
     self.scaling = scaling
     _ = try field.optional("parameters")?.int

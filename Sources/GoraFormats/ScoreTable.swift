@@ -13,6 +13,10 @@ package struct ScoreTable: Equatable, Sendable {
     package var advantage: Double
     /// The importance by each metric where several are averaged; else empty.
     package var parts: [Double]
+    /// The effective rank of the gradient, where all its singular values were computed.
+    package var erank: Double?
+    /// The explained variance ratio of each component of the module's inputs, falling; empty for metrics that do not look at them.
+    package var explainedVariance: [Double] = []
 
     package init(name: String, shape: [Int], importance: Double, advantage: Double, parts: [Double] = []) {
       self.name = name
@@ -65,7 +69,7 @@ package struct ScoreTable: Equatable, Sendable {
     modules = []
     var seen: Set<String> = []
     for element in try field.required("modules").elements {
-      try element.allowOnly(["name", "shape", "importance", "advantage", "parts"])
+      try element.allowOnly(["name", "shape", "importance", "advantage", "parts", "erank", "explained_variance"])
       let name = try FormatHeader.name(element, seen: &seen)
       let advantage = try element.required("advantage")
       guard try advantage.double >= 0 else {
@@ -73,10 +77,18 @@ package struct ScoreTable: Equatable, Sendable {
       }
       var parts: [Double] = []
       for part in try element.optional("parts")?.elements ?? [] { parts.append(try part.double) }
-      modules.append(
-        Module(
-          name: name, shape: try FormatHeader.shape(element), importance: try element.required("importance").double,
-          advantage: try advantage.double, parts: parts))
+      var module = Module(
+        name: name, shape: try FormatHeader.shape(element), importance: try element.required("importance").double,
+        advantage: try advantage.double, parts: parts)
+      module.erank = try element.optional("erank")?.double
+      for ratio in try element.optional("explained_variance")?.elements ?? [] {
+        guard 0...1.001 ~= (try ratio.double) else {
+          throw ratio.error(
+            "an explained variance ratio of \"\(name)\" is \(ratio.value.compact()); expected a share from 0 to 1")
+        }
+        module.explainedVariance.append(try ratio.double)
+      }
+      modules.append(module)
     }
     if modules.isEmpty { throw try field.required("modules").error("the table has no modules") }
   }
@@ -97,6 +109,10 @@ package struct ScoreTable: Equatable, Sendable {
         JSON.Member("importance", JSON(module.importance)), JSON.Member("advantage", JSON(module.advantage)),
       ]
       if !module.parts.isEmpty { entry.append(JSON.Member("parts", JSON(module.parts.map { JSON($0) }))) }
+      if let erank = module.erank { entry.append(JSON.Member("erank", JSON(erank))) }
+      if !module.explainedVariance.isEmpty {
+        entry.append(JSON.Member("explained_variance", JSON(module.explainedVariance.map { JSON($0) })))
+      }
       return JSON(.object(entry))
     }
     members.append(JSON.Member("modules", JSON(entries)))

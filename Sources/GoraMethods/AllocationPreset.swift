@@ -1,14 +1,14 @@
-/// The allocations that are in print: the paper's and that of its authors' scripts.
-///
-/// Both bound ranks by R/2 and 4R, and scale by α/√r with α = 16.
+/// The allocations that are in print: GoRA's and that of its authors' scripts, and EVA's.
 package enum AllocationPreset: String, CaseIterable, Sendable {
-  /// f = √(in + out), ranks rounded to nearest (arXiv 2502.12171).
+  /// f = √(in + out), ranks rounded to nearest (arXiv 2502.12171), from R/2 to 4R; scale α/√r.
   case paper
   /// f = in + out, as their scripts leave it; a module's part of the budget is rounded to nearest, its rank then cut off.
   case scripts
+  /// `ExplainedVarianceAllocation`, up to ρ·R with ρ = 2; scale α/R (arXiv 2410.07170, as PEFT has it).
+  case eva
 
-  package var feature: BudgetFeature { self == .paper ? .sqrt : .linear }
-  package var rounding: RankRounding { self == .paper ? .nearest : .floor }
-  package var budgetRounding: RankRounding? { self == .paper ? nil : .nearest }
+  package var feature: BudgetFeature { self == .scripts ? .linear : .sqrt }
+  package var rounding: RankRounding { self == .scripts ? .floor : .nearest }
+  package var budgetRounding: RankRounding? { self == .scripts ? .nearest : nil }
   package var alpha: Double { 16 }
 }

@@ -19,5 +19,7 @@ package struct MetricBlend: Sendable, Equatable {
   package var name: String { metrics.map(\.rawValue).joined(separator: "+") }
 
   package var decomposes: Bool { metrics.contains { $0.decomposes } }
+  /// Whether one of the metrics is computed of this.
+  package func looks(at evidence: ImportanceMetric.Evidence) -> Bool { metrics.contains { $0.evidence == evidence } }
   package var estimates: Bool { metrics.contains { $0.estimates } }
 }

@@ -102,6 +102,9 @@ package final class DecoderLayer {
       window: config.windows[index])
   }
 
+  /// The linears, those that see the same inputs together.
+  var linearsByInput: [[Linear]] { [[.q, .k, .v], [.o], [.gate, .up], [.down]].map { $0.map(linear) } }
+
   package func linear(_ kind: LinearKind) -> Linear { linears[LinearKind.allCases.firstIndex(of: kind)!] }
   var parameters: [Parameter] {
     [inputNorm] + linears.flatMap { [$0.weight] + ($0.bias.map { [$0] } ?? []) } + [middleNorm]

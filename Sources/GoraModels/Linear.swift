@@ -28,6 +28,8 @@ package final class Linear {
   package var adapter: LowRankAdapter?
   /// A product that belongs to the frozen weight.
   package var frozenAdapter: LowRankAdapter?
+  /// Shown x [T, in] by each forward pass.
+  package var inputObserver: ((UnsafePointer<Float>) -> Void)?
 
   package var inputSize: Int { weight.shape[1] }
   package var outputSize: Int { weight.shape[0] }
@@ -57,6 +59,7 @@ package final class Linear {
   package func forward(
     _ x: UnsafePointer<Float>, tokens: Int, into y: UnsafeMutablePointer<Float>, down: FloatBuffer, workspace: Workspace
   ) {
+    inputObserver?(x)
     let magnitude = adapter?.magnitude
     let seen = adapter.map { input(x, of: $0, tokens: tokens, workspace) } ?? x
     weight.matrix.multiply(magnitude == nil ? x : seen, tokens: tokens, into: y, scratch: workspace.matmul)

@@ -10,6 +10,8 @@ package struct PackedBatch: Sendable {
   package let starts: [Int]
   /// Tokens whose successor is learnt, with that successor (the shift of Hugging Face's labels).
   package let targets: [(token: Int, label: Int32)]
+  /// Tokens that are themselves learnt, a row's first one too: where labels are not −100, without the shift.
+  package let labelled: [Int]
 
   package var tokens: Int { ids.count }
   package var rows: Int { starts.count - 1 }
@@ -20,6 +22,7 @@ package struct PackedBatch: Sendable {
     var positions: [Int32] = []
     var starts = [0]
     var targets: [(token: Int, label: Int32)] = []
+    var labelled: [Int] = []
     for row in rows {
       let start = ids.count
       ids += row.ids
@@ -27,11 +30,13 @@ package struct PackedBatch: Sendable {
       for i in row.labels.indices.dropFirst() where row.labels[i] != -100 {
         targets.append((token: start + i - 1, label: row.labels[i]))
       }
+      labelled += row.labels.indices.filter { row.labels[$0] != -100 }.map { start + $0 }
       starts.append(ids.count)
     }
     self.ids = ids
     self.positions = positions
     self.starts = starts
     self.targets = targets
+    self.labelled = labelled
   }
 }

@@ -6,7 +6,7 @@ import GoraText
 import GoraTraining
 
 /// model + data → grad.h5: the mean gradient of the target weights over N micro-batches, at the weights of the checkpoint or, with an
-/// exploration, along N steps away from them.
+/// exploration, along N steps away from them; and the principal components of the targets' inputs.
 package struct GradStage {
   /// Where gradient sums lie.
   package enum Spill: Sendable, Equatable {
@@ -15,6 +15,14 @@ package struct GradStage {
     case never
     /// In a scratch file in this folder.
     case folder(String)
+  }
+
+  /// What is gathered, as `--collect` spells it.
+  package enum Evidence: String, Sendable, CaseIterable {
+    /// The mean of each target's gradients.
+    case gradients
+    /// The principal components of each target's inputs over labelled tokens.
+    case inputs
   }
 
   package struct Configuration: Sendable {
@@ -43,6 +51,11 @@ package struct GradStage {
     package var batchSize = 1
     package var shuffles = true
     package var microBatchTokens: Int?
+    package var collects: Set<Evidence> = [.gradients]
+    /// How many components of the inputs.
+    package var inputComponents = 16
+    /// Whether the mean of the micro-batches' squared gradients is kept too.
+    package var keepsSquares = false
     package var precision = PrecisionChoice.auto
     package var recompute = RecomputeChoice.auto
     package var compression = Compression.zstd(3)
@@ -104,11 +117,17 @@ package struct GradStage {
       sequence[step * c.recipe.batchSize..<(step + 1) * c.recipe.batchSize].map { rows[$0] }
     }
 
+    if c.recipe.collects.contains(.inputs) {
+      let labelled = (0..<steps).reduce(0) { $0 + batch($1).reduce(0) { $0 + $1.labels.count { $0 != -100 } } }
+      try InputCollector.require(labelled: labelled, components: c.recipe.inputComponents, targets: targets)
+    }
     var settings = GradientEstimator.Settings(
-      microBatchTokens: limit, exploration: c.recipe.exploration, trackEvery: c.recipe.trackEvery.map { min($0, steps) })
+      microBatchTokens: limit, exploration: c.recipe.exploration, trackEvery: c.recipe.trackEvery.map { min($0, steps) },
+      keepsSquares: c.recipe.keepsSquares)
+    let learning = c.recipe.collects.contains(.gradients) ? targets : []
     let demand = demand(
       of: (0..<steps).map(batch), targets: targets, in: loaded, settings: &settings)
-    var estimate = RunEstimate(loaded, demand)
+    var estimate = learning.isEmpty ? RunEstimate(loaded, forward(demand, in: loaded)) : RunEstimate(loaded, demand)
     let choice: Bool? =
       switch c.spill {
       case .auto: nil
@@ -129,9 +148,13 @@ package struct GradStage {
       attributes: try attributes(loaded, text: text, rows: rows))
     let scratch = estimate.spills ? try ScratchFile(folder: scratchFolder) : nil
     loaded.model.recomputesActivations = estimate.recomputes
-    let estimator = try GradientEstimator(model: loaded.model, targets: targets, settings: settings, scratch: scratch)
-    var record = GradientSteps(importance: targets.map { ($0.weight.name, []) })
-    var track = GradientTrack(importance: targets.map { ($0.weight.name, []) })
+    let collector =
+      c.recipe.collects.contains(.inputs)
+      ? InputCollector(model: loaded.model, targets: targets, components: c.recipe.inputComponents, seed: c.context.seed) : nil
+    let estimator = try GradientEstimator(
+      model: loaded.model, targets: learning, settings: settings, inputs: collector, scratch: scratch)
+    var record = GradientSteps(importance: learning.map { ($0.weight.name, []) })
+    var track = GradientTrack(importance: learning.map { ($0.weight.name, []) })
     var convergence = Convergence(c.recipe.stability)
     let clock = Stopwatch()
     var rates = StepRates()
@@ -149,11 +172,12 @@ package struct GradStage {
         .progress(
           stage: "gradients", done: step + 1, total: steps, unit: "batches",
           rate: StageRate(summary.tokensPerSecond, "tokens/s"), loss: result.loss))
-      events(
-        .note(
-          "step \(step + 1): loss \(NumberText.fixed(result.loss, 4)), importances changed by "
-            + "\(NumberText.significant(100 * change.mean)) % on average, \(NumberText.significant(100 * change.maximum)) % at most"
-        ))
+      let changes =
+        learning.isEmpty
+        ? ""
+        : ", importances changed by \(NumberText.significant(100 * change.mean)) % on average, "
+          + "\(NumberText.significant(100 * change.maximum)) % at most"
+      events(.note("step \(step + 1): loss \(NumberText.fixed(result.loss, 4))\(changes)"))
       if convergence.isReached {
         summary.isStable = step + 1 < steps
         break
@@ -163,17 +187,49 @@ package struct GradStage {
     summary.rows = record.rows.reduce(0, +)
     summary.steadyTokensPerSecond = rates.steady
     summary.loss = record.loss.reduce(0, +) / Double(summary.steps)
-    for (linear, sum) in zip(targets, estimator.sums) {
-      try writer.write(
-        name: linear.weight.name, rows: linear.outputSize, columns: linear.inputSize, values: sum.pointer,
-        scale: 1 / Float(summary.steps), samples: summary.rows, tokens: summary.tokens)
-      sum.letGo()
+    for (kind, sums) in [(GradientKind.mean, estimator.sums), (.squares, estimator.squares)] {
+      for (linear, sum) in zip(learning, sums) {
+        try writer.write(
+          name: linear.weight.name, kind: kind, rows: linear.outputSize, columns: linear.inputSize, values: sum.pointer,
+          scale: 1 / Float(summary.steps), samples: summary.rows, tokens: summary.tokens)
+        sum.letGo()
+      }
     }
+    if let collector { try write(collector, to: writer, events: events) }
     try writer.write(steps: record)
     if !track.steps.isEmpty { try writer.write(track: track) }
     try writer.finish()
     events(.note("memory at most \(RunEstimate.mebibytes(ProcessMemory.peak)) resident"))
     return summary
+  }
+
+  /// Takes in the inputs that still wait, and writes all components.
+  private func write(
+    _ collector: InputCollector, to writer: GradientFileWriter, events: EventHandler
+  ) throws(GoraError) {
+    try collector.finish()
+    var (moved, all) = (0, 0)
+    for (index, group) in collector.groups.enumerated() {
+      let analysis = group.analysis
+      moved += analysis.similarity.count { $0 < InputCollector.settledSimilarity }
+      all += analysis.count
+      try writer.write(
+        inputs: InputComponents(
+          modules: group.linears.map(\.name), inputSize: analysis.inputSize, ratios: analysis.explainedVarianceRatio,
+          similarity: analysis.similarity, tokens: analysis.samples, group: String(index)),
+        components: analysis.components)
+    }
+    events(
+      .note(
+        "inputs: \(moved) of \(all) components turned in the last micro-batch (cosine below "
+          + "\(NumberText.significant(InputCollector.settledSimilarity)))"))
+  }
+
+  /// The part of a demand that a run without gradients has.
+  private func forward(_ demand: RunEstimate.Demand, in loaded: LoadedModel) -> RunEstimate.ForwardDemand {
+    RunEstimate.ForwardDemand(
+      activations: loaded.model.lossBytes(tokens: demand.tokens, labelled: demand.labelled), inputs: demand.inputs,
+      distinctTokens: demand.distinctTokens, releasesWeights: true, tokens: (demand.allTokens, demand.allLabelled))
   }
 
   /// What the run will hold, and with it how the estimator may run.
@@ -188,6 +244,7 @@ package struct GradStage {
         ?? 0,
       learnt: targets.reduce(0) { $0 + $1.weight.count }, gradients: 0)
     var ids = Set<Int32>()
+    var learnt = 0
     settings.runsWhole = true
     for batch in batches {
       let pieces = microBatches(batch, maxTokens: settings.microBatchTokens)
@@ -196,16 +253,22 @@ package struct GradStage {
         demand.tokens = max(demand.tokens, piece.tokens)
         demand.labelled = max(demand.labelled, piece.targets.count)
         demand.allTokens += piece.tokens
+        demand.allLabelled += piece.targets.count
+        learnt = max(learnt, piece.labelled.count)
         ids.formUnion(piece.ids)
       }
     }
     demand.distinctTokens = ids.count
-    // Sums; windows; each micro-batch's own gradients, of one layer or of all; copies of the weights.
+    if configuration.recipe.collects.contains(.inputs) {
+      demand.inputs = InputCollector.bytes(
+        model: loaded.model, targets: targets, components: configuration.recipe.inputComponents, labelled: learnt)
+    }
+    // Sums; windows; squares; each micro-batch's own gradients, of one layer or of all; copies of the weights.
     let largestLayer =
       loaded.model.blocks.map { block in
         block.reduce(0) { sum, linear in sum + (targets.contains { $0 === linear } ? linear.weight.count : 0) }
       }.max() ?? 0
-    var copies = 1 + (settings.needsWindows ? 1 : 0) + (settings.exploration == nil ? 0 : 1)
+    var copies = 1 + (settings.needsWindows ? 1 : 0) + (settings.exploration == nil ? 0 : 1) + (settings.keepsSquares ? 1 : 0)
     demand.gradientsAtOnce = copies * largestLayer
     if settings.needsStepGradients {
       if settings.runsWhole { demand.stepGradients = largestLayer } else { copies += 1 }
@@ -241,6 +304,9 @@ package struct GradStage {
     if let exploration = c.recipe.exploration {
       attributes.append(("explore", exploration.rule.rawValue))
       attributes.append(("explore_lr", String(exploration.rate)))
+    }
+    if c.recipe.collects != [.gradients] {
+      attributes.append(("collect", Evidence.allCases.filter(c.recipe.collects.contains).map(\.rawValue).joined(separator: ",")))
     }
     if let every = c.recipe.trackEvery { attributes.append(("track", String(every))) }
     if let provenance = try c.context.provenance(

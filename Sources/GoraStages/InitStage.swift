@@ -26,7 +26,7 @@ package struct InitStage {
       plan: String, model: String, gradients: String?, output: String, start: any AdapterStart, dryRun: Bool,
       context: RunContext
     ) throws(GoraError) {
-      if start.needsGradient, gradients == nil {
+      if start.needsGradientFile, gradients == nil {
         throw GoraError(
           .usage, "this initialisation needs --gradients", hint: "give gora-grad's file, or --method lora for a plain start")
       }
@@ -66,8 +66,9 @@ package struct InitStage {
     try gradients?.requireModel(identity)
     let modules = plan.modules.filter { $0.rank > 0 }
     let adaLoRA = c.kind == .adalora ? try Self.adaLoRA(for: modules, document) : nil
+    let components = c.start.needs.contains(.inputs) ? try gradients?.requireInputs() ?? [] : []
     let weights = try modules.map { module throws(GoraError) in
-      try self.weight(of: module, in: model, gradients: gradients, document: document)
+      try self.weight(of: module, in: model, gradients: gradients, components: components, document: document)
     }
     let trial = try c.gammaTrial.map { options throws(GoraError) in
       try GammaTrial(options, model: c.model, seed: c.context.seed, threads: c.context.threads, events: events)
@@ -101,7 +102,7 @@ package struct InitStage {
     var starts: [AdapterFactors] = []
     for (i, module) in modules.enumerated() {
       var clock = Stopwatch()
-      let input = try self.input(for: module, scaling: plan.factor(rank: module.rank), weight: weights[i], gradients)
+      let input = try self.input(for: module, scaling: plan.factor(rank: module.rank), weight: weights[i], gradients, components)
       report.readSeconds += clock.seconds
       clock = Stopwatch()
       do throws(GoraError) { starts.append(try start.factors(for: input, seed: c.context.seed)) } catch {
@@ -146,12 +147,16 @@ package struct InitStage {
 
   /// What the start wants to see of a module. The weight is passed over once for its norm, and kept only where it is asked for.
   private func input(
-    for module: RankPlan.Module, scaling: Double, weight: TensorView, _ gradients: GradientFileReader?
+    for module: RankPlan.Module, scaling: Double, weight: TensorView, _ gradients: GradientFileReader?,
+    _ components: [InputComponents]
   ) throws(GoraError) -> AdapterModuleInput {
     let needs = configuration.start.needs
     var input = AdapterModuleInput(
       name: module.name, rows: module.shape[0], columns: module.shape[1], rank: module.rank, scaling: scaling)
     if needs.contains(.gradient), let gradients { input.gradient = try gradients.read(ModuleName.weight(of: module.name)) }
+    if let gradients, let found = components.first(where: { $0.modules.contains(module.name) }) {
+      input.components = try gradients.components(of: found, count: module.rank)
+    }
     if needs.contains(.weight) { input.weight = try weight.toFloat() }
     if needs.contains(.weightNorm) { input.weightNorm = try Self.norm(of: weight) }
     return input
@@ -196,7 +201,8 @@ package struct InitStage {
   /// The weight that a module of the plan adapts.
   /// - Throws: status 65 where model, plan and gradients do not belong together.
   private func weight(
-    of module: RankPlan.Module, in model: ModelFolder, gradients: GradientFileReader?, document: JSONDocument
+    of module: RankPlan.Module, in model: ModelFolder, gradients: GradientFileReader?, components: [InputComponents],
+    document: JSONDocument
   ) throws(GoraError) -> TensorView {
     let name = ModuleName.weight(of: module.name)
     guard let weight = model.tensor(name) else {
@@ -206,7 +212,19 @@ package struct InitStage {
       throw try Self.field("shape", of: module, in: document).error(
         "module \"\(module.name)\" has shape \(module.shape) in the plan, \(weight.shape) in \(model.path)")
     }
-    if let gradients {
+    if let gradients, configuration.start.needs.contains(.inputs) {
+      guard let found = components.first(where: { $0.modules.contains(module.name) }) else {
+        throw GoraError(
+          .data, at: .file(gradients.path), "no components of the inputs of \"\(module.name)\", which the plan adapts",
+          hint: "run gora-grad with --targets that cover the plan")
+      }
+      _ = try found.weight(of: module.name, in: model, path: gradients.path)
+      guard found.ratios.count >= module.rank else {
+        throw try Self.field("rank", of: module, in: document).error(
+          "\"\(module.name)\" has rank \(module.rank) in the plan, \(gradients.path) has \(found.ratios.count) components of its inputs",
+          hint: "run gora-grad with --input-components \(module.rank)")
+      }
+    } else if let gradients {
       guard gradients.names.contains(name) else {
         throw GoraError(
           .data, at: .file(gradients.path), "no gradient of \"\(name)\", which the plan adapts",

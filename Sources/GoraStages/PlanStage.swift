@@ -27,6 +27,8 @@ package struct PlanStage {
   package struct Configuration: Sendable {
     package var source: Source
     package var allocation: RankAllocation
+    /// Share out by explained variance, up to the allocation's largest rank; the rest of it is not looked at then.
+    package var poolsExplainedVariance = false
     package var alpha: Double
     package var scaling: RankPlan.Scaling
     package var format: Format
@@ -60,7 +62,7 @@ package struct PlanStage {
     let c = configuration
     try checkOutputs(c.output.paths, against: [c.source.path])
     let output = c.dryRun ? nil : try c.output.open()
-    let plan = try plan()
+    let (plan, eranks) = try plan()
     let step = plan.modules.reduce(0) { max($0, $1.shape[0] + $1.shape[1]) }
     if c.allocation.budget == .exact, abs(plan.parameters - plan.loraParameters) >= step {
       events(
@@ -92,7 +94,7 @@ package struct PlanStage {
           plan: plan,
           title: "\(ranks.count) modules, rank \(range), \(plan.scaling.rawValue), "
             + "alpha \(NumberText.significant(plan.alpha, 6))",
-          unicode: c.unicode
+          eranks: eranks, unicode: c.unicode
         ).text()
       }
     summary.output = try output?.deliver(text)
@@ -100,7 +102,8 @@ package struct PlanStage {
     return summary
   }
 
-  private func plan() throws(GoraError) -> RankPlan {
+  /// The plan, and the effective rank of each module's gradient where the scores have it.
+  private func plan() throws(GoraError) -> (RankPlan, eranks: [Double?]) {
     let c = configuration
     switch c.source {
     case .scores(let path):
@@ -111,10 +114,15 @@ package struct PlanStage {
         RankCandidate(name: $0.name, rows: $0.shape[0], columns: $0.shape[1], advantage: $0.advantage)
       }
       do throws(GoraError) {
-        let ranks = try c.allocation.ranks(for: candidates)
+        let ranks =
+          c.poolsExplainedVariance
+          ? try ExplainedVarianceAllocation(referenceRank: c.allocation.referenceRank, maxRank: c.allocation.maxRank)
+            .ranks(for: candidates, ratios: table.modules.map(\.explainedVariance)) : try c.allocation.ranks(for: candidates)
         let provenance = try c.context.exactProvenance(after: table.provenance, inputs: [path])
         let importances = table.modules.map(\.importance)
-        return assemble(candidates, ranks, importances, model: table.model, provenance: provenance)
+        return (
+          assemble(candidates, ranks, importances, model: table.model, provenance: provenance), table.modules.map(\.erank)
+        )
       } catch {
         throw error.located(at: .file(document.path))
       }
@@ -127,7 +135,7 @@ package struct PlanStage {
       }
       let provenance = try c.context.exactProvenance(after: nil, inputs: [model])
       let ranks = c.allocation.uniformRanks(for: candidates)
-      return assemble(candidates, ranks, nil, model: nil, provenance: provenance)
+      return (assemble(candidates, ranks, nil, model: nil, provenance: provenance), [])
     }
   }
 

@@ -10,6 +10,8 @@ import GoraText
 ///
 /// Backward adds a weight's gradient straight into its sum. Only where each micro-batch's own gradient is wanted, to move the weight
 /// or to track it, does it go through a buffer; one layer's are enough where every micro-batch runs in one piece.
+///
+/// Without targets there is no backward pass: inputs alone are collected.
 package final class GradientEstimator {
   package struct Settings: Sendable {
     /// Tokens that run through the model together.
@@ -19,18 +21,22 @@ package final class GradientEstimator {
     package var exploration: Exploration?
     /// Micro-batches over which the gradient of a tracked importance is taken.
     package var trackEvery: Int?
+    /// Whether the squares of each micro-batch's gradients are summed.
+    package var keepsSquares: Bool
 
     package init(
-      microBatchTokens: Int, runsWhole: Bool = false, exploration: Exploration? = nil, trackEvery: Int? = nil
+      microBatchTokens: Int, runsWhole: Bool = false, exploration: Exploration? = nil, trackEvery: Int? = nil,
+      keepsSquares: Bool = false
     ) {
       self.microBatchTokens = microBatchTokens
       self.runsWhole = runsWhole
       self.exploration = exploration
       self.trackEvery = trackEvery
+      self.keepsSquares = keepsSquares
     }
 
     /// Whether a micro-batch's own gradient is kept apart from the sums.
-    package var needsStepGradients: Bool { exploration != nil || trackEvery != nil }
+    package var needsStepGradients: Bool { exploration != nil || trackEvery != nil || keepsSquares }
     /// Whether the gradients of several micro-batches are summed a second time.
     package var needsWindows: Bool { (trackEvery ?? 1) > 1 }
   }
@@ -48,11 +54,15 @@ package final class GradientEstimator {
   package let targets: [Linear]
   /// Σ of the micro-batches' gradients, one a target; G is this over `done`.
   package let sums: [FloatBuffer]
+  /// Σ of the micro-batches' gradients, each entry squared: over `done` the diagonal of the empirical Fisher information, for
+  /// micro-batches of one row. Empty where they are not kept.
+  package let squares: [FloatBuffer]
   /// Micro-batches added.
   package private(set) var done = 0
 
   private let model: any Model
   private let settings: Settings
+  private let inputs: InputCollector?
   /// Targets of each layer, as indices.
   private let layers: [[Int]]
   /// The weights as they lie in the checkpoint.
@@ -63,12 +73,15 @@ package final class GradientEstimator {
   private var importance: [Double]
   private var tracked: [Double]
 
-  /// - Parameter scratch: where the sums and other buffers of a weight's size lie; nil for memory.
+  /// - Parameters:
+  ///   - inputs: takes in what its linears see on the way.
+  ///   - scratch: where the sums and other buffers of a weight's size lie; nil for memory.
   /// - Throws: exit 74 where the scratch file's disk is full.
   package init(
-    model: any Model, targets: [Linear], settings: Settings, scratch: ScratchFile? = nil
+    model: any Model, targets: [Linear], settings: Settings, inputs: InputCollector? = nil, scratch: ScratchFile? = nil
   ) throws(GoraError) {
     self.model = model
+    self.inputs = inputs
     self.targets = targets
     self.settings = settings
     let positions = [ObjectIdentifier: Int](uniqueKeysWithValues: targets.enumerated().map { (ObjectIdentifier($1), $0) })
@@ -82,6 +95,7 @@ package final class GradientEstimator {
       }
     }
     sums = try buffers(true)
+    squares = try buffers(settings.keepsSquares)
     windows = try buffers(settings.needsWindows)
     if settings.needsStepGradients, settings.runsWhole {
       stepGradients = Self.shared(by: layers, counts: targets.map(\.weight.count))
@@ -130,15 +144,22 @@ package final class GradientEstimator {
     done += 1
     for (i, piece) in pieces.enumerated() {
       let isLast = i == pieces.count - 1
+      inputs?.begin(piece)
+      if targets.isEmpty {
+        loss += model.loss(piece)
+        continue
+      }
       loss += model.accumulateGradient(piece, scale: 1 / Float(labelled)) { layer in
         for index in self.layers[layer] {
           if isLast { self.finish(index) }
           self.sums[index].letGo()
+          if self.settings.keepsSquares { self.squares[index].letGo() }
         }
       }
     }
     loss /= Double(labelled)
     guard loss.isFinite else { throw refusal("the loss is \(loss)", rows) }
+    try inputs?.check()
     if let index = importance.firstIndex(where: { !$0.isFinite }) {
       throw refusal("the gradient of \"\(targets[index].weight.name)\" has a NaN or an infinity", rows)
     }
@@ -158,6 +179,7 @@ package final class GradientEstimator {
     if !stepGradients.isEmpty {
       let gradient = stepGradients[index]
       add(gradient, to: sum, count: count)
+      if settings.keepsSquares { addSquares(gradient, to: squares[index], count: count) }
       if let length = settings.trackEvery {
         let window = windows.isEmpty ? gradient : windows[index]
         if !windows.isEmpty { add(gradient, to: window, count: count) }
@@ -177,5 +199,10 @@ package final class GradientEstimator {
   private func add(_ x: FloatBuffer, to y: FloatBuffer, count: Int) {
     let (x, y) = (x.pointer, y.pointer)
     parallelRanges(count, grain: 65_536, alignment: 16) { gora_add(y + $0.lowerBound, x + $0.lowerBound, $0.count) }
+  }
+
+  private func addSquares(_ x: FloatBuffer, to y: FloatBuffer, count: Int) {
+    let (x, y) = (x.pointer, y.pointer)
+    parallelRanges(count, grain: 65_536, alignment: 16) { gora_add_squares(y + $0.lowerBound, x + $0.lowerBound, $0.count) }
   }
 }

@@ -16,6 +16,8 @@ struct Grad: GoraCommand {
         gora-grad --model Llama-3.2-1B --data train.jsonl -o grad.h5
         gora-grad --model Llama-3.2-1B --data train.jsonl --steps 8 \\
           --targets all-linear --store bf16 -o grad.h5
+        gora-grad --model Llama-3.2-1B --data train.jsonl \\
+          --collect gradients,inputs -o grad.h5
 
       The model's files are only read: this is one large-batch gradient, taken
       before training, or with --explore the mean along a few steps.
@@ -35,6 +37,15 @@ struct Grad: GoraCommand {
   var batchSize = Grad.recipe.batchSize
   @Option(help: ArgumentHelp("Weights: suffixes, all-linear, or /regex/.", valueName: "list"))
   var targets = TargetSelection.attention
+  @Option(help: ArgumentHelp("gradients, inputs, or both with a comma.", valueName: "list"))
+  var collect = Collected(Grad.recipe.collects)
+  @Option(
+    name: .customLong("input-components"),
+    help: ArgumentHelp("Principal components of inputs.", valueName: "k", standard: Grad.recipe.inputComponents),
+    transform: count(to: 1 << 16))
+  var inputComponents: Int?
+  @Flag(help: "Keep the mean of squared gradients too.")
+  var squares = false
   @Option(help: ArgumentHelp("Products in auto, f32 or bf16.", valueName: "type"))
   var dtype = Grad.recipe.precision
   @Option(help: ArgumentHelp("Store gradients as f32 or bf16.", valueName: "type"))
@@ -84,6 +95,24 @@ struct Grad: GoraCommand {
 
   private static let recipe = GradStage.Recipe()
 
+  /// `--collect`.
+  struct Collected: ExpressibleByArgument {
+    let evidence: Set<GradStage.Evidence>
+
+    init(_ evidence: Set<GradStage.Evidence>) { self.evidence = evidence }
+    init?(argument: String) {
+      let parts = argument.split(separator: ",", omittingEmptySubsequences: false).map {
+        GradStage.Evidence(rawValue: String($0))
+      }
+      evidence = Set(parts.compactMap { $0 })
+      guard evidence.count == parts.count else { return nil }
+    }
+
+    var defaultValueDescription: String {
+      GradStage.Evidence.allCases.filter(evidence.contains).map(\.rawValue).joined(separator: ",")
+    }
+  }
+
   enum StoredType: String, ExpressibleByArgument, CaseIterable { case f32, bf16 }
   enum StabilityPreset: String, ExpressibleByArgument, CaseIterable { case paper, official }
 
@@ -96,6 +125,16 @@ struct Grad: GoraCommand {
           "--min-steps": minimumSteps != nil,
         ], goWith: "--until-stable")
     }
+    if !collect.evidence.contains(.inputs) {
+      try refuseIdle(["--input-components": inputComponents != nil], goWith: "--collect inputs")
+    }
+    if !collect.evidence.contains(.gradients) {
+      try refuseIdle(
+        [
+          "--squares": squares, "--until-stable": untilStable, "--explore": explore != nil, "--track": track != nil,
+          "--store": store != .f32, "--spill": spill != "auto", "--recompute": recompute != Self.recipe.recompute,
+        ], goWith: "--collect gradients")
+    }
     if explore == nil { try refuseIdle(["--explore-lr": exploreRate != nil], goWith: "--explore") }
     var configuration = GradStage.Configuration(
       model: model, data: data.options, output: output, targets: try TargetSelection(targets),
@@ -107,7 +146,8 @@ struct Grad: GoraCommand {
     let summary = try GradStage(configuration).run(events: reporter.report)
     if common.dryRun {
       reporter.summary(
-        "would average \(summary.modules) gradients over \(summary.steps) batches (\(summary.rows) rows); \(summary.estimate)")
+        "would \(takesGradients ? "average \(summary.modules) gradients" : "collect the inputs of \(summary.modules) modules") over \(summary.steps) batches (\(summary.rows) rows); \(summary.estimate)"
+      )
       if common.json {
         try reporter.output(
           JSON.object([
@@ -118,7 +158,7 @@ struct Grad: GoraCommand {
       return
     }
     reporter.summary(
-      "\(summary.modules) gradients over \(summary.steps) batches\(summary.isStable ? ", then stable" : "") (\(summary.rows) rows, \(NumberText.count(summary.tokens)) tokens), "
+      "\(takesGradients ? "\(summary.modules) gradients" : "the inputs of \(summary.modules) modules") over \(summary.steps) batches\(summary.isStable ? ", then stable" : "") (\(summary.rows) rows, \(NumberText.count(summary.tokens)) tokens), "
         + "loss \(NumberText.fixed(summary.loss, 4)), \(NumberText.count(Int(summary.tokensPerSecond))) tokens/s -> \(output)")
     if common.json {
       var members: [JSON.Member] = [
@@ -133,12 +173,17 @@ struct Grad: GoraCommand {
     }
   }
 
+  private var takesGradients: Bool { collect.evidence.contains(.gradients) }
+
   private func chosenRecipe() throws(GoraError) -> GradStage.Recipe {
     var recipe = Self.recipe
     recipe.steps = steps
     recipe.batchSize = batchSize
     recipe.shuffles = !keepsOrder
     recipe.microBatchTokens = microBatchTokens
+    recipe.collects = collect.evidence
+    recipe.inputComponents = inputComponents ?? recipe.inputComponents
+    recipe.keepsSquares = squares
     recipe.precision = dtype
     recipe.recompute = recompute
     recipe.compression = compression

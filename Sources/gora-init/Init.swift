@@ -14,6 +14,8 @@ struct Init: GoraCommand {
       Examples:
         gora-init plan.json --model Llama-3.2-1B --gradients grad.h5 -o init
         gora-init plan.json --model Llama-3.2-1B --method lora -o init
+        gora-init plan.json --model Llama-3.2-1B --gradients grad.h5 --method eva \\
+          -o init
 
       The result is a PEFT folder. With --method gora the adapters begin with a step
       of size gamma down the gradient.
@@ -143,7 +145,7 @@ struct Init: GoraCommand {
     if stableGamma != nil, scale ?? .stable != .stable {
       try refuseIdle(["--stable-gamma": true], goWith: "--scale stable")
     }
-    if !start.needsGradient {
+    if !start.needsGradientFile {
       try refuseIdle(["--gradients": gradients != nil], goWith: "a --method, or --a, that is made from gradients")
     }
     if case .auto = gamma { return }

@@ -13,6 +13,7 @@ struct Plan: GoraCommand {
     discussion: """
       Examples:
         gora-plan scores.json --rank 8 -o plan.json
+        gora-plan scores.json --preset eva --rank 8 -o plan.json
         gora-plan --compare plan.json other.json
 
       The budget is that of a plain LoRA at --rank; --budget exact meets it to a rank.
@@ -30,16 +31,16 @@ struct Plan: GoraCommand {
     transform: count(from: 0, to: RankAllocation.largestRank))
   var minRank: Int?
   @Option(
-    help: ArgumentHelp("Largest rank (default: four times --rank).", valueName: "r"),
+    help: ArgumentHelp("Largest rank (default: four times --rank, with eva twice).", valueName: "r"),
     transform: count(to: RankAllocation.largestRank))
   var maxRank: Int?
   @Option(
     help: ArgumentHelp("Numerator of the adapter's scale.", valueName: "a", standard: AllocationPreset.paper.alpha),
     transform: number(RankPlan.alphas))
   var alpha: Double?
-  @Option(help: ArgumentHelp("Scale: a/sqrt r (rslora, the default) or a/r.", valueName: "rule"))
+  @Option(help: ArgumentHelp("Scale: a/sqrt r (rslora), a/r, or a/--rank (default: the preset's).", valueName: "rule"))
   var scaling: RankPlan.Scaling?
-  @Option(help: ArgumentHelp("The paper's formula, the default, or that of its authors' scripts.", valueName: "name"))
+  @Option(help: ArgumentHelp("The paper's formula, the default, its authors' scripts', or EVA's.", valueName: "name"))
   var preset: AllocationPreset?
   @Option(help: ArgumentHelp("Size in the budget (default: the preset's).", valueName: "f"))
   var budgetFeature: BudgetFeature?
@@ -76,17 +77,21 @@ struct Plan: GoraCommand {
 
   private func plan(_ target: OutputTarget, _ reporter: Reporter) throws(GoraError) -> StageSummary {
     let preset = preset ?? .paper
-    var allocation = try RankAllocation(referenceRank: rank ?? RankAllocation.standardRank, minRank: minRank, maxRank: maxRank)
+    let isEVA = preset == .eva
+    if isEVA { try refuseFormula("--preset paper or scripts") }
+    let reference = rank ?? RankAllocation.standardRank
+    var allocation = try RankAllocation(
+      referenceRank: reference, minRank: isEVA ? 0 : minRank, maxRank: maxRank ?? (isEVA ? 2 * reference : nil))
     allocation.feature = budgetFeature ?? preset.feature
     allocation.rounding = rankRounding ?? preset.rounding
     allocation.budgetRounding = budgetRounding.map { $0.rule } ?? preset.budgetRounding
     allocation.budget = budget ?? .open
-    let stage = PlanStage(
-      PlanStage.Configuration(
-        source: try source(), allocation: allocation, alpha: alpha ?? preset.alpha, scaling: scaling ?? .rslora,
-        format: format ?? .json, output: target, unicode: CommonOptions.localeIsUTF8, dryRun: common.dryRun,
-        context: try common.context(Self.tool)))
-    return try stage.run(events: reporter.report)
+    var configuration = PlanStage.Configuration(
+      source: try source(), allocation: allocation, alpha: alpha ?? preset.alpha,
+      scaling: scaling ?? (isEVA ? .constant : .rslora), format: format ?? .json, output: target,
+      unicode: CommonOptions.localeIsUTF8, dryRun: common.dryRun, context: try common.context(Self.tool))
+    configuration.poolsExplainedVariance = isEVA
+    return try PlanStage(configuration).run(events: reporter.report)
   }
 
   private func comparison(
@@ -119,10 +124,15 @@ struct Plan: GoraCommand {
 
   /// How ranks are shared out, where they are not.
   private func refuseAllocation(_ condition: String) throws(GoraError) {
+    try refuseIdle(["--max-rank": maxRank != nil, "--preset": preset != nil], goWith: condition)
+    try refuseFormula(condition)
+  }
+
+  /// The parts of GoRA's formula.
+  private func refuseFormula(_ condition: String) throws(GoraError) {
     try refuseIdle(
       [
-        "--min-rank": minRank != nil, "--max-rank": maxRank != nil, "--preset": preset != nil,
-        "--budget-feature": budgetFeature != nil, "--budget-rounding": budgetRounding != nil,
+        "--min-rank": minRank != nil, "--budget-feature": budgetFeature != nil, "--budget-rounding": budgetRounding != nil,
         "--rank-rounding": rankRounding != nil, "--budget": budget != nil,
       ], goWith: condition)
   }

@@ -21,11 +21,12 @@ import Testing
     module: String = "m"
   ) throws -> Double {
     let svd = try RandomisedSVD(rank: rank)
+    var spectra = Spectra()
     return try g.withUnsafeBufferPointer { g in
       try metric.importance(
         of: WeightGradient(
           weight: WeightMatrix(weight, rows: rows, columns: columns), gradient: try #require(g.baseAddress)),
-        module: module, svd: svd)
+        module: module, svd: svd, spectra: &spectra)
     }
   }
 
@@ -56,9 +57,12 @@ import Testing
       .gradientMean: gradient.reduce(0) { $0 + abs($1) } / n,
       .gradientSquare: gradient.reduce(0) { $0 + $1 * $1 } / n,
       .gradientFrobenius: norm(gradient),
+      // The second matrix stands for E[g²] there.
+      .fisher: mean,
+      .fisherSensitivity: zip(w, gradient).reduce(0) { $0 + Double($1.0) * Double($1.0) * $1.1 } / n,
       .gradientEntropy: Foundation.log(deviation) + 0.5 * (Foundation.log(2 * Double.pi) + 1),
     ]
-    #expect(expected.count == ImportanceMetric.allCases.count { !$0.decomposes && !$0.estimates })
+    #expect(expected.count == ImportanceMetric.allCases.count { !$0.decomposes && !$0.estimates && $0.evidence != .inputs })
     for (metric, value) in expected {
       let found = try importance(metric, w, g, rows: rows, columns: columns)
       #expect(abs(found / value - 1) < 1e-12, "\(metric)")
@@ -71,7 +75,7 @@ import Testing
     let g = matrix("g", rows * columns, scale: 1e-6)
     let half = matrix("w", rows * columns).map { BFloat16($0).bitPattern }
     let wide = half.map { Float(BFloat16(bitPattern: $0)) }
-    for metric in ImportanceMetric.allCases {
+    for metric in ImportanceMetric.allCases where metric.evidence != .inputs {
       let found = try half.withUnsafeBufferPointer { half in
         try importance(metric, .bf16(try #require(half.baseAddress)), g, rows: rows, columns: columns, rank: 8)
       }
@@ -118,6 +122,40 @@ import Testing
     }
   }
 
+  /// exp of the entropy of 3 : 0.5, at any scale; 1 where one direction has all, and as many as there are where all are equal.
+  @Test(arguments: [1, 1e-25, 1e12] as [Float]) func effectiveRank(_ scale: Float) throws {
+    let ones = [Float](repeating: 1, count: 24)
+    let shares = [3 / 3.5, 0.5 / 3.5]
+    let expected = Foundation.exp(-shares.reduce(0) { $0 + $1 * Foundation.log($1) })
+    let found = try importance(.gradientErank, ones, Self.twoValues.map { $0 * scale }, rows: 6, columns: 4)
+    #expect(abs(found - expected) < 1e-4, "\(found), \(expected)")
+    #expect(abs(try importance(.gradientErank, ones, ones.map { $0 * scale }, rows: 6, columns: 4) - 1) < 1e-4)
+    let identity = (0..<24).map { $0 / 4 == $0 % 4 ? scale : 0 }
+    #expect(abs(try importance(.gradientErank, ones, identity, rows: 6, columns: 4) - 4) < 1e-4)
+    #expect(try importance(.gradientErank, ones, ones.map { _ in 0 }, rows: 6, columns: 4) == 0)
+  }
+
+  /// Metrics of one gradient share its decomposition; what each says does not depend on that.
+  @Test func spectraAreShared() throws {
+    let (m, ones) = (Self.twoValues, [Float](repeating: 1, count: 24))
+    try m.withUnsafeBufferPointer { m in
+      try ones.withUnsafeBufferPointer { ones in
+        let pair = WeightGradient(
+          weight: WeightMatrix(.f32(try #require(ones.baseAddress)), rows: 6, columns: 4), gradient: try #require(m.baseAddress))
+        var spectra = Spectra()
+        #expect(spectra.effectiveRank == nil)
+        for metric in [ImportanceMetric.gradientNuclear, .sensitivitySpectral, .gradientSpectral, .gradientErank] {
+          var alone = Spectra()
+          let svd = try RandomisedSVD()
+          #expect(
+            try metric.importance(of: pair, module: "m", svd: svd, spectra: &spectra)
+              == metric.importance(of: pair, module: "m", svd: svd, spectra: &alone))
+        }
+        #expect(spectra.effectiveRank != nil)
+      }
+    }
+  }
+
   /// Σ log(1+σ) over all values where q reaches the smaller side, over the largest q else: LAPACK's on a matrix whose values fall by
   /// a fifth each, so that eight rounds leave of the rest (0.8)^34 of the error, below single precision's own in all but the last
   /// few values.
@@ -161,7 +199,9 @@ import Testing
     #expect(throws: GoraError.self) { try RandomisedSVD(rank: 0) }
   }
 
-  @Test(arguments: ImportanceMetric.allCases) func nonFiniteInputIsRefused(_ metric: ImportanceMetric) {
+  @Test(arguments: ImportanceMetric.allCases.filter { $0.evidence != .inputs }) func nonFiniteInputIsRefused(
+    _ metric: ImportanceMetric
+  ) {
     let (rows, columns) = (37, 53)
     for bad: Float in [.nan, .infinity] {
       var g = matrix("g", rows * columns)

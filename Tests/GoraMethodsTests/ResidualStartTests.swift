@@ -103,7 +103,7 @@ import Testing
       (GoRAStart(a: .weightSVD, gamma: 1), [.gradient, .weight, .weightNorm], false), (PiSSAStart(), [.weight], true),
       (MiLoRAStart(), [.weight], true), (OLoRAStart(), [.weight], true), (LoRAGAStart(), [.gradient], true),
       (LoRAGAStart(byWeight), [.gradient, .weight], true), (GoRASVDStart(), [.gradient], true),
-      (LoRAOneStart(), [.gradient], false), (AdaLoRAStart(StartSettings()), [], false),
+      (LoRAOneStart(), [.gradient], false), (AdaLoRAStart(StartSettings()), [], false), (EVAStart(), [.inputs], false),
     ]
     for (start, needs, isResidual) in all {
       let type = type(of: start)

@@ -41,6 +41,33 @@ import Testing
     }
   }
 
+  /// PyTorch's mean of each row's squared gradient (Fixtures/squares), for micro-batches of one row; the sums stay what they
+  /// are without.
+  @Test(arguments: [(16, false), (8192, true)]) func squares(_ microBatchTokens: Int, runsWhole: Bool) throws {
+    let rows = try Fixtures.rows("llama")
+    let expected = try Fixtures.tensors("squares/golden.safetensors")
+    let estimator = try Self.estimator(
+      try Fixtures.model("llama"), .init(microBatchTokens: microBatchTokens, runsWhole: runsWhole, keepsSquares: true))
+    let plain = try Self.estimator(try Fixtures.model("llama"), .init(microBatchTokens: microBatchTokens))
+    for row in rows {
+      _ = try estimator.add([row])
+      _ = try plain.add([row])
+    }
+    #expect(plain.squares.isEmpty && expected.count == 2)
+    for (linear, sum) in zip(estimator.targets, estimator.squares) {
+      guard let golden = expected[linear.weight.name] else { continue }
+      #expect(relativeError(sum.array.map { $0 / Float(estimator.done) }, golden) < 2e-4, "\(linear.name)")
+    }
+    for (a, b) in zip(estimator.sums, plain.sums) { #expect(relativeError(a.array, b.array) < 1e-5) }
+    // A batch of two rows, cut or whole, is squared after the two are added.
+    let pair = try Self.estimator(
+      try Fixtures.model("llama"), .init(microBatchTokens: microBatchTokens, runsWhole: runsWhole, keepsSquares: true))
+    _ = try pair.add(Array(rows[2...3]))
+    for (sum, squares) in zip(pair.sums, pair.squares) {
+      #expect(relativeError(squares.array, sum.array.map { $0 * $0 }) < 1e-6)
+    }
+  }
+
   /// After each step the importance is that of the mean so far: a run may end after any step.
   @Test func runningImportance() throws {
     let rows = try Fixtures.rows("llama")

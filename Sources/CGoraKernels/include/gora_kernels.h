@@ -86,6 +86,7 @@ void gora_f16_to_f32(const uint16_t *x, float *y, size_t n);
 void gora_f32_to_bf16(const float *x, uint16_t *y, size_t n);  // nearest, ties to even
 void gora_round_bf16(const float *x, float *y, size_t n);      // the value bf16 would hold
 void gora_add(float *y, const float *x, size_t n);             // y += x
+void gora_add_squares(float *y, const float *x, size_t n);     // y += x x
 void gora_scale(float *y, float factor, size_t n);
 void gora_add_scaled(float *y, const float *x, float factor, size_t n);
 void gora_add_rows(float *y, const float *bias, size_t rows, size_t columns);
@@ -132,6 +133,7 @@ double gora_sum(const float *x, size_t n);
 double gora_abs_sum(const float *x, size_t n);                             // sum |x|
 double gora_square_deviations(const float *x, double mean, size_t n);      // sum (x - mean)^2
 double gora_square_product_sum(const float *x, const float *y, size_t n);  // sum (x y)^2
+double gora_square_weighted_sum(const float *x, const float *y, size_t n);  // sum x^2 y
 void gora_scaled(const float *x, double factor, float *out, size_t n);     // out = x factor
 void gora_scaled_product(const float *x, const float *y, double factor, float *out, size_t n);  // out = x y factor
 

@@ -29,7 +29,8 @@ extension AdapterStart {
   /// A magnitude knows no other weight than the one in the model.
   package static var kinds: [AdapterKind] { isResidual ? [.lora] : [.lora, .dora] }
   package var record: [(key: String, value: StartValue)] { [] }
-  package var needsGradient: Bool { needs.contains(.gradient) }
+  /// Whether it looks at something that gora-grad has gathered.
+  package var needsGradientFile: Bool { !needs.isDisjoint(with: [.gradient, .inputs]) }
 
   /// The adapter of one module; its random numbers depend on the seed and the module's name alone.
   package func factors(for module: AdapterModuleInput, seed: UInt64) throws(GoraError) -> AdapterFactors {
@@ -49,6 +50,7 @@ package enum AdapterStarts {
     LoRAGAStart.self,
     LoRAOneStart.self,
     GoRASVDStart.self,
+    EVAStart.self,
     AdaLoRAStart.self,
   ]
 
@@ -70,6 +72,8 @@ package enum StartEvidence: Sendable {
   case weightNorm
   /// The mean gradient of gora-grad.
   case gradient
+  /// The principal components of the module's inputs, gora-grad's.
+  case inputs
 }
 
 /// An option of gora-init that some starts understand; the raw value is its long name.
@@ -114,6 +118,8 @@ package struct AdapterModuleInput: Sendable {
   package var weightNorm: Double
   /// The mean gradient; present where the start needs `.gradient`.
   package var gradient: [Float]?
+  /// The first components of the inputs [rank, columns]; present where the start needs `.inputs`.
+  package var components: [Float]?
 
   package init(
     name: String, rows: Int, columns: Int, rank: Int, scaling: Double, weight: [Float]? = nil, weightNorm: Double = 0,

@@ -47,6 +47,7 @@ package final class Llama: GenerativeModel {
   var vocabularyProjection: WeightMatrix { projection.matrix }
 
   package var blocks: [[Linear]] { layers.map(\.linears) }
+  package var linearsByInput: [[Linear]] { layers.flatMap(\.linearsByInput) }
 
   // MARK: Forward
 

@@ -18,6 +18,8 @@ package protocol Model: AnyObject, SendableMetatype {
   var parameters: [Parameter] { get }
   /// The linears that may have an adapter, block by block in the order of forward: what `all-linear` takes.
   var blocks: [[Linear]] { get }
+  /// The same linears, those that see the same inputs together.
+  var linearsByInput: [[Linear]] { get }
   /// Blocks keep only their input and run forward again in backward.
   var recomputesActivations: Bool { get set }
   /// Takes in what the adapters' factors are now; passes over whole rows do, generation goes by what they were last.

@@ -86,7 +86,7 @@ struct AdapterTruncation {
       // A factor below 0 has gone into the update's signs.
       let scaling = keepsScaling ? abs(module.scaling) : 1
       let factors = spectrum.factors(rank: rank, scaling: scaling)
-      let divisor = adapter.useRSLoRA ? Double(rank).squareRoot() : Double(rank)
+      let divisor = RankPlan.Scaling(isRSLoRA: adapter.useRSLoRA).divisor(rank, reference: rank)
       truncated.modules.append(
         AdapterModule(
           name: module.name, rank: rank, alpha: scaling * divisor, scaling: scaling, shape: module.shape, a: factors.a,

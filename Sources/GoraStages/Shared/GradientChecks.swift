@@ -11,14 +11,42 @@ extension GradientFileReader {
       hint: "give the --model they were made with, or run gora-grad on this one")
   }
 
-  /// The weight that a gradient belongs to.
+  /// The weight that a gradient, or its squares, belongs to.
   /// - Throws: status 65 where the model has none of that name and shape.
-  func weight(_ name: String, of folder: ModelFolder) throws(GoraError) -> TensorView {
-    let place = Location.object(path, name: "/gradients/\(name)")
+  func weight(_ name: String, of folder: ModelFolder, kind: GradientKind = .mean) throws(GoraError) -> TensorView {
+    let place = Location.object(path, name: "\(kind == .mean ? "/gradients" : "/squares")/\(name)")
     guard let weight = folder.tensor(name) else { throw GoraError(.data, at: place, "\(folder.path) has no such weight") }
-    let shape = try shape(name)
+    let shape = try shape(name, of: kind)
     guard shape == weight.shape else {
       throw GoraError(.data, at: place, "shape \(shape) in \(path), \(weight.shape) in \(folder.path)")
+    }
+    return weight
+  }
+}
+
+extension GradientFileReader {
+  /// The components of inputs.
+  /// - Throws: status 65 where the file has none.
+  func requireInputs() throws(GoraError) -> [InputComponents] {
+    let inputs = try inputs()
+    if inputs.isEmpty {
+      throw GoraError(
+        .data, at: .file(path), "the file has no components of inputs", hint: "run gora-grad with --collect gradients,inputs")
+    }
+    return inputs
+  }
+}
+
+extension InputComponents {
+  /// The weight of one of the modules.
+  /// - Throws: status 65 where the model has none of that name with so many inputs.
+  func weight(of module: String, in folder: ModelFolder, path: String) throws(GoraError) -> TensorView {
+    let place = Location.object(path, name: "/inputs/\(group)")
+    guard let weight = folder.tensor(ModuleName.weight(of: module)), weight.shape.count == 2 else {
+      throw GoraError(.data, at: place, "\(folder.path) has no module \"\(module)\"")
+    }
+    guard weight.shape[1] == inputSize else {
+      throw GoraError(.data, at: place, "inputs of \(inputSize) in \(path), \(weight.shape[1]) in \(folder.path)")
     }
     return weight
   }

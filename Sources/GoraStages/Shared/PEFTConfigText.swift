@@ -17,7 +17,15 @@ enum PEFTConfigText {
     for module in adapted where module.rank != plan.referenceRank {
       out += "        \(quoted(module.name)): \(module.rank),\n"
     }
-    return out + "    },\n)\n"
+    out += "    },\n"
+    if plan.scaling == .constant {
+      out += "    alpha_pattern={\n"
+      for module in adapted where module.rank != plan.referenceRank {
+        out += "        \(quoted(module.name)): \(JSON(whole: plan.factor(rank: module.rank) * Double(module.rank)).compact()),\n"
+      }
+      out += "    },\n"
+    }
+    return out + ")\n"
   }
 
   /// A JSON string is a Python string too.

@@ -5,6 +5,8 @@ import GoraFormats
 struct PlanTable {
   let plan: RankPlan
   let title: String
+  /// The effective rank of each module's gradient, where the scores have it; else empty.
+  var eranks: [Double?] = []
   /// Whether the terminal knows Unicode.
   let unicode: Bool
 
@@ -24,17 +26,20 @@ struct PlanTable {
     let nameWidth = (names + kindNames + [common]).reduce(4) { max($0, $1.count) }
     let shapeWidth = shapes.reduce(5) { max($0, $1.count) }
     let rankWidth = max(4, String(top).count)
-    let barWidth = max(0, Self.width - nameWidth - shapeWidth - rankWidth - 6)
+    let hasEranks = eranks.contains { $0 != nil }
+    let erankWidth = hasEranks ? 8 : 0
+    let barWidth = max(0, Self.width - nameWidth - shapeWidth - rankWidth - erankWidth - 6)
 
-    func line(_ name: String, _ shape: String, _ rank: String, _ bar: String) -> String {
+    func line(_ name: String, _ shape: String, _ rank: String, _ bar: String, erank: String = "") -> String {
       TableText.line(
-        TableText.pad(name, nameWidth) + "  " + TableText.left(shape, shapeWidth) + "  " + TableText.left(rank, rankWidth) + "  "
-          + bar)
+        TableText.pad(name, nameWidth) + "  " + TableText.left(shape, shapeWidth) + "  " + TableText.left(rank, rankWidth)
+          + TableText.left(erank, erankWidth) + "  " + bar)
     }
     var out = title + "\n\n"
-    out += line(common, "shape", "rank", "")
+    out += line(common, "shape", "rank", "", erank: hasEranks ? "erank" : "")
     for (i, row) in rows.enumerated() {
-      out += line(names[i], shapes[i], String(row.rank), bar(Double(row.rank) / Double(top), barWidth))
+      let erank = hasEranks ? eranks[i].map { NumberText.fixed($0, 1) } ?? "" : ""
+      out += line(names[i], shapes[i], String(row.rank), bar(Double(row.rank) / Double(top), barWidth), erank: erank)
     }
     if kinds.count > 1, kinds.count < rows.count {
       out += "\n" + line("mean by kind", "", "rank", "")

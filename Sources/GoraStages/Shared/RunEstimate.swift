@@ -22,6 +22,7 @@ package struct RunEstimate: Sendable, CustomStringConvertible {
     package var labelled: Int
     /// Of the whole run.
     package var allTokens: Int
+    package var allLabelled = 0
     /// The same of the largest piece that is only measured.
     package var forwardTokens = 0
     package var forwardLabelled = 0
@@ -39,6 +40,8 @@ package struct RunEstimate: Sendable, CustomStringConvertible {
     package var stepGradients = 0
     /// Floats of optimiser state that are yet to be made.
     package var optimiser = 0
+    /// Bytes of the components of inputs, and of making them.
+    package var inputs = 0
     /// Bytes that writing the output takes.
     package var output = 0
   }
@@ -49,6 +52,8 @@ package struct RunEstimate: Sendable, CustomStringConvertible {
     var activations: Int
     /// Bytes of keys and values, of answers as long as they may be.
     var cache = 0
+    /// Bytes of the components of inputs, and of making them.
+    var inputs = 0
     /// Token ids that occur, or may.
     var distinctTokens: Int
     /// Whether layers let their weights go when they are done.
@@ -103,8 +108,9 @@ package struct RunEstimate: Sendable, CustomStringConvertible {
     let operations = demand.tokens.map { all, labelled in
       2 * Double(all) * Double(config.linearWeights) + 2 * Double(labelled) * Double(config.vocabularySize * config.hiddenSize)
     }
-    let nothing = Demand(
+    var nothing = Demand(
       tokens: 0, labelled: 0, allTokens: 0, distinctTokens: 0, lowestLayer: config.layers, learnt: 0, gradients: 0)
+    nothing.inputs = demand.inputs
     self.init(
       loaded, nothing,
       weights: loaded.model.mappedBytes(distinctTokens: demand.distinctTokens, releases: demand.releasesWeights),
@@ -148,8 +154,11 @@ package struct RunEstimate: Sendable, CustomStringConvertible {
   /// Bytes of gradients in a file.
   package var spilled: Int { spills ? 4 * demand.gradients : 0 }
 
+  /// Bytes of the components of inputs, and of making them.
+  package var inputs: Int { demand.inputs }
+
   /// What the run adds to anonymous memory.
-  private var added: Int { activations + gradients + optimiser + cache }
+  private var added: Int { activations + gradients + optimiser + cache + demand.inputs }
   /// At the peak.
   package var anonymous: Int { heldAnonymous + added }
   /// Resident at the peak where memory is plenty; the kernel may take any of it.
@@ -176,6 +185,7 @@ package struct RunEstimate: Sendable, CustomStringConvertible {
     var parts = ["activations \(Self.mebibytes(activations))\(recomputes ? ", recomputed" : "")"]
     if gradients > 0 { parts.append("gradients \(Self.mebibytes(gradients))") }
     if optimiser > 0 { parts.append("optimiser \(Self.mebibytes(optimiser))") }
+    if demand.inputs > 0 { parts.append("inputs \(Self.mebibytes(demand.inputs))") }
     if cache > 0 { parts.append("keys and values \(Self.mebibytes(cache))") }
     if quantized > 0 { parts.append("4-bit weights \(Self.mebibytes(quantized))") }
     parts.append("before \(Self.mebibytes(heldAnonymous - quantized))")

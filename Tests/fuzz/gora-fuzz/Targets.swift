@@ -78,6 +78,11 @@ extension Target {
         try require(file.read(name).count == shape.reduce(1, *), "as many numbers as the shape says")
       }
     }
+    for inputs in try file.inputs() where inputs.ratios.count * inputs.inputSize < 1 << 16 {
+      try require(
+        file.components(of: inputs, count: inputs.ratios.count).count == inputs.ratios.count * inputs.inputSize,
+        "a component a ratio")
+    }
     _ = try file.steps()
     _ = try file.track()
     _ = try file.attribute("provenance")
