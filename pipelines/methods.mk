@@ -25,6 +25,8 @@ TRAIN_FLAGS ?= --max-grad-norm 1
 # GoRA's ranks, and AdaLoRA's first rank, of which two thirds stay.
 RANKS ?= 4-32
 ADALORA_RANK ?= 12
+# Components of EVA that its ranks are shared out among: twice the mean rank.
+EVA_COMPONENTS ?= 16
 
 # The rows, each by what it changes of these (comparison.mk says what the keys mean).
 DEFAULTS = gradient=none metric=sensitivity ranks=uniform scaling=lora method=lora adapter=lora gamma=- a=- rule=- ratio=1 \
@@ -51,8 +53,8 @@ ROW_gora-fa = $(GORA) rule=lora-fa
 ALL := lora full rslora lora-plus dora olora pissa milora lora-ga lora-one eva adalora lora-fa lora-pro lora-pro-light gora gora-dora \
   gora-fa
 
-# EVA looks at the inputs of each module, and keeps twice as many components as the mean rank.
-GRADIENT_inputs = --collect inputs --input-components $$((2 * $(RANK))) --steps $(STEPS)
+# What EVA looks at in place of gradients.
+GRADIENT_inputs = --collect inputs --input-components $(EVA_COMPONENTS) --steps $(STEPS)
 
 TITLE = paper's rate
 NOTE = Rank $(RANK) or as many parameters, alpha 16; B has $(RATIO) times the rate of A in lora-plus and gora, the same elsewhere. \
