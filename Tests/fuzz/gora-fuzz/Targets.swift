@@ -64,7 +64,7 @@ extension Target {
     _ = Scratch.file("adapter_model.safetensors", parts[1])
     _ = try? AdapterHeader(readingFolder: Scratch.folder)
     let adapter = try Adapter(readingFolder: Scratch.folder)
-    for module in adapter.modules {
+    for module in adapter.modules + adapter.folded.modules {
       require(module.a.count == module.rank * module.shape[1], "A is rank by in")
       require(module.b.count == module.rank * module.shape[0], "B is out by rank")
     }
