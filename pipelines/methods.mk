@@ -14,7 +14,7 @@ SELF := $(ROOT)/pipelines/methods.mk
 OUT ?= results/methods
 
 # Rates of A, of E and of the weights; that of B is RATIO times as large where the method says so. One sweep for all.
-RATES ?= 1e-4 4e-4 1.6e-3 6.4e-3
+RATES ?= 1e-4 4e-4 1.6e-3 6.4e-3 2.56e-2
 RATES_EQUAL ?= $(RATES)
 RATIO ?= 16
 # The paper's: of all methods, and of AdaLoRA.

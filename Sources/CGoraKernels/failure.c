@@ -1,6 +1,7 @@
 // The end of a process that cannot go on where nothing can be thrown: deep in a computation, on any thread, without memory.
 #include "gora_kernels.h"
 
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -33,6 +34,12 @@ void gora_fail(int status, const char *format, ...) {
 }
 
 void gora_fail_with(int status, const char *problem) { gora_fail(status, "%s", problem); }
+
+void gora_map_large_blocks(void) {
+  // Without this glibc's own threshold rises with what is freed, up to 32 MiB, and activations that grow with longer rows leave
+  // holes in the heap that nothing fits into.
+  mallopt(M_MMAP_THRESHOLD, 1 << 18);
+}
 
 void *gora_allocate(size_t bytes) {
   void *memory = NULL;

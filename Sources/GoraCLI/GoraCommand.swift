@@ -81,6 +81,7 @@ extension GoraCommand {
       reporter = Reporter(tool: tool, settings: command.common.reporting)
       try command.common.check()
       let threads = try command.common.threadCount()
+      FloatBuffer.mapLargeOnes()
       let running = ThreadPool.start(threads: threads)
       if running < threads {
         reporter.report(.warning("only \(running) of \(threads) threads could be started; the result is the same, but later"))

@@ -8,6 +8,10 @@ package final class FloatBuffer {
   /// Bytes of the mapping it shows; 0 where its memory is the heap's.
   private let mappedBytes: Int
 
+  /// From now on buffers of 256 KiB and more have pages of their own, which go back to the kernel with them: memory is then what is counted,
+  /// however buffers grow.
+  package static func mapLargeOnes() { gora_map_large_blocks() }
+
   /// Zero-filled.
   package init(zeros count: Int) {
     self.count = count

@@ -31,8 +31,6 @@ final class ActivationSet {
   /// Makes room; what buffers that are large enough hold stays.
   func reserve(_ declared: [ActivationBuffer], tokens: Int) {
     while buffers.count < declared.count { buffers.append(FloatBuffer()) }
-    // All that are too small go before the first larger one comes, which then finds their room in one piece.
-    for place in declared.indices where buffers[place].count < tokens * declared[place].width { buffers[place] = FloatBuffer() }
     for (buffer, declared) in zip(buffers, declared) { buffer.reserve(tokens * declared.width) }
   }
 

@@ -17,6 +17,8 @@ _Noreturn void gora_fail(int status, const char *format, ...) __attribute__((for
 _Noreturn void gora_fail_with(int status, const char *problem);
 // Memory of 64-byte alignment, or the end; for free().
 void *gora_allocate(size_t bytes);
+// From now on blocks of 256 KiB and more have pages of their own, which go back to the kernel when they are freed.
+void gora_map_large_blocks(void);
 
 // MARK: pool.c — one owner of the threads
 
