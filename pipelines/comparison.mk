@@ -171,7 +171,7 @@ $(SEEDS:%=$(OUT)/seed-%/$(1)/$(2)/run.json): $(OUT)/seed-%/$(1)/$(2)/run.json: \
   $(if $(filter full,$(4)),$(MODEL_FILES),$(OUT)/seed-%/$(1)/init/adapter_config.json) $(OUT)/train.jsonl $(OUT)/settings/train
 	mkdir -p $$(@D)
 	$$(call drop-stale,$$(@D)/tuned/checkpoint,$$^)
-	$(TIMED) $$@ $(BIN)gora-train $(if $(filter full,$(4)),--method full --targets $(TARGETS),$$(<D) --lr-ratio $(3)) \
+	$(TIMED) $$(@D)/tuned $(BIN)gora-train $(if $(filter full,$(4)),--method full --targets $(TARGETS),$$(<D) --lr-ratio $(3)) \
 	  --model $(MODEL) --data $(OUT)/train.jsonl --batch-size $(BATCH) --max-steps $(TRAIN_STEPS) --lr $(2) \
 	  $(if $(filter -,$(5)),,--rule $(5)) $(TRAIN_FLAGS) --log $$(@D)/metrics.jsonl --resume --seed $$* -t $(THREADS) $(FLAGS) --json \
 	  -o $$(@D)/tuned > $$@

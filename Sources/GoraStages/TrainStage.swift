@@ -152,7 +152,7 @@ package struct TrainStage {
     // Set up.
     let batches = (rows.count + c.recipe.batchSize - 1) / c.recipe.batchSize
     let steps = c.recipe.maxSteps ?? c.recipe.epochs * batches
-    let rule = c.recipe.rule ?? StepRules.standard(for: adapter?.kind ?? .lora)
+    let rule = rule(for: adapter?.kind ?? .lora)
     let rankSchedule = try adapter?.adaLoRA.map { config throws(GoraError) in try RankSchedule(config, steps: steps) }
     let plan = learningPlan(loaded, rule, rankSchedule)
     let parameters = plan.parameters.reduce(0) { $0 + $1.count }
@@ -250,7 +250,8 @@ package struct TrainStage {
       (summary.bestStep, summary.validationLoss) = (best.step, best.loss)
     }
     try save(loaded, adapter: adapter, to: output, provenance: provenance)
-    if let ranks { events(.note("\(ranks)")) }
+    // The best values may have others.
+    if let ranks, summary.bestStep == nil { events(.note("\(ranks)")) }
     let peak = ProcessMemory.peak
     summary.peakBytes = peak
     events(.note("memory at most \(RunEstimate.mebibytes(peak)) resident"))
@@ -305,7 +306,7 @@ package struct TrainStage {
       try adapter.requireBase(loaded.identity, folder: folder)
       try loaded.model.attach(adapter, from: folder)
       adapter.dropout = configuration.recipe.loraDropout ?? adapter.dropout
-      try adapter.requireTrainable(under: configuration.recipe.rule ?? StepRules.standard(for: adapter.kind), folder: folder)
+      try adapter.requireTrainable(under: rule(for: adapter.kind), folder: folder)
       let ranks = configuration.recipe.ranks
       if let config = adapter.adaLoRA {
         adapter.adaLoRA = config.with(ranks)
@@ -332,6 +333,8 @@ package struct TrainStage {
     var stateFloats: Int
     var optimizer: () -> any Optimizer
   }
+
+  private func rule(for kind: AdapterKind) -> any StepRule.Type { configuration.recipe.rule ?? StepRules.standard(for: kind) }
 
   private func learningPlan(_ loaded: LoadedModel, _ rule: any StepRule.Type, _ ranks: RankSchedule?) -> LearningPlan {
     let recipe = configuration.recipe
