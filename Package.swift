@@ -40,7 +40,7 @@ let package = Package(
     // The science: importance, rank allocation, initialisation. Pure functions, no files.
     library("GoraMethods", ["GoraCore"]),
     // Model code: forward next to backward; families of models behind one protocol.
-    library("GoraModels", ["GoraCore", "GoraFormats"]),
+    library("GoraModels", ["GoraCore", "GoraFormats", "GoraMethods"]),
     // The loops: gradients summed, steps taken, in which order rows come. No files.
     library("GoraTraining", ["GoraCore", "GoraFormats", "GoraText", "GoraModels", "GoraMethods"]),
     // Figures of what the stages wrote, as SVG, HTML and text. Pure functions, no files.

@@ -1,6 +1,7 @@
 import ArgumentParser
 import GoraCore
 import GoraMethods
+import GoraModels
 import GoraTraining
 
 // The choices of the methods as option values: their names in files are their names on the command line.
@@ -18,7 +19,6 @@ extension DownProjection: ExpressibleByArgument {}
 extension GradientDirections: ExpressibleByArgument {}
 extension GradientScale: ExpressibleByArgument {}
 extension LoRAGAStart.Variant: ExpressibleByArgument {}
-extension AdapterKind: ExpressibleByArgument {}
 
 /// A start by its name.
 package struct StartName: ExpressibleByArgument {
@@ -32,6 +32,19 @@ package struct StartName: ExpressibleByArgument {
 
   package var defaultValueDescription: String { type.name }
   package static var allValueStrings: [String] { AdapterStarts.all.map { $0.name } }
+}
+
+/// A kind of adapter by its name.
+package struct AdapterKindName: ExpressibleByArgument {
+  package let type: any AdapterKind.Type
+
+  package init?(argument: String) {
+    guard let type = AdapterKinds.all.first(where: { $0.name == argument }) else { return nil }
+    self.type = type
+  }
+
+  package var defaultValueDescription: String { type.name }
+  package static var allValueStrings: [String] { AdapterKinds.all.map { $0.name } }
 }
 
 /// A step rule by its name.

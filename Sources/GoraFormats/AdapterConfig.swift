@@ -1,39 +1,36 @@
 import GoraCore
 
-/// What `adapter_config.json` says about ranks and scales (PEFT's `LoraConfig` and `AdaLoraConfig`).
+/// What `adapter_config.json` says about ranks and scales (PEFT's `LoraConfig` and those of its relatives).
 struct AdapterConfig: Sendable {
-  let kind: AdapterKind
+  let layout: any AdapterLayout
   let rank: Int
   let alpha: Double
   let useRSLoRA: Bool
-  /// What belongs to AdaLoRA alone.
-  let adaLoRA: AdaLoRAConfig?
   let baseModel: String?
   /// Trained with this share of the inputs left out (`lora_dropout`).
   let dropout: Double
   let targets: AdapterTargets
   private let rankPattern: PatternTable<Int>
   private let alphaPattern: PatternTable<Double>
-  /// AdaLoRA's ranks, where components were left out.
-  private let allocatedRanks: [String: Int]?
 
   /// Reads a configuration; everything that would change what the adapter computes, and is not plain LoRA, is refused by name.
   /// - Throws: `.data` with line and column.
-  init(reading root: JSONField) throws(GoraError) {
+  init(reading root: JSONField, kinds: [any AdapterLayout.Type]) throws(GoraError) {
     let type = try root.required("peft_type")
+    let name = try type.string
     let usesDoRA = try root.optional("use_dora")?.bool ?? false
-    switch try type.string {
-    case "LORA": kind = usesDoRA ? .dora : .lora
-    // PEFT makes none with magnitudes.
-    case "ADALORA" where !usesDoRA: kind = .adalora
-    case let name: throw type.error("peft_type is \"\(name)\"\(usesDoRA ? " with use_dora" : ""); gora reads LORA and ADALORA")
+    guard let kind = kinds.first(where: { $0.peftType == name && $0.usesDoRA == usesDoRA }) else {
+      var known: [String] = []
+      for kind in kinds where !known.contains(kind.peftType) { known.append(kind.peftType) }
+      throw type.error(
+        "peft_type is \"\(name)\"\(usesDoRA ? " with use_dora" : ""); gora reads \(known.joined(separator: " and "))")
     }
+    layout = try kind.init(reading: root)
     try Self.refuseOtherMethods(root)
     rank = try root.optional("r")?.int(in: 1...(1 << 20)) ?? 8
     alpha = try root.optional("lora_alpha")?.double ?? 8
-    // AdaLoRA has a scale of its own, and neither the rule nor patterns change it.
     let usesRSLoRA = try root.optional("use_rslora")?.bool ?? false
-    useRSLoRA = kind != .adalora && usesRSLoRA
+    useRSLoRA = !kind.hasOwnRanks && usesRSLoRA
     baseModel = try root.optional("base_model_name_or_path")?.string
     let dropout = try root.optional("lora_dropout")
     self.dropout = try dropout?.double ?? 0
@@ -41,27 +38,20 @@ struct AdapterConfig: Sendable {
       throw dropout.error("\"lora_dropout\" is \(dropout.value.compact()); expected a share from 0 to 1")
     }
     targets = try AdapterTargets(reading: root)
-    if kind == .adalora {
-      allocatedRanks = try AdaLoRAConfig.ranks(root)
-      var config = try AdaLoRAConfig(reading: root)
-      config.isAllocated = allocatedRanks != nil
-      (adaLoRA, rankPattern, alphaPattern) = (config, PatternTable([]), PatternTable([]))
+    if kind.hasOwnRanks {
+      (rankPattern, alphaPattern) = (PatternTable([]), PatternTable([]))
       return
     }
-    (adaLoRA, allocatedRanks) = (nil, nil)
     rankPattern = try Self.table(root, "rank_pattern") { field throws(GoraError) in try field.int(in: 1...(1 << 20)) }
     alphaPattern = try Self.table(root, "alpha_pattern") { field throws(GoraError) in try field.double }
   }
 
-  func rank(of module: String) -> Int {
-    allocatedRanks?[module] ?? adaLoRA?.initialRank ?? rankPattern.value(for: module) ?? rank
-  }
+  func rank(of module: String) -> Int { layout.rank(of: module) ?? rankPattern.value(for: module) ?? rank }
   func alpha(of module: String) -> Double { alphaPattern.value(for: module) ?? alpha }
 
   /// s of a module.
   func scaling(of module: String, rank: Int) -> Double {
-    if let adaLoRA { return adaLoRA.scaling(alpha: alpha) }
-    return alpha(of: module) / RankPlan.Scaling(isRSLoRA: useRSLoRA).divisor(rank, reference: rank)
+    layout.scaling(alpha: alpha) ?? alpha(of: module) / RankPlan.Scaling(isRSLoRA: useRSLoRA).divisor(rank, reference: rank)
   }
 
   private static func table<Value>(

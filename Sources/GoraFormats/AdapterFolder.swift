@@ -1,7 +1,7 @@
 import Glibc
 import GoraCore
 
-/// The LoRA factors of one linear module: ΔW = scaling·B·A.
+/// The factors of one linear module, of LoRA ΔW = scaling·B·A.
 package struct AdapterModule: Sendable, Equatable {
   /// Module path in the base model, without `base_model.model.`.
   package var name: String
@@ -15,10 +15,8 @@ package struct AdapterModule: Sendable, Equatable {
   package var a: [Float]
   /// `lora_B.weight` [out, rank], row-major.
   package var b: [Float]
-  /// `lora_magnitude_vector` [out], which makes it DoRA: the weight is diag(m/‖V‖)·V with V = W + ΔW; nil for plain LoRA.
-  package var magnitude: [Float]?
-  /// `lora_E` [rank], which makes it AdaLoRA: ΔW = scaling·B·diag(E)·A; nil where E is 1.
-  package var singularValues: [Float]?
+  /// What the adapter's kind has besides, such as DoRA's magnitudes; nil for plain LoRA.
+  package var vector: [Float]?
   /// How many of the components, the last ones, stay as they are in training.
   package var frozenRank = 0
 
@@ -35,8 +33,8 @@ package struct AdapterModule: Sendable, Equatable {
   }
 }
 
-/// A LoRA, DoRA or AdaLoRA adapter as PEFT keeps it: a folder with `adapter_config.json` and `adapter_model.safetensors`.
-package struct Adapter: Sendable, Equatable {
+/// An adapter as PEFT keeps it: a folder with `adapter_config.json` and `adapter_model.safetensors`.
+package struct Adapter: Sendable {
   /// In natural order of their names, layer 2 before layer 10.
   package var modules: [AdapterModule]
   /// What gora-init says of the start, where gora made the adapter.
@@ -51,8 +49,8 @@ package struct Adapter: Sendable, Equatable {
   package var taskType = "CAUSAL_LM"
   /// `lora_dropout`, the share of inputs left out in training.
   package var dropout = 0.0
-  /// What belongs to AdaLoRA, where it is one.
-  package var adaLoRA: AdaLoRAConfig?
+  /// Of what kind it is, with what the folder says of that kind alone.
+  package var layout: any AdapterLayout = LoRAKind()
   /// How gora-train held the base's weights (`nf4`); nil: as they are, or not known.
   package var baseQuantization: String?
   package var provenance: Provenance
@@ -68,19 +66,12 @@ package struct Adapter: Sendable, Equatable {
     self.provenance = provenance
   }
 
-  package var kind: AdapterKind {
-    if adaLoRA != nil { return .adalora }
-    return modules.contains { $0.magnitude != nil } ? .dora : .lora
-  }
-
-  /// Stored parameters: Σ r·(out + in), magnitudes, and AdaLoRA's E.
-  package var parameters: Int {
-    modules.reduce(0) { $0 + $1.a.count + $1.b.count + ($1.magnitude?.count ?? 0) + ($1.singularValues?.count ?? 0) }
-  }
+  /// Stored parameters: Σ r·(out + in), and vectors.
+  package var parameters: Int { modules.reduce(0) { $0 + $1.a.count + $1.b.count + ($1.vector?.count ?? 0) } }
   /// Parameters of the components that learn.
   package var trainedParameters: Int {
     modules.reduce(0) {
-      $0 + ($1.rank - $1.frozenRank) * ($1.shape[0] + $1.shape[1]) + ($1.magnitude?.count ?? 0) + ($1.singularValues?.count ?? 0)
+      $0 + ($1.rank - $1.frozenRank) * ($1.shape[0] + $1.shape[1]) + ($1.vector?.count ?? 0)
     }
   }
 
@@ -92,49 +83,53 @@ package struct Adapter: Sendable, Equatable {
   static let startKey = "gora_start"
   static let frozenKey = "gora_frozen_ranks"
 
-  /// Reads any LoRA folder of PEFT or gora, in every profile; factors in F32, F16, BF16 or F64 become binary32.
-  /// - Throws: `.noInput` for a missing folder or file; `.data` for what is not plain LoRA, a factor without its other half,
+  /// - Parameter kinds: which may be in the folder.
+  /// - Throws: `.noInput` for a missing folder or file; `.data` for what is none of these kinds, a factor without its other half,
   ///   shapes that disagree with each other or with the ranks of the configuration, and values that are not finite.
-  package init(readingFolder path: String) throws(GoraError) {
+  package init(readingFolder path: String, kinds: [any AdapterLayout.Type]) throws(GoraError) {
     try Self.checkFolder(path)
     let configPath = "\(path)/\(Self.configName)"
-    let config = try AdapterConfig(reading: JSONDocument(path: configPath, text: readWholeFile(configPath)).root)
+    let config = try AdapterConfig(
+      reading: JSONDocument(path: configPath, text: readWholeFile(configPath)).root, kinds: kinds)
     let file = try SafetensorsFile(path: "\(path)/\(Self.weightsName)")
-    let suffixes = config.kind.suffixes
+    let kind = type(of: config.layout)
+    let suffixes = kind.suffixes
     var parts: [String: [String: TensorView]] = [:]
     for tensor in file.tensors {
-      let (name, suffix) = try Self.moduleName(of: tensor, suffixes)
+      let (name, suffix) = try Self.moduleName(of: tensor, suffixes.all)
       parts[name, default: [:]][suffix] = tensor
     }
     var modules: [AdapterModule] = []
     for (name, tensors) in parts.sorted(by: { naturallyPrecedes($0.key, $1.key) }) {
       // PEFT leaves such factors out and says so in a list of unexpected keys at most.
-      if let any = suffixes.compactMap({ tensors[$0] }).first, !config.targets.contains(name) {
+      if let any = suffixes.all.compactMap({ tensors[$0] }).first, !config.targets.contains(name) {
         throw GoraError(
           .data, at: any.location, "\(Self.configName) does not say that \"\(name)\" is adapted",
           hint: "see \"target_modules\", \"exclude_modules\" and \"layers_to_transform\" there")
       }
       func part(_ suffix: String) throws(GoraError) -> TensorView {
         if let tensor = tensors[suffix] { return tensor }
-        let there = suffixes.first { tensors[$0] != nil } ?? ""
+        let there = suffixes.all.first { tensors[$0] != nil } ?? ""
         func short(_ suffix: String) -> String { suffix.split(separator: ".").first.map(String.init) ?? "" }
         throw GoraError(.data, at: .file(file.path), "\"\(name)\" has \(short(there)) but no \(short(suffix))")
       }
-      let (a, b) = (try part(suffixes[0]), try part(suffixes[1]))
-      // What AdaLoRA left out altogether is there without elements.
-      if config.kind == .adalora, config.rank(of: name) == 0 {
-        guard a.count == 0, b.count == 0, try part(suffixes[2]).count == 0 else {
+      let (a, b) = (try part(suffixes.a), try part(suffixes.b))
+      let vector = try suffixes.vector.map(part)
+      // What was left out altogether is there without elements.
+      if config.rank(of: name) == 0 {
+        guard a.count == 0, b.count == 0, vector?.count ?? 0 == 0 else {
           throw GoraError(.data, at: a.location, "shape \(a.shape); \(Self.configName) says rank 0")
         }
         continue
       }
       var module = try Self.module(name, a, b, config)
-      switch config.kind {
-      case .lora: break
-      case .dora:
-        module.magnitude = try Self.vector(part(suffixes[2]), [module.shape[0]], "lora_B", "one for each output")
-      case .adalora:
-        module.singularValues = try Self.vector(part(suffixes[2]), [module.rank, 1], "lora_A", "one for each row")
+      if let vector, let shape = kind.vectorShape(rank: module.rank, weight: module.shape) {
+        guard vector.shape == shape else {
+          throw GoraError(
+            .data, at: vector.location,
+            "shape \(vector.shape); beside lora_A \(a.shape) and lora_B \(b.shape) \(kind.title) has \(shape)")
+        }
+        module.vector = try Self.finite(vector)
       }
       modules.append(module)
     }
@@ -147,7 +142,7 @@ package struct Adapter: Sendable, Equatable {
     if let frozen = try document(Self.frozenKey) { try Self.freeze(&modules, frozen) }
     self.modules = modules
     useRSLoRA = config.useRSLoRA
-    adaLoRA = config.adaLoRA
+    layout = config.layout
     baseModel = config.baseModel
     dropout = config.dropout
     model = metadata("gora_model")
@@ -227,31 +222,11 @@ package struct Adapter: Sendable, Equatable {
       shape: [b.shape[0], a.shape[1]], a: try finite(a), b: try finite(b))
   }
 
-  private static func vector(
-    _ tensor: TensorView, _ shape: [Int], _ factor: String, _ meaning: String
-  ) throws(GoraError) -> [Float] {
-    guard tensor.shape == shape else {
-      throw GoraError(.data, at: tensor.location, "shape \(tensor.shape); \(factor) says \(shape), \(meaning)")
-    }
-    return try finite(tensor)
-  }
-
   private static func finite(_ tensor: TensorView) throws(GoraError) -> [Float] {
     let values = try tensor.toFloat()
     if let index = values.firstIndex(where: { !$0.isFinite }) {
       throw GoraError(.data, at: tensor.location, "value \(values[index]) at element \(index); every factor must be finite")
     }
     return values
-  }
-}
-
-extension AdapterKind {
-  /// What follows a module's path in the names of its tensors: A, B, and what is there besides.
-  var suffixes: [String] {
-    switch self {
-    case .lora: [".lora_A.weight", ".lora_B.weight"]
-    case .dora: [".lora_A.weight", ".lora_B.weight", ".lora_magnitude_vector"]
-    case .adalora: [".lora_A", ".lora_B", ".lora_E"]
-    }
   }
 }

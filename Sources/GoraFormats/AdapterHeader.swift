@@ -22,13 +22,14 @@ package struct AdapterHeader: Sendable {
   }
 
   /// - Throws: `.noInput` where the weights cannot be read, `.data` where they are no LoRA factors.
-  package init(readingFolder path: String) throws(GoraError) {
+  /// - Parameter kinds: which may be in the folder.
+  package init(readingFolder path: String, kinds: [any AdapterLayout.Type]) throws(GoraError) {
     let file = try SafetensorsFile(path: "\(path)/\(Adapter.weightsName)")
     var down: [String: [Int]] = [:]
     var up: [String: [Int]] = [:]
     for tensor in file.tensors where tensor.shape.count == 2 {
-      for kind in [AdapterKind.lora, .adalora] {
-        for (suffix, isDown) in [(kind.suffixes[0], true), (kind.suffixes[1], false)]
+      for kind in kinds {
+        for (suffix, isDown) in [(kind.suffixes.a, true), (kind.suffixes.b, false)]
         where tensor.name.hasPrefix(Adapter.tensorPrefix) && tensor.name.hasSuffix(suffix) {
           let name = String(tensor.name.dropFirst(Adapter.tensorPrefix.count).dropLast(suffix.count))
           if isDown { down[name] = tensor.shape } else { up[name] = tensor.shape }

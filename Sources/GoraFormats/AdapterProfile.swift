@@ -11,12 +11,13 @@ package enum AdapterProfile: String, CaseIterable, Sendable {
 }
 
 /// What the configuration says in a profile.
-private struct Layout {
+private struct Numbers {
   var rank: Int
   var alpha: Double
   var useRSLoRA: Bool
-  var rankPattern: [JSON.Member] = []
   var alphaPattern: [JSON.Member] = []
+  /// `rank_pattern`, or what a kind has for it.
+  var members: [JSON.Member]
 }
 
 extension Adapter {
@@ -42,15 +43,15 @@ extension Adapter {
     guard let largest = present.map(\.rank).max() else {
       throw GoraError(.data, at: .file(folder.path), "no module has a rank above 0, so there is no adapter to write")
     }
-    guard profile == .native || kind != .adalora else {
-      throw GoraError(.internal, "AdaLoRA's factors are for training; what others read is plain LoRA")
-    }
-    guard profile != .padded || kind != .dora else {
+    let kind = type(of: layout)
+    guard kind.profiles.contains(profile) else {
       throw GoraError(
-        .usage, "the padded profile is for readers that do not know DoRA's magnitudes",
-        hint: "--profile merged is right everywhere, compact and native in PEFT")
+        .usage, "the \(profile.rawValue) profile is for readers that do not know \(kind.title)",
+        hint:
+          "--profile merged is right everywhere, \(AdapterProfile.allCases.filter(kind.profiles.contains).map(\.rawValue).joined(separator: " and ")) in PEFT"
+      )
     }
-    let layout = layout(profile, of: present, largest: largest)
+    let numbers = numbers(profile, of: present, largest: largest)
     var factors: [String: [Float]] = [:]
     var entries: [SafetensorsWriter.Entry] = []
     for module in present {
@@ -58,9 +59,10 @@ extension Adapter {
       let scale = profile == .native ? 1 : module.scaling
       let (a, b) = module.factors(rank: rank, scale: scale)
       var parts = [([rank, module.shape[1]], a), ([module.shape[0], rank], b)]
-      if let magnitude = module.magnitude { parts.append(([magnitude.count], magnitude)) }
-      if let values = module.singularValues { parts.append(([rank, 1], values)) }
-      for ((shape, values), suffix) in zip(parts, kind.suffixes) {
+      if let shape = kind.vectorShape(rank: rank, weight: module.shape), let vector = module.vector {
+        parts.append((shape, vector))
+      }
+      for ((shape, values), suffix) in zip(parts, kind.suffixes.all) {
         guard scale.isFinite, values.allSatisfy(\.isFinite) else {
           throw GoraError(.data, at: .file(folder.path), "module \"\(module.name)\" has factors that are not finite")
         }
@@ -86,18 +88,16 @@ extension Adapter {
         do throws(GoraError) { return .success(try append(bytes)) } catch { return .failure(error) }
       }.get()
     }
-    try folder[Self.configName].write(Array(configuration(layout, present, baseModel: baseModel).indentedSorted().utf8))
+    try folder[Self.configName].write(Array(configuration(numbers, present, baseModel: baseModel).indentedSorted().utf8))
     try folder.commit()
   }
 
-  private func layout(_ profile: AdapterProfile, of modules: [AdapterModule], largest: Int) -> Layout {
+  private func numbers(_ profile: AdapterProfile, of modules: [AdapterModule], largest: Int) -> Numbers {
     let ranks = modules.map { JSON.Member($0.name, JSON($0.rank)) }
-    if let adaLoRA {
-      // PEFT warns of any r but its default; s·(init_r + 1e-5) is the α of which readers find s again.
-      let alpha = (modules.first?.scaling ?? 1) * (Double(adaLoRA.initialRank) + 1e-5)
-      let nearest = alpha.rounded()
-      return Layout(rank: 8, alpha: abs(alpha - nearest) < 1e-12 * alpha ? nearest : alpha, useRSLoRA: false)
+    if let own = layout.numbers(of: modules) {
+      return Numbers(rank: own.rank, alpha: own.alpha, useRSLoRA: false, members: own.members)
     }
+    func patterns(_ ranks: [JSON.Member]) -> [JSON.Member] { [JSON.Member("rank_pattern", JSON(.object(ranks)))] }
     switch profile {
     case .native:
       // α of the rsLoRA rule; an adapter of the plain rule (α/r) keeps its scale by α = s·√r.
@@ -106,30 +106,31 @@ extension Adapter {
       }
       let first = alphas.first ?? 1
       let areEqual = alphas.allSatisfy { $0 == first }
-      return Layout(
-        rank: largest, alpha: first, useRSLoRA: true, rankPattern: ranks,
-        alphaPattern: areEqual ? [] : zip(modules, alphas).map { JSON.Member($0.name, JSON(whole: $1)) })
+      return Numbers(
+        rank: largest, alpha: first, useRSLoRA: true,
+        alphaPattern: areEqual ? [] : zip(modules, alphas).map { JSON.Member($0.name, JSON(whole: $1)) },
+        members: patterns(ranks))
     case .compact:
-      return Layout(
-        rank: largest, alpha: Double(largest), useRSLoRA: false, rankPattern: ranks, alphaPattern: ranks)
-    case .padded: return Layout(rank: largest, alpha: Double(largest), useRSLoRA: false)
+      return Numbers(
+        rank: largest, alpha: Double(largest), useRSLoRA: false, alphaPattern: ranks, members: patterns(ranks))
+    case .padded: return Numbers(rank: largest, alpha: Double(largest), useRSLoRA: false, members: patterns([]))
     }
   }
 
-  private func configuration(_ layout: Layout, _ modules: [AdapterModule], baseModel: String) -> JSON {
-    let own = adaLoRA?.members ?? [JSON.Member("rank_pattern", JSON(.object(layout.rankPattern)))]
+  private func configuration(_ numbers: Numbers, _ modules: [AdapterModule], baseModel: String) -> JSON {
+    let kind = type(of: layout)
     let shared: KeyValuePairs<String, JSON> = [
-      "alpha_pattern": JSON(.object(layout.alphaPattern)), "auto_mapping": nil,
+      "alpha_pattern": JSON(.object(numbers.alphaPattern)), "auto_mapping": nil,
       "base_model_name_or_path": JSON(baseModel), "bias": "none", "exclude_modules": nil, "fan_in_fan_out": false,
       "inference_mode": true, "init_lora_weights": true, "layer_replication": nil, "layers_pattern": nil,
-      "layers_to_transform": nil, "loftq_config": JSON(.object([])), "lora_alpha": JSON(whole: layout.alpha),
+      "layers_to_transform": nil, "loftq_config": JSON(.object([])), "lora_alpha": JSON(whole: numbers.alpha),
       "lora_bias": false, "lora_dropout": JSON(dropout), "megatron_config": nil, "megatron_core": "megatron.core",
-      "modules_to_save": nil, "peft_type": kind == .adalora ? "ADALORA" : "LORA", "r": JSON(layout.rank), "revision": nil,
+      "modules_to_save": nil, "peft_type": JSON(kind.peftType), "r": JSON(numbers.rank), "revision": nil,
       "target_modules": JSON(modules.map(\.name).sorted().map { JSON($0) }), "target_parameters": nil,
-      "task_type": JSON(taskType), "trainable_token_indices": nil, "use_dora": JSON(kind == .dora), "use_qalora": false,
-      "use_rslora": JSON(layout.useRSLoRA),
+      "task_type": JSON(taskType), "trainable_token_indices": nil, "use_dora": JSON(kind.usesDoRA), "use_qalora": false,
+      "use_rslora": JSON(numbers.useRSLoRA),
     ]
-    return JSON(.object(shared.map { JSON.Member($0.key, $0.value) } + own))
+    return JSON(.object(shared.map { JSON.Member($0.key, $0.value) } + numbers.members))
   }
 }
 

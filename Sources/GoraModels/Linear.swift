@@ -9,17 +9,17 @@ package final class Workspace {
   let low = FloatBuffer()
   /// Inputs that dropout has left, or the others, and their gradient [T, in].
   let dropped = FloatBuffer()
-  /// (m/‖V‖)⊙dy of the magnitudes at work [T, out].
+  /// dy as the scale of the outputs at work leaves it [T, out].
   let scaled = FloatBuffer()
-  /// The gradient of diag(E)·A of the adapter at work [r, in].
+  /// The gradient of what stands for A of the adapter at work [r, in].
   let product = FloatBuffer()
 }
 
 /// y = x·Wᵀ + b + s·(x'·Aᵀ)·Bᵀ, where x' is x, or in training what dropout leaves of it; the frozen weight W [out, in] keeps its storage
 /// kind. With a second product that does not learn it can be another weight, W + s·B₀·A₀, without a copy of W.
 ///
-/// An adapter with magnitudes scales all of it but b (`Magnitude`). With dropout, what it scales sees x' alone, and W as it is what was left
-/// out: y = (x − x')·Wᵀ + b + (m/‖V‖)⊙V·x' (PEFT's `lora/dora.py`, `forward` without `base_result`).
+/// An adapter may scale all of it but b (`OutputScale`), by c below. With dropout, what it scales sees x' alone, and W as it is what was left
+/// out: y = (x − x')·Wᵀ + b + c⊙V·x' (PEFT's `lora/dora.py`, `forward` without `base_result`).
 package final class Linear {
   /// The module's path, such as `model.layers.0.self_attn.q_proj`.
   package let name: String
@@ -55,25 +55,25 @@ package final class Linear {
   /// - Parameters:
   ///   - x: [T, in]
   ///   - y: [T, out], overwritten
-  ///   - down: where x·Aᵀ [T, r] is kept for backward, and V·x [T, out] behind it where there are magnitudes
+  ///   - down: where x·Aᵀ [T, r] is kept for backward, and V·x [T, out] behind it where the outputs are scaled
   package func forward(
     _ x: UnsafePointer<Float>, tokens: Int, into y: UnsafeMutablePointer<Float>, down: FloatBuffer, workspace: Workspace
   ) {
     inputObserver?(x)
-    let magnitude = adapter?.magnitude
+    let scale = adapter?.outputScale
     let seen = adapter.map { input(x, of: $0, tokens: tokens, workspace) } ?? x
-    weight.matrix.multiply(magnitude == nil ? x : seen, tokens: tokens, into: y, scratch: workspace.matmul)
-    if magnitude == nil { addBias(to: y, tokens: tokens) }
+    weight.matrix.multiply(scale == nil ? x : seen, tokens: tokens, into: y, scratch: workspace.matmul)
+    if scale == nil { addBias(to: y, tokens: tokens) }
     if let frozenAdapter {
       add(frozenAdapter, x, tokens: tokens, to: y, low: workspace.low.reserve(tokens * frozenAdapter.rank))
     }
     guard let adapter, adapter.rank > 0 else { return }
     let kept = down.reserve(tokens * adapter.keptFloats)
     add(adapter, seen, tokens: tokens, to: y, low: kept)
-    if let magnitude {
+    if let scale {
       let z = kept + tokens * adapter.rank
       z.update(from: y, count: tokens * outputSize)
-      magnitude.scale(z, tokens: tokens, into: y)
+      scale.scale(z, tokens: tokens, into: y)
       addBias(to: y, tokens: tokens)
       if adapter.dropoutKey != nil {
         let rest = workspace.dropped.pointer
@@ -125,7 +125,7 @@ package final class Linear {
 
   /// Adds this layer's gradients to their sums and, where `dx` is given, puts dy·∂y/∂x there or adds it.
   ///
-  /// dW += dyᵀ·x, dB += s·dyᵀ·(x·Aᵀ), dA += s·(dy·B)ᵀ·x, dx = dy·W + s·(dy·B)·A; with magnitudes g = (m/‖V‖)⊙dy
+  /// dW += dyᵀ·x, dB += s·dyᵀ·(x·Aᵀ), dA += s·(dy·B)ᵀ·x, dx = dy·W + s·(dy·B)·A; with scaled outputs g = c⊙dy
   /// stands for dy. With dropout D, dx = dy·W + D(s·(dy·B)·A), or dy·W + D((g − dy)·W + s·(g·B)·A).
   package func backward(
     _ dy: UnsafePointer<Float>, x: UnsafePointer<Float>?, down: FloatBuffer, tokens: Int,
@@ -138,10 +138,10 @@ package final class Linear {
     }
     let unscaled = dy
     var dy = dy
-    if let adapter, let magnitude = adapter.magnitude {
-      magnitude.addGradient(dy, z: down.pointer + tokens * adapter.rank, tokens: tokens)
+    if let adapter, let scale = adapter.outputScale {
+      scale.addGradient(dy, z: down.pointer + tokens * adapter.rank, tokens: tokens)
       let scaled = workspace.scaled.reserve(tokens * outputSize)
-      magnitude.scale(dy, tokens: tokens, into: scaled)
+      scale.scale(dy, tokens: tokens, into: scaled)
       dy = UnsafePointer(scaled)
     }
     if let gradient = weight.gradient, let x {
@@ -161,7 +161,7 @@ package final class Linear {
     }
   }
 
-  /// dB += s·dyᵀ·(x·Aᵀ), dA += s·(dy·B)ᵀ·x, dx += s·(dy·B)·A; with singular values diag(E)·A stands for A.
+  /// dB += s·dyᵀ·(x·Aᵀ), dA += s·(dy·B)ᵀ·x, dx += s·(dy·B)·A; with an inner factor its product stands for A.
   private func backward(
     through adapter: LowRankAdapter, _ dy: UnsafePointer<Float>, unscaled: UnsafePointer<Float>, x: UnsafePointer<Float>?,
     down: FloatBuffer, tokens: Int, dx: UnsafeMutablePointer<Float>?, workspace: Workspace
@@ -177,25 +177,24 @@ package final class Linear {
         ldb: r, beta: 1, c: gradient.pointer, ldc: r)
     }
     if adapter.needsInput, let x {
-      // Where A is multiplied by E the gradient is that of the product first.
-      let product = adapter.singularValues == nil ? nil : workspace.product.reserve(r * inputSize)
+      let product = adapter.innerFactor == nil ? nil : workspace.product.reserve(r * inputSize)
       if let sum = product ?? adapter.a.gradient?.pointer {
         Matmul.sgemm(
           transposeA: true, m: r, n: inputSize, k: tokens, a: low, lda: r, b: input(x, of: adapter, tokens: tokens, workspace),
           ldb: inputSize, beta: product == nil ? 1 : 0, c: sum, ldc: inputSize)
       }
-      if let product { adapter.singularValues?.addGradients(product, a: adapter.a) }
+      if let product { adapter.innerFactor?.addGradients(product, a: adapter.a) }
     }
     if let dx, adapter.dropoutKey != nil {
       let dropped = workspace.dropped.reserve(tokens * inputSize)
-      if adapter.magnitude != nil {
+      if adapter.outputScale != nil {
         let scaled = workspace.scaled.pointer
         subtract(unscaled, from: scaled, into: scaled, count: tokens * outputSize)
         weight.matrix.multiplyTransposed(scaled, tokens: tokens, into: dropped, scratch: workspace.matmul)
       }
       Matmul.sgemm(
         m: tokens, n: inputSize, k: r, a: low, lda: r, b: adapter.down, ldb: inputSize,
-        beta: adapter.magnitude == nil ? 0 : 1, c: dropped, ldc: inputSize)
+        beta: adapter.outputScale == nil ? 0 : 1, c: dropped, ldc: inputSize)
       adapter.drop(dropped, count: tokens * inputSize, into: dx, adds: true)
     } else if let dx {
       Matmul.sgemm(

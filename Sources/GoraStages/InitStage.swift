@@ -16,8 +16,8 @@ package struct InitStage {
     package var gammaTrial: GammaTrialOptions?
     /// Factor on A, with B divided by it: the same start, other effective rates.
     package var scaleOfA: Double
-    /// What stands beside the weight: magnitudes are those of the weight as it starts, singular values 0.
-    package var kind = AdapterKind.lora
+    /// What stands beside the weight.
+    package var kind: any AdapterKind.Type = LoRAKind.self
     package var dryRun: Bool
     package var context: RunContext
 
@@ -65,7 +65,9 @@ package struct InitStage {
     let gradients = try c.gradients.map { path throws(GoraError) in try GradientFileReader(path: path) }
     try gradients?.requireModel(identity)
     let modules = plan.modules.filter { $0.rank > 0 }
-    let adaLoRA = c.kind == .adalora ? try Self.adaLoRA(for: modules, document) : nil
+    let layout = try c.kind.init(ranks: modules.map(\.rank)) { i throws(GoraError) in
+      try Self.field("rank", of: modules[i], in: document)
+    }
     let components = c.start.needs.contains(.inputs) ? try gradients?.requireInputs() ?? [] : []
     let weights = try modules.map { module throws(GoraError) in
       try self.weight(of: module, in: model, gradients: gradients, components: components, document: document)
@@ -127,17 +129,14 @@ package struct InitStage {
     let adapters = try zip(zip(modules, starts), weights).map { pair, weight throws(GoraError) in
       let (module, factors) = pair
       var adapter = adapterModule(module, factors.balanced(c.scaleOfA), plan)
-      switch c.kind {
-      case .lora: break
-      case .dora: adapter.magnitude = try Self.magnitude(of: adapter, beside: weight)
-      case .adalora:
-        adapter.singularValues = [Float](repeating: 0, count: adapter.rank)
-        adapter.scaling = adaLoRA?.scaling(alpha: adapter.scaling * Double(adapter.rank)) ?? adapter.scaling
+      adapter.vector = try c.kind.start(rank: adapter.rank, columns: module.shape[1]) { () throws(GoraError) in
+        try Self.merged(adapter, beside: weight)
       }
+      adapter.scaling = layout.scaling(alpha: adapter.scaling * Double(adapter.rank)) ?? adapter.scaling
       return isResidual ? adapter.residual(useRSLoRA: plan.scaling == .rslora) : adapter
     }
     var adapter = Adapter(modules: adapters, useRSLoRA: plan.scaling == .rslora, model: identity.text, baseModel: c.model)
-    adapter.adaLoRA = adaLoRA
+    adapter.layout = layout
     adapter.start = report.record
     adapter.taskType = try model.family.taskType
     try adapter.write(to: output, profile: .native, baseModel: c.model, provenance: provenance)
@@ -162,27 +161,13 @@ package struct InitStage {
     return input
   }
 
-  /// AdaLoRA begins with one rank for all, of which PEFT's settings leave two thirds.
-  /// - Throws: status 65 where the ranks differ.
-  private static func adaLoRA(for modules: [RankPlan.Module], _ document: JSONDocument) throws(GoraError) -> AdaLoRAConfig {
-    var config = AdaLoRAConfig()
-    config.initialRank = modules.first?.rank ?? config.initialRank
-    if let other = modules.first(where: { $0.rank != config.initialRank }) {
-      throw try field("rank", of: other, in: document).error(
-        "rank \(other.rank), where others have \(config.initialRank): AdaLoRA begins with one rank for all",
-        hint: "gora-plan --uniform makes such a plan")
-    }
-    config.targetRank = max(1, (2 * config.initialRank + 1) / 3)
-    return config
-  }
-
-  /// The row norms of W + s·B₀·A₀, with which DoRA starts as that weight.
-  private static func magnitude(of module: AdapterModule, beside weight: TensorView) throws(GoraError) -> [Float] {
+  /// W + s·B₀·A₀.
+  private static func merged(_ module: AdapterModule, beside weight: TensorView) throws(GoraError) -> [Float] {
     var values = try weight.toFloat()
     let (rows, columns) = (module.shape[0], module.shape[1])
     Merge.add(
       a: module.a, b: module.b, scaling: module.scaling, to: &values, rows: rows, columns: columns, rank: module.rank)
-    return Merge.rowNorms(values, rows: rows, columns: columns)
+    return values
   }
 
   /// ‖W‖, from where the weight lies.

@@ -152,8 +152,9 @@ package struct TrainStage {
     // Set up.
     let batches = (rows.count + c.recipe.batchSize - 1) / c.recipe.batchSize
     let steps = c.recipe.maxSteps ?? c.recipe.epochs * batches
-    let rule = rule(for: adapter?.kind ?? .lora)
-    let rankSchedule = try adapter?.adaLoRA.map { config throws(GoraError) in try RankSchedule(config, steps: steps) }
+    let rule = rule(for: adapter?.kind ?? LoRAKind.self)
+    let adaLoRA = adapter?.layout as? AdaLoRAKind
+    let rankSchedule = try adaLoRA.map { kind throws(GoraError) in try RankSchedule(kind, steps: steps) }
     let plan = learningPlan(loaded, rule, rankSchedule)
     let parameters = plan.parameters.reduce(0) { $0 + $1.count }
     let schedule = Schedule(
@@ -194,7 +195,7 @@ package struct TrainStage {
     var lastSave = 0.0
     var (tokens, done) = (0, 0)
     var rates = StepRates()
-    var ranks: RankRecord? = adapter?.adaLoRA.map { _ in RankRecord(loaded.model.linears.filter { $0.adapter != nil }.map(\.name))
+    var ranks: RankRecord? = adaLoRA.map { _ in RankRecord(loaded.model.linears.filter { $0.adapter != nil }.map(\.name))
     }
     if trainer.step > 0, let now = trainer.optimizer.ranks { _ = ranks?.update(now) }
     events(.progress(stage: "training", done: trainer.step, total: steps, unit: "steps"))
@@ -308,8 +309,8 @@ package struct TrainStage {
       adapter.dropout = configuration.recipe.loraDropout ?? adapter.dropout
       try adapter.requireTrainable(under: rule(for: adapter.kind), folder: folder)
       let ranks = configuration.recipe.ranks
-      if let config = adapter.adaLoRA {
-        adapter.adaLoRA = config.with(ranks)
+      if let kind = adapter.layout as? AdaLoRAKind {
+        adapter.layout = kind.with(ranks)
       } else if let option = ranks.given {
         throw GoraError(
           .usage, "\(option) goes with an AdaLoRA adapter, \(folder) is \(adapter.kind.title)",
@@ -334,7 +335,9 @@ package struct TrainStage {
     var optimizer: () -> any Optimizer
   }
 
-  private func rule(for kind: AdapterKind) -> any StepRule.Type { configuration.recipe.rule ?? StepRules.standard(for: kind) }
+  private func rule(for kind: any AdapterKind.Type) -> any StepRule.Type {
+    configuration.recipe.rule ?? StepRules.standard(for: kind)
+  }
 
   private func learningPlan(_ loaded: LoadedModel, _ rule: any StepRule.Type, _ ranks: RankSchedule?) -> LearningPlan {
     let recipe = configuration.recipe
@@ -434,8 +437,7 @@ package struct TrainStage {
       for i in adapter.modules.indices {
         guard let low = loaded.model.linears.first(where: { $0.name == adapter.modules[i].name })?.adapter else { continue }
         adapter.modules[i].replaceTrained(a: low.a.values?.array ?? [], b: low.b.values?.array ?? [])
-        adapter.modules[i].magnitude = low.magnitude?.vector.values?.array
-        adapter.modules[i].singularValues = low.singularValues?.vector.values?.array
+        adapter.modules[i].vector = low.vector?.values?.array
       }
       adapter = adapter.folded
       adapter.model = loaded.identity?.text
@@ -451,8 +453,8 @@ package struct TrainStage {
   }
 }
 
-extension AdaLoRAConfig {
-  fileprivate func with(_ options: TrainStage.RankOptions) -> AdaLoRAConfig {
+extension AdaLoRAKind {
+  fileprivate func with(_ options: TrainStage.RankOptions) -> AdaLoRAKind {
     var config = self
     config.targetRank = options.target ?? targetRank
     config.initialSteps = options.initialSteps ?? initialSteps

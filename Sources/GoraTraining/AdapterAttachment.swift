@@ -1,16 +1,16 @@
 import GoraCore
+import GoraFormats
 import GoraModels
 
 extension Model {
   /// Puts a low-rank product beside the linear of that module path.
   /// - Parameters:
-  ///   - magnitude: m [out], which makes it DoRA.
-  ///   - singularValues: E [rank], which makes it AdaLoRA.
+  ///   - vector: what the kind has besides A and B.
   ///   - isFrozen: it belongs to the weight and does not learn; there is room for one of each kind.
   /// - Throws: exit 65 where there is no such module or the shapes do not fit.
   package func attach(
-    module: String, rank: Int, scaling: Double, a: [Float], b: [Float], magnitude: [Float]? = nil,
-    singularValues: [Float]? = nil, isFrozen: Bool = false
+    module: String, rank: Int, scaling: Double, a: [Float], b: [Float], kind: any AdapterKind.Type = LoRAKind.self,
+    vector: [Float]? = nil, isFrozen: Bool = false
   ) throws(GoraError) {
     guard let linear = linears.first(where: { $0.name == module }) else {
       throw GoraError(
@@ -24,14 +24,15 @@ extension Model {
     let adapter = LowRankAdapter(
       module: module, rank: rank, scaling: Float(scaling), a: FloatBuffer(a), b: FloatBuffer(b), inputSize: linear.inputSize,
       outputSize: linear.outputSize)
-    if let magnitude {
-      guard magnitude.count == linear.outputSize else {
+    if let vector {
+      let shape = kind.vectorShape(rank: rank, weight: linear.weight.shape) ?? []
+      guard vector.count == shape.reduce(1, *) else {
         throw GoraError(
-          .data, "module \"\(module)\" of the adapter has \(magnitude.count) magnitudes, the weight \(linear.outputSize) outputs")
+          .data,
+          "module \"\(module)\" of the adapter has a vector of \(vector.count), \(kind.title) beside this weight one of \(shape)")
       }
-      adapter.magnitude = Magnitude(module: module, values: magnitude, weight: linear.weight.matrix)
+      kind.attach(vector, to: adapter, module: module, weight: linear.weight.matrix)
     }
-    adapter.singularValues = singularValues.map { SingularValues(module: module, values: $0, inputSize: linear.inputSize) }
     if isFrozen { linear.frozenAdapter = adapter } else { linear.adapter = adapter }
   }
 

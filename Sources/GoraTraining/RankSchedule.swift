@@ -1,10 +1,11 @@
 import GoraCore
+import GoraModels
 import GoraFormats
 
 /// How the number of components falls in AdaLoRA (Zhang et al. 2023, section 3.3; PEFT `tuners/adalora/layer.py`): all of them for `first`
 /// steps, then along a cube down to the target, which is reached `last` steps before the end and stays.
 package struct RankSchedule: Sendable, Equatable, CustomStringConvertible {
-  package let config: AdaLoRAConfig
+  package let config: AdaLoRAKind
   package let steps: Int
   /// Steps without any choice.
   package let first: Int
@@ -15,7 +16,7 @@ package struct RankSchedule: Sendable, Equatable, CustomStringConvertible {
   static let standardShares = (first: 6, last: 2)
 
   /// - Throws: status 64 where the schedule ends before it begins, or the target is no less than what it begins with.
-  package init(_ config: AdaLoRAConfig, steps: Int) throws(GoraError) {
+  package init(_ config: AdaLoRAKind, steps: Int) throws(GoraError) {
     self.config = config
     self.steps = steps
     first = config.initialSteps ?? steps / Self.standardShares.first

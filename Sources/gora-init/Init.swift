@@ -1,6 +1,7 @@
 import ArgumentParser
 import GoraCLI
 import GoraCore
+import GoraModels
 import GoraMethods
 import GoraStages
 
@@ -33,7 +34,7 @@ struct Init: GoraCommand {
   @Option(help: ArgumentHelp("What is started (default: gora, adalora).", valueName: "name"))
   var method: StartName?
   @Option(help: ArgumentHelp("What stands beside the weights (default: lora).", valueName: "kind"))
-  var adapter: AdapterKind?
+  var adapter: AdapterKindName?
   @Option(help: ArgumentHelp("A.", valueName: "name"))
   var a: DownProjection?
   @Option(
@@ -92,7 +93,7 @@ struct Init: GoraCommand {
       gradients: gradients, output: output, start: start, dryRun: common.dryRun,
       context: try common.context(Self.tool))
     configuration.scaleOfA = scaleOfA
-    configuration.kind = adapter ?? type.kinds[0]
+    configuration.kind = kind
     if case .auto = gamma {
       guard !data.isEmpty else {
         throw GoraError(.usage, "--gamma auto measures the loss on rows of --data, and there is none", hint: "add --data FILE")
@@ -104,7 +105,12 @@ struct Init: GoraCommand {
     try finish(try InitStage(configuration).run(events: reporter.report), reporter)
   }
 
-  private var type: any AdapterStart.Type { method?.type ?? AdapterStarts.standard(for: adapter ?? .lora) }
+  private var type: any AdapterStart.Type {
+    method?.type ?? AdapterStarts.all.first { adapter?.type.accepts($0) ?? true } ?? AdapterStarts.all[0]
+  }
+  private var kind: any AdapterKind.Type {
+    adapter?.type ?? AdapterKinds.all.first { $0.accepts(type) } ?? AdapterKinds.all[0]
+  }
 
   private var settings: StartSettings {
     var settings = StartSettings()
@@ -136,10 +142,10 @@ struct Init: GoraCommand {
       let names = AdapterStarts.understanding(option).joined(separator: " or ")
       try refuseIdle(["--\(option.rawValue)": isGiven(option)], goWith: "--method \(names)")
     }
-    if let adapter, !type.kinds.contains(adapter) {
-      let others = AdapterStarts.all.filter { $0.kinds.contains(adapter) }.map { $0.name }
+    if !kind.accepts(type) {
+      let others = AdapterStarts.all.filter(kind.accepts).map { $0.name }
       throw GoraError(
-        .usage, "--adapter \(adapter.rawValue) does not go with --method \(type.name)",
+        .usage, "--adapter \(kind.name) does not go with --method \(type.name)",
         hint: "--method \(others.joined(separator: ", "))")
     }
     if stableGamma != nil, scale ?? .stable != .stable {

@@ -62,7 +62,7 @@ import Testing
           b: FloatBuffer(zeros: rank * linear.outputSize), inputSize: linear.inputSize, outputSize: linear.outputSize)
         if linear === layer.linear(.v) {
           let ones = [Float](repeating: 1, count: linear.outputSize)
-          adapter.magnitude = Magnitude(module: linear.name, values: ones, weight: linear.weight.matrix)
+          adapter.outputScale = Magnitude(module: linear.name, values: ones, weight: linear.weight.matrix)
         }
         for parameter in adapter.parameters { parameter.gradient = FloatBuffer(zeros: parameter.count) }
         linear.adapter = adapter

@@ -45,7 +45,7 @@ import Testing
       let values = Self.numbers(Self.outputs, "m").map { 2 + $0 }
       let magnitude = Magnitude(module: "m", values: values, weight: linear.weight.matrix)
       magnitude.vector.gradient = FloatBuffer(zeros: Self.outputs)
-      adapter.magnitude = magnitude
+      adapter.outputScale = magnitude
       linear.refresh(workspace: Workspace())
     }
     if drops { (adapter.dropoutRate, adapter.dropoutKey) = (0.4, 77) }
@@ -72,7 +72,7 @@ import Testing
       let values = try #require(parameter.values).pointer
       for i in 0..<parameter.count { expect(gradient.pointer[i], { values[i] += $0 }, "\(name)[\(i)]") }
     }
-    if let vector = adapter.magnitude?.vector, let gradient = vector.gradient {
+    if let vector = adapter.outputScale?.vector, let gradient = vector.gradient {
       let values = try #require(vector.values).pointer
       for i in 0..<vector.count {
         expect(

@@ -1,5 +1,6 @@
 import GoraCore
 import GoraFormats
+import GoraModels
 import GoraMethods
 import GoraStages
 import Testing
@@ -148,7 +149,8 @@ import Testing
     _ = try toy.adapter(start: PiSSAStart(), folder: "one")
     refused(.data, "changes nothing") { try truncate(toy, .compact, maxRank: 2, adapter: "one") }
     var dora = try Adapter(readingFolder: "\(toy.folder)/init")
-    for i in dora.modules.indices { dora.modules[i].magnitude = [Float](repeating: 1, count: dora.modules[i].shape[0]) }
+    dora.layout = try DoRAKind(ranks: []) { _ in fatalError() }
+    for i in dora.modules.indices { dora.modules[i].vector = [Float](repeating: 1, count: dora.modules[i].shape[0]) }
     try dora.write(folder: "\(toy.folder)/two", profile: .native, baseModel: "b", provenance: nil)
     refused(.usage, "DoRA") { try truncate(toy, .merged, maxRank: 2, adapter: "two") }
   }

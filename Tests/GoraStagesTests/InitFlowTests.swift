@@ -1,6 +1,7 @@
 import Foundation
 import GoraCore
 import GoraFormats
+import GoraModels
 import GoraMethods
 import GoraStages
 import Testing
@@ -110,14 +111,16 @@ import Testing
       return try JSONDocument(path: "eval", text: Array(outcome.output.utf8)).root.required("loss").double
     }
     let start = try Adapter(readingFolder: bench.file("adalora"))
-    #expect(start.kind == .adalora && start.adaLoRA?.initialRank == 6 && start.adaLoRA?.targetRank == 4)
-    #expect(start.modules.allSatisfy { $0.singularValues == [Float](repeating: 0, count: 6) })
+    #expect(start.kind == AdaLoRAKind.self)
+    let kind = try #require(start.layout as? AdaLoRAKind)
+    #expect(kind.initialRank == 6 && kind.targetRank == 4)
+    #expect(start.modules.allSatisfy { $0.vector == [Float](repeating: 0, count: 6) })
     let line = "gora-train adalora --model model --data rows.jsonl --max-steps 24 --batch-size 3 --lr 5e-3 --target-rank 2"
     let trained = try bench.run("\(line) -o tuned --log log.jsonl")
     #expect(trained.status == 0, "\(trained.error)")
     let tuned = try Adapter(readingFolder: bench.file("tuned"))
     let modules = start.modules.count
-    #expect(tuned.kind == .lora && tuned.modules.reduce(0) { $0 + $1.rank } == 2 * modules)
+    #expect(tuned.kind == LoRAKind.self && tuned.modules.reduce(0) { $0 + $1.rank } == 2 * modules)
     #expect(try loss("--adapter tuned") < loss("") - 1e-2)
     // The last line of ranks is that of the output.
     let log = String(decoding: try bench.bytes("log.jsonl"), as: UTF8.self).split(separator: "\n").filter {
@@ -163,7 +166,7 @@ import Testing
     #expect(try bench.run("\(line) -o again --resume").status == 0)
     #expect(try bench.bytes("again/checkpoint/state.safetensors") == bench.bytes("tuned/checkpoint/state.safetensors"))
     let tuned = try Adapter(readingFolder: bench.file("tuned"))
-    #expect(tuned.kind == .dora && tuned.modules.count == 8)
+    #expect(tuned.kind == DoRAKind.self && tuned.modules.count == 8)
     let learnt = try loss("--model model --adapter tuned")
     #expect(learnt < start - 1e-2)
     #expect(try bench.run("gora-export tuned --model model --profile merged -o merged -q").status == 0)

@@ -16,7 +16,8 @@ import Testing
     let adapter = try Adapter(readingFolder: "\(Fixtures.folder)/dora/\(name)/adapter")
     for module in adapter.modules {
       try model.attach(
-        module: module.name, rank: module.rank, scaling: module.scaling, a: module.a, b: module.b, magnitude: module.magnitude)
+        module: module.name, rank: module.rank, scaling: module.scaling, a: module.a, b: module.b, kind: adapter.kind,
+        vector: module.vector)
     }
     return (model, adapter)
   }
@@ -26,7 +27,7 @@ import Testing
     let expected = try Fixtures.json("dora/\(name)/training.json")
     let tensors = try Fixtures.tensors("dora/\(name)/training.safetensors")
     let (model, adapter) = try Self.adapted(name)
-    #expect(adapter.kind == .dora && adapter.modules.allSatisfy { $0.magnitude?.count == $0.shape[0] })
+    #expect(adapter.kind == DoRAKind.self && adapter.modules.allSatisfy { $0.vector?.count == $0.shape[0] })
     let (rateA, rateB) = (try expected.required("lr_a").double, try expected.required("lr_b").double)
     let trained = model.adapterParameters(ratio: rateB / rateA)
     let losses = try expected.required("losses").elements.map { try $0.double }
@@ -87,7 +88,7 @@ import Testing
       Merge.add(
         a: module.a, b: module.b, scaling: module.scaling, to: &weight, rows: module.shape[0], columns: module.shape[1],
         rank: module.rank)
-      Merge.rescale(&weight, to: try #require(module.magnitude), columns: module.shape[1])
+      DoRAKind.merge(try #require(module.vector), into: &weight, columns: module.shape[1])
       #expect(relativeError(weight, try #require(tensors["merged/\(module.name).weight"])) < 1e-6, "\(module.name)")
     }
   }
@@ -104,7 +105,8 @@ import Testing
       Merge.add(a: module.a, b: module.b, scaling: module.scaling, to: &weight, rows: out, columns: columns, rank: module.rank)
       try dora.attach(
         module: module.name, rank: module.rank, scaling: module.scaling, a: module.a, b: module.b,
-        magnitude: Merge.rowNorms(weight, rows: out, columns: columns))
+        kind: DoRAKind.self,
+        vector: DoRAKind.rowNorms(weight, columns: columns))
     }
     let losses = [plain, dora].map { meanLoss($0, microBatches(rows, maxTokens: 8192)).loss }
     #expect(abs(losses[0] - losses[1]) < 1e-6 * losses[0])
@@ -133,9 +135,9 @@ import Testing
       }
       #expect(error?.status == .data && error?.description.contains(word) == true, "\(error?.description ?? "")")
     }
-    try refused({ $0.modules[1].magnitude = nil }, "no lora_magnitude_vector")
-    try refused({ $0.modules[1].magnitude?.removeLast() }, "one for each output")
-    try refused({ $0.modules[1].magnitude?[3] = .nan }, "not finite")
+    try refused({ $0.modules[1].vector = nil }, "no lora_magnitude_vector")
+    try refused({ $0.modules[1].vector?.removeLast() }, "one for each output")
+    try refused({ $0.modules[1].vector?[3] = .nan }, "not finite")
     let error = #expect(throws: GoraError.self) {
       try adapter.write(folder: Fixtures.temporaryFolder + "none", profile: .padded, baseModel: "b", provenance: nil)
     }

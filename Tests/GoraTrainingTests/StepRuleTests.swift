@@ -86,7 +86,7 @@ import Testing
   }
 
   /// From B = 0, where Bᵀ·B has no inverse: the first step is finite, A stays, and s·B·A goes down the gradient.
-  @Test(arguments: StepRules.all.filter { $0.kinds.contains(.lora) }.map { $0.name }) func firstStepFromZero(_ name: String)
+  @Test(arguments: StepRules.all.filter { $0.trains(LoRAKind.self) }.map { $0.name }) func firstStepFromZero(_ name: String)
     throws
   {
     let golden = try Fixtures.json("rules/golden.json")

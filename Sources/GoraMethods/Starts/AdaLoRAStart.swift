@@ -4,7 +4,7 @@ import GoraCore
 package struct AdaLoRAStart: AdapterStart {
   package static let name = "adalora"
   package static let isResidual = false
-  package static let kinds: [AdapterKind] = [.adalora]
+  package static let leavesProductToKind = true
 
   package init(_ settings: StartSettings) {}
 

@@ -7,8 +7,8 @@ package protocol AdapterStart: Sendable {
   static var name: String { get }
   /// Options of gora-init that it understands.
   static var options: Set<StartOption> { get }
-  /// What may stand beside the weight when it is started so, the standard first.
-  static var kinds: [AdapterKind] { get }
+  /// Whether B·A is not 0 at the start and is not taken from the weight either: what the kind of adapter has besides makes it nothing.
+  static var leavesProductToKind: Bool { get }
   init(_ settings: StartSettings)
 
   /// What it looks at.
@@ -26,8 +26,7 @@ package protocol AdapterStart: Sendable {
 
 extension AdapterStart {
   package static var options: Set<StartOption> { [] }
-  /// A magnitude knows no other weight than the one in the model.
-  package static var kinds: [AdapterKind] { isResidual ? [.lora] : [.lora, .dora] }
+  package static var leavesProductToKind: Bool { false }
   package var record: [(key: String, value: StartValue)] { [] }
   /// Whether it looks at something that gora-grad has gathered.
   package var needsGradientFile: Bool { !needs.isDisjoint(with: [.gradient, .inputs]) }
@@ -53,11 +52,6 @@ package enum AdapterStarts {
     EVAStart.self,
     AdaLoRAStart.self,
   ]
-
-  /// The first that starts such adapters.
-  package static func standard(for kind: AdapterKind) -> any AdapterStart.Type {
-    all.first { $0.kinds.contains(kind) } ?? GoRAStart.self
-  }
 
   /// The starts that understand an option.
   package static func understanding(_ option: StartOption) -> [String] {

@@ -8,7 +8,7 @@ extension Llama {
     let adapters = linears.compactMap(\.adapter)
     let low = adapters.map(\.rank).max() ?? 0
     let dropped = adapters.filter { $0.dropoutRate > 0 }.map { $0.a.shape[1] }.max() ?? 0
-    let scaled = adapters.filter { $0.magnitude != nil }.map { $0.b.shape[0] }.max() ?? 0
+    let scaled = adapters.filter { $0.outputScale != nil }.map { $0.b.shape[0] }.max() ?? 0
     let rows = OutputHead.rows(labelled, vocabulary: config.vocabularySize)
     let floats =
       ActivationStore.floats(layers.map(\.kept), lowest: lowest, keeping(recomputes: recomputes), tokens: tokens)

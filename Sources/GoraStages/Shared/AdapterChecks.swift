@@ -27,17 +27,13 @@ extension Adapter {
       throw GoraError(
         .data, at: .file(folder), "lora_dropout is 1, which leaves nothing to learn from", hint: "give --lora-dropout")
     }
-    guard rule.kinds.contains(kind) else {
-      let others = StepRules.all.filter { $0.kinds.contains(kind) }.map { $0.name }
+    guard rule.trains(kind) else {
+      let others = StepRules.all.filter { $0.trains(kind) }.map { $0.name }
       throw GoraError(
         .usage, at: .file(folder), "--rule \(rule.name) is not for \(kind.title), which this adapter is",
         hint: "--rule \(others.joined(separator: " or "))")
     }
-    guard !(adaLoRA?.isAllocated ?? false) else {
-      throw GoraError(
-        .data, at: .file(folder), "components of this AdaLoRA adapter were left out already, its ranks are what they are",
-        hint: "go on with plain LoRA: gora-export --profile native, then gora-train")
-    }
+    if let fault = layout.fault { throw GoraError(.data, at: .file(folder), fault.problem, hint: fault.hint) }
   }
 
   /// Hash of all factors and scalings, for telling runs apart.
@@ -47,8 +43,7 @@ extension Adapter {
       digest.update("\(module.name) \(module.rank) \(module.scaling) \(module.frozenRank)")
       module.a.withUnsafeBytes { digest.update($0) }
       module.b.withUnsafeBytes { digest.update($0) }
-      module.magnitude?.withUnsafeBytes { digest.update($0) }
-      module.singularValues?.withUnsafeBytes { digest.update($0) }
+      module.vector?.withUnsafeBytes { digest.update($0) }
     }
     return digest.finish()
   }
@@ -63,7 +58,7 @@ extension Model {
           let part = module.components(range)
           try attach(
             module: module.name, rank: range.count, scaling: module.scaling, a: part.a, b: part.b,
-            magnitude: isFrozen ? nil : module.magnitude, singularValues: module.singularValues, isFrozen: isFrozen)
+            kind: adapter.kind, vector: isFrozen ? nil : module.vector, isFrozen: isFrozen)
         }
       } catch {
         var located = error

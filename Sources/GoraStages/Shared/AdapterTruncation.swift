@@ -1,4 +1,5 @@
 import GoraCore
+import GoraModels
 import GoraFormats
 import GoraMethods
 
@@ -38,14 +39,14 @@ struct AdapterTruncation {
   ///   - maxRank: no module keeps more components
   ///   - budget: of what is left so, one threshold over all modules keeps as much as this allows
   ///   - keepsScaling: whether s stays as it was, so that training goes on from there; else it is 1
-  /// - Throws: status 64 for DoRA and where nothing would stay, 65 where ΔW is not finite or 0.
+  /// - Throws: status 64 where the kind depends on the weight and where nothing would stay, 65 where ΔW is not finite or 0.
   init(
     of adapter: Adapter, maxRank: Int?, budget: ParameterBudget?, keepsScaling: Bool, folder: String, events: EventHandler
   ) throws(GoraError) {
-    guard adapter.kind != .dora else {
+    guard !adapter.kind.isRelativeToWeight else {
       throw GoraError(
         .usage, at: .file(folder),
-        "the adapter is DoRA: fewer components would change the norms that its magnitudes are relative to",
+        "the adapter is \(adapter.kind.title): fewer components would change the weight that its vectors are relative to",
         hint: "export it without --keep-parameters and --max-rank")
     }
     var spectra: [UpdateSVD] = []

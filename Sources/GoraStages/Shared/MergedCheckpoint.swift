@@ -1,4 +1,5 @@
 import GoraCore
+import GoraModels
 import GoraFormats
 import GoraMethods
 
@@ -57,7 +58,7 @@ struct MergedCheckpoint {
     Merge.add(
       a: module.a, b: module.b, scaling: module.scaling, to: &values, rows: tensor.shape[0], columns: tensor.shape[1],
       rank: module.rank)
-    if let magnitude = module.magnitude { Merge.rescale(&values, to: magnitude, columns: tensor.shape[1]) }
+    if let vector = module.vector { adapter.kind.merge(vector, into: &values, columns: tensor.shape[1]) }
     func bytes<Element>(_ convert: (Float) -> Element) -> [UInt8] { values.map(convert).withUnsafeBytes { Array($0) } }
     let limit: Float
     let result: [UInt8]

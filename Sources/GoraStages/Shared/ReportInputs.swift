@@ -1,4 +1,5 @@
 import GoraCore
+import GoraModels
 import GoraFormats
 
 /// One input of gora-report, read.
@@ -207,7 +208,7 @@ struct ReportScanner {
   }
 
   private static func adapter(_ path: String) throws(GoraError) -> ReportInput {
-    let header = try AdapterHeader(readingFolder: path)
+    let header = try AdapterHeader(readingFolder: path, kinds: AdapterKinds.all)
     return ReportInput(path: path, content: .adapter(header), tools: tools(header.provenance))
   }
 

@@ -33,7 +33,7 @@ final class AdaLoRA: Optimizer {
     var rates: [(parameter: Parameter, rateFactor: Float)] = []
     var entries: [Entry] = []
     for adapter in adapters {
-      guard let e = adapter.singularValues?.vector else { preconditionFailure("\(adapter.a.name) is no AdaLoRA") }
+      guard let e = adapter.innerFactor?.vector else { preconditionFailure("\(adapter.a.name) is no AdaLoRA") }
       let parameters = [adapter.a, adapter.b, e]
       rates += zip(parameters, [1, Float(settings.ratio), 1]).map { ($0, $1) }
       let mask = FloatBuffer(zeros: adapter.rank)

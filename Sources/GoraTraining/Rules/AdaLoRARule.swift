@@ -6,7 +6,7 @@ import GoraModels
 package enum AdaLoRARule: StepRule {
   package static let name = "adalora"
   package static let standardRatio = 1.0
-  package static let kinds: Set<AdapterKind> = [.adalora]
+  package static func trains(_ kind: any AdapterKind.Type) -> Bool { kind == AdaLoRAKind.self }
 
   /// Two moments and two means of importance for each number that learns, and which components are left.
   package static func stateFloats(_ adapters: [LowRankAdapter]) -> Int {

@@ -10,13 +10,13 @@ package enum AdamWRule: StepRule {
     AdamW(rates(adapters, ratio: settings.ratio), settings: settings.adamW)
   }
 
-  /// The factors with their relative rates: 1 for A, `ratio` for B and for magnitudes, as PEFT's LoRA+ has it.
+  /// The factors with their relative rates: 1 for A, `ratio` for B and for vectors, as PEFT's LoRA+ has it.
   static func rates(_ adapters: [LowRankAdapter], ratio: Double) -> [(parameter: Parameter, rateFactor: Float)] {
     var rates: [(parameter: Parameter, rateFactor: Float)] = []
     for adapter in adapters {
       rates.append((adapter.a, 1))
       rates.append((adapter.b, Float(ratio)))
-      if let magnitude = adapter.magnitude { rates.append((magnitude.vector, Float(ratio))) }
+      if let vector = adapter.vector { rates.append((vector, Float(ratio))) }
     }
     return rates
   }

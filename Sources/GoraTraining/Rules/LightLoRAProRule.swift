@@ -1,11 +1,12 @@
 import GoraCore
+import GoraFormats
 import GoraModels
 
 /// LoRA-Pro's gradients, with AdamW on A and B themselves: its light form.
 package enum LightLoRAProRule: StepRule {
   package static let name = "lora-pro-light"
   package static let standardRatio = 1.0
-  package static let kinds: Set<AdapterKind> = [.lora]
+  package static func trains(_ kind: any AdapterKind.Type) -> Bool { kind == LoRAKind.self }
 
   package static func optimizer(_ adapters: [LowRankAdapter], _ settings: StepSettings) -> any Optimizer {
     let adamW = AdamW(AdamWRule.rates(adapters, ratio: settings.ratio), settings: settings.adamW)

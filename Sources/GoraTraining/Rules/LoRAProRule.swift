@@ -1,5 +1,6 @@
 import CGoraKernels
 import GoraCore
+import GoraFormats
 import GoraModels
 
 /// Gradients of A and B under which s·B·A moves as near as it can to a step along the weight's own gradient (LoRA-Pro, Wang et al. 2024,
@@ -8,7 +9,7 @@ import GoraModels
 package enum LoRAProRule: StepRule {
   package static let name = "lora-pro"
   package static let standardRatio = 1.0
-  package static let kinds: Set<AdapterKind> = [.lora]
+  package static func trains(_ kind: any AdapterKind.Type) -> Bool { kind == LoRAKind.self }
 
   package static func stateFloats(_ adapters: [LowRankAdapter]) -> Int {
     adapters.reduce(0) { $0 + 2 * $1.b.shape[0] * $1.a.shape[1] }

@@ -1,4 +1,5 @@
 import GoraCore
+import GoraFormats
 import GoraModels
 
 /// LoRA-FA with the gradient of B that brings s·B·A nearest to a step along the weight's own gradient, g_B·(A·Aᵀ + 1e-8·I)⁻¹/s², and
@@ -6,7 +7,7 @@ import GoraModels
 package enum ProjectedLoRAFARule: StepRule {
   package static let name = "lora-fa-proj"
   package static let standardRatio = 1.0
-  package static let kinds: Set<AdapterKind> = [.lora]
+  package static func trains(_ kind: any AdapterKind.Type) -> Bool { kind == LoRAKind.self }
 
   package static func learns(_ adapter: LowRankAdapter) -> [Parameter] { [adapter.b] }
 

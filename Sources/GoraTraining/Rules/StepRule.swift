@@ -8,8 +8,7 @@ package protocol StepRule: Sendable {
   static var name: String { get }
   /// B's rate over A's where none is given.
   static var standardRatio: Double { get }
-  /// What it trains.
-  static var kinds: Set<AdapterKind> { get }
+  static func trains(_ kind: any AdapterKind.Type) -> Bool
   /// The factors that learn.
   static func learns(_ adapter: LowRankAdapter) -> [Parameter]
   /// Floats of moments, which a checkpoint keeps beside the values: by default two for each that learns.
@@ -35,7 +34,7 @@ package struct StepSettings: Sendable {
 }
 
 extension StepRule {
-  package static var kinds: Set<AdapterKind> { [.lora, .dora] }
+  package static func trains(_ kind: any AdapterKind.Type) -> Bool { !kind.hasOwnRule }
   package static func learns(_ adapter: LowRankAdapter) -> [Parameter] { adapter.parameters }
   package static func stateFloats(_ adapters: [LowRankAdapter]) -> Int {
     2 * adapters.reduce(0) { sum, adapter in learns(adapter).reduce(sum) { $0 + $1.count } }
@@ -55,7 +54,7 @@ package enum StepRules {
   ]
 
   /// The first that trains such adapters.
-  package static func standard(for kind: AdapterKind) -> any StepRule.Type {
-    all.first { $0.kinds.contains(kind) } ?? AdamWRule.self
+  package static func standard(for kind: any AdapterKind.Type) -> any StepRule.Type {
+    all.first { $0.trains(kind) } ?? AdamWRule.self
   }
 }

@@ -62,7 +62,7 @@ extension Target {
     guard parts.count == 2 else { return }
     _ = Scratch.file("adapter_config.json", parts[0])
     _ = Scratch.file("adapter_model.safetensors", parts[1])
-    _ = try? AdapterHeader(readingFolder: Scratch.folder)
+    _ = try? AdapterHeader(readingFolder: Scratch.folder, kinds: AdapterKinds.all)
     let adapter = try Adapter(readingFolder: Scratch.folder)
     for module in adapter.modules + adapter.folded.modules {
       require(module.a.count == module.rank * module.shape[1], "A is rank by in")
