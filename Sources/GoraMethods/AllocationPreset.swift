@@ -11,4 +11,11 @@ package enum AllocationPreset: String, CaseIterable, Sendable {
   package var rounding: RankRounding { self == .scripts ? .floor : .nearest }
   package var budgetRounding: RankRounding? { self == .scripts ? .nearest : nil }
   package var alpha: Double { 16 }
+  /// Whether the components of all modules compete, instead of modules for shares of a budget; the formula's settings mean nothing then.
+  package var poolsExplainedVariance: Bool { self == .eva }
+  /// The bounds of a rank, where they are not those of the formula.
+  package var minRank: Int? { self == .eva ? 0 : nil }
+  package func maxRank(reference: Int) -> Int? { self == .eva ? 2 * reference : nil }
+  /// Whether the scale is the same for every rank, α/R.
+  package var keepsOneScale: Bool { self == .eva }
 }

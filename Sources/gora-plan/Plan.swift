@@ -77,20 +77,19 @@ struct Plan: GoraCommand {
 
   private func plan(_ target: OutputTarget, _ reporter: Reporter) throws(GoraError) -> StageSummary {
     let preset = preset ?? .paper
-    let isEVA = preset == .eva
-    if isEVA { try refuseFormula("--preset paper or scripts") }
+    if preset.poolsExplainedVariance { try refuseFormula("--preset paper or scripts") }
     let reference = rank ?? RankAllocation.standardRank
     var allocation = try RankAllocation(
-      referenceRank: reference, minRank: isEVA ? 0 : minRank, maxRank: maxRank ?? (isEVA ? 2 * reference : nil))
+      referenceRank: reference, minRank: preset.minRank ?? minRank, maxRank: maxRank ?? preset.maxRank(reference: reference))
     allocation.feature = budgetFeature ?? preset.feature
     allocation.rounding = rankRounding ?? preset.rounding
     allocation.budgetRounding = budgetRounding.map { $0.rule } ?? preset.budgetRounding
     allocation.budget = budget ?? .open
     var configuration = PlanStage.Configuration(
       source: try source(), allocation: allocation, alpha: alpha ?? preset.alpha,
-      scaling: scaling ?? (isEVA ? .constant : .rslora), format: format ?? .json, output: target,
+      scaling: scaling ?? (preset.keepsOneScale ? .constant : .rslora), format: format ?? .json, output: target,
       unicode: CommonOptions.localeIsUTF8, dryRun: common.dryRun, context: try common.context(Self.tool))
-    configuration.poolsExplainedVariance = isEVA
+    configuration.poolsExplainedVariance = preset.poolsExplainedVariance
     return try PlanStage(configuration).run(events: reporter.report)
   }
 
