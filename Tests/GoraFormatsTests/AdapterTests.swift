@@ -1,5 +1,6 @@
 import Foundation
 import GoraCore
+import GoraModels
 import Testing
 
 @testable import GoraFormats

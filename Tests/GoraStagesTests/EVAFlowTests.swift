@@ -1,6 +1,7 @@
 import Foundation
 import GoraCore
 import GoraFormats
+import GoraModels
 import GoraMethods
 import GoraStages
 import Testing

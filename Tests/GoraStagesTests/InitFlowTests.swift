@@ -1,8 +1,8 @@
 import Foundation
 import GoraCore
 import GoraFormats
-import GoraModels
 import GoraMethods
+import GoraModels
 import GoraStages
 import Testing
 
@@ -111,7 +111,7 @@ import Testing
       return try JSONDocument(path: "eval", text: Array(outcome.output.utf8)).root.required("loss").double
     }
     let start = try Adapter(readingFolder: bench.file("adalora"))
-    #expect(start.kind == AdaLoRAKind.self)
+    #expect(start.kind is AdaLoRAKind.Type)
     let kind = try #require(start.layout as? AdaLoRAKind)
     #expect(kind.initialRank == 6 && kind.targetRank == 4)
     #expect(start.modules.allSatisfy { $0.vector == [Float](repeating: 0, count: 6) })

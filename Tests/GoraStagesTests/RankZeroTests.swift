@@ -1,5 +1,6 @@
 import Foundation
 import GoraFormats
+import GoraModels
 import Testing
 
 /// Modules without an adapter, through every tool that comes after the plan.
