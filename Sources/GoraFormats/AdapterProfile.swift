@@ -60,6 +60,11 @@ extension Adapter {
       let (a, b) = module.factors(rank: rank, scale: scale)
       var parts = [([rank, module.shape[1]], a), ([module.shape[0], rank], b)]
       if let shape = kind.vectorShape(rank: rank, weight: module.shape), let vector = module.vector {
+        guard vector.count == shape.reduce(1, *) else {
+          throw GoraError(
+            .data, at: .file(folder.path),
+            "module \"\(module.name)\" has a vector of \(vector.count), \(kind.title) one of shape \(shape)")
+        }
         parts.append((shape, vector))
       }
       for ((shape, values), suffix) in zip(parts, kind.suffixes.all) {

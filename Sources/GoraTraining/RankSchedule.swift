@@ -1,6 +1,6 @@
 import GoraCore
-import GoraModels
 import GoraFormats
+import GoraModels
 
 /// How the number of components falls in AdaLoRA (Zhang et al. 2023, section 3.3; PEFT `tuners/adalora/layer.py`): all of them for `first`
 /// steps, then along a cube down to the target, which is reached `last` steps before the end and stays.

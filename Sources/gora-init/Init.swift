@@ -1,8 +1,8 @@
 import ArgumentParser
 import GoraCLI
 import GoraCore
-import GoraModels
 import GoraMethods
+import GoraModels
 import GoraStages
 
 @main

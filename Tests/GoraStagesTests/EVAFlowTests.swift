@@ -1,8 +1,8 @@
 import Foundation
 import GoraCore
 import GoraFormats
-import GoraModels
 import GoraMethods
+import GoraModels
 import GoraStages
 import Testing
 

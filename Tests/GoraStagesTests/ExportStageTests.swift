@@ -1,7 +1,7 @@
 import GoraCore
 import GoraFormats
-import GoraModels
 import GoraMethods
+import GoraModels
 import GoraStages
 import Testing
 

@@ -136,7 +136,7 @@ import Testing
       #expect(error?.status == .data && error?.description.contains(word) == true, "\(error?.description ?? "")")
     }
     try refused({ $0.modules[1].vector = nil }, "no lora_magnitude_vector")
-    try refused({ $0.modules[1].vector?.removeLast() }, "one for each output")
+    try refused({ $0.modules[1].vector?.removeLast() }, "DoRA one of shape")
     try refused({ $0.modules[1].vector?[3] = .nan }, "not finite")
     let error = #expect(throws: GoraError.self) {
       try adapter.write(folder: Fixtures.temporaryFolder + "none", profile: .padded, baseModel: "b", provenance: nil)

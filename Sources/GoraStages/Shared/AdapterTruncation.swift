@@ -1,7 +1,7 @@
 import GoraCore
-import GoraModels
 import GoraFormats
 import GoraMethods
+import GoraModels
 
 /// How many parameters of an adapter are to stay.
 package enum ParameterBudget: Sendable, Equatable {

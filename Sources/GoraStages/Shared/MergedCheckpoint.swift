@@ -1,7 +1,7 @@
 import GoraCore
-import GoraModels
 import GoraFormats
 import GoraMethods
+import GoraModels
 
 /// A base with an adapter folded in, W + s·B·A, as a checkpoint folder that any Hugging Face reader loads.
 struct MergedCheckpoint {

@@ -1,6 +1,6 @@
 import GoraCore
-import GoraModels
 import GoraFormats
+import GoraModels
 
 /// One input of gora-report, read.
 struct ReportInput {
