@@ -11,6 +11,8 @@ package enum PrecisionChoice: String, Sendable, CaseIterable {
 package struct LoadedModel {
   /// nil for a model made from a config.json alone.
   package let folder: ModelFolder?
+  /// The tokenizer's and others beside the weights.
+  package let files: CheckpointFiles
   package let config: ModelConfig
   package let model: any Model
   package let precision: Precision
@@ -26,6 +28,7 @@ package struct LoadedModel {
     let folder = try ModelFolder(path: path)
     config = try ModelConfig(of: folder)
     self.folder = folder
+    files = folder.files
     (precision, reason) = Self.choose(choice, stored: folder.tensor(ModelConfig.embeddingName)?.dtype ?? .f32)
     self.quantization = quantization
     model = try config.family.init(
@@ -33,8 +36,10 @@ package struct LoadedModel {
   }
 
   /// A new model with random weights, in f32.
-  init(config path: String, seed: UInt64) throws(GoraError) {
+  /// - Parameter tokenizer: the folder or file whose tokenizer is the new model's.
+  init(config path: String, tokenizer: String, seed: UInt64) throws(GoraError) {
     try Matmul.open()
+    files = try CheckpointFiles(tokenizer)
     config = try ModelConfig(reading: JSONDocument(path: path, text: readWholeFile(path)))
     folder = nil
     quantization = nil
