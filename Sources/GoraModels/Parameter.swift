@@ -200,6 +200,12 @@ package struct CheckpointSource: ParameterSource {
 
   package func linearWeight(_ name: String, shape: [Int]) throws(GoraError) -> Parameter {
     let tensor = try tensor(name, shape: shape)
+    if let quantization, tensor.dtype.isQuantised {
+      throw GoraError(
+        .usage, at: tensor.location,
+        "is in \(tensor.dtype.rawValue) already; --quantize \(quantization.rawValue) would quantise it a second time",
+        hint: "leave --quantize out: the weights stay as they are in the file")
+    }
     return switch quantization {
     case .nf4: try Parameter(quantizing: tensor, precision: precision)
     case nil: try Parameter(tensor, precision: precision)
