@@ -9,4 +9,14 @@ package struct BaseArguments: ParsableArguments {
   package init() {}
 }
 
+/// What adapter folders call their base; the same words in each stage that writes one.
+package struct BaseNameArguments: ParsableArguments {
+  @Option(
+    name: .customLong("base-model"),
+    help: ArgumentHelp("What the folder calls the base, such as the Hub's name (default: where it lies).", valueName: "name"))
+  package var baseModel: String?
+
+  package init() {}
+}
+
 extension Quantization: ExpressibleByArgument {}

@@ -9,6 +9,8 @@ package struct AdapterModule: Sendable, Equatable {
   package var alpha: Double
   /// The factor s itself, whatever rule made it.
   package var scaling: Double
+  /// s with which it was trained, where B here has it multiplied in.
+  package var nativeScaling: Double?
   /// [out, in] of the weight.
   package var shape: [Int]
   /// `lora_A.weight` [rank, in], row-major.
@@ -76,12 +78,13 @@ package struct Adapter: Sendable {
   }
 
   /// The files of a folder, the one that makes it valid last.
-  package static let fileNames = [weightsName, configName]
+  package static let fileNames = [AdapterCard.name, weightsName, configName]
   static let configName = "adapter_config.json"
   static let weightsName = "adapter_model.safetensors"
   static let tensorPrefix = "base_model.model."
   static let startKey = "gora_start"
   static let frozenKey = "gora_frozen_ranks"
+  static let scalingKey = "gora_scaling"
 
   /// - Parameter kinds: which may be in the folder.
   /// - Throws: `.noInput` for a missing folder or file; `.data` for what is none of these kinds, a factor without its other half,
@@ -140,6 +143,7 @@ package struct Adapter: Sendable {
       return try JSONDocument(path: "\(file.path) (\(key))", text: Array(text.utf8)).root
     }
     if let frozen = try document(Self.frozenKey) { try Self.freeze(&modules, frozen) }
+    if let scalings = try document(Self.scalingKey) { try Self.scale(&modules, scalings) }
     self.modules = modules
     useRSLoRA = config.useRSLoRA
     layout = config.layout
@@ -163,6 +167,18 @@ package struct Adapter: Sendable {
         throw count.error("\(count.name) is not a module of the adapter")
       }
       modules[i].frozenRank = try count.int(in: 0...modules[i].rank - 1)
+    }
+  }
+
+  /// Notes with what factors the modules were trained, `{module: s}`.
+  private static func scale(_ modules: inout [AdapterModule], _ field: JSONField) throws(GoraError) {
+    for (name, value) in try field.members {
+      guard let i = modules.firstIndex(where: { $0.name == name }) else {
+        throw value.error("\(value.name) is not a module of the adapter")
+      }
+      let scaling = try value.double
+      guard scaling != 0, scaling.isFinite else { throw value.error("\(value.name) is \(scaling); expected a factor") }
+      modules[i].nativeScaling = scaling
     }
   }
 

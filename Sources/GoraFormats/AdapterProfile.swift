@@ -1,10 +1,15 @@
 import GoraCore
 
 /// How ranks and scales are laid down in an adapter folder, so that the intended readers agree on ΔW.
+///
+/// Their rules: PEFT α/r by module, with patterns, or α/√r; vLLM the same since 0.32, before that one factor for all, α/r of the configuration;
+/// llama.cpp's converter α of the configuration over each module's own rank, patterns and `use_rslora` unseen.
 package enum AdapterProfile: String, CaseIterable, Sendable {
-  /// `use_rslora`, `lora_alpha` and `rank_pattern` as trained, B untouched: right in PEFT alone, made to go on training from.
+  /// `use_rslora`, `lora_alpha` and `rank_pattern` as trained, B with them: right in PEFT and vLLM from 0.32 on, made to go on training from.
   case native
-  /// `use_rslora` false, α = r for every module, the scale folded into B: right in PEFT and vLLM.
+  /// `use_rslora` false, one α for all modules and no `alpha_pattern`, B·s·r/α in place of B: right in PEFT, vLLM from 0.32 on and llama.cpp.
+  case ranked
+  /// `use_rslora` false, α = r for every module, the scale folded into B: right in PEFT and every vLLM.
   case compact
   /// Every module padded with zeros to the largest rank, the scale folded into B, no patterns: right in PEFT, vLLM and llama.cpp.
   case padded
@@ -56,7 +61,12 @@ extension Adapter {
     var entries: [SafetensorsWriter.Entry] = []
     for module in present {
       let rank = profile == .padded ? largest : module.rank
-      let scale = profile == .native ? 1 : module.scaling
+      let scale =
+        switch profile {
+        case .native: module.nativeScaling.map { module.scaling / $0 } ?? 1
+        case .ranked: module.scaling * Double(module.rank) / Double(largest)
+        case .compact, .padded: module.scaling
+        }
       let (a, b) = module.factors(rank: rank, scale: scale)
       var parts = [([rank, module.shape[1]], a), ([module.shape[0], rank], b)]
       if let shape = kind.vectorShape(rank: rank, weight: module.shape), let vector = module.vector {
@@ -84,6 +94,8 @@ extension Adapter {
     if !frozen.isEmpty {
       metadata.append((Self.frozenKey, JSON(.object(frozen.map { JSON.Member($0.name, JSON($0.frozenRank)) })).compact()))
     }
+    let scalings = present.map { JSON.Member($0.name, JSON($0.nativeScaling ?? $0.scaling)) }.filter { $0.value != JSON(0.0) }
+    if profile != .native, !scalings.isEmpty { metadata.append((Self.scalingKey, JSON(.object(scalings)).compact())) }
     if let baseQuantization { metadata.append(("gora_base_quantization", baseQuantization)) }
     if let provenance { metadata.append(("gora_provenance", provenance.text)) }
 
@@ -93,6 +105,8 @@ extension Adapter {
         do throws(GoraError) { return .success(try append(bytes)) } catch { return .failure(error) }
       }.get()
     }
+    try folder[AdapterCard.name].write(
+      Array(AdapterCard(adapter: self, profile: profile, baseModel: baseModel, provenance: provenance).text.utf8))
     try folder[Self.configName].write(Array(configuration(numbers, present, baseModel: baseModel).indentedSorted().utf8))
     try folder.commit()
   }
@@ -107,7 +121,9 @@ extension Adapter {
     case .native:
       // α of the rsLoRA rule; an adapter of the plain rule (α/r) keeps its scale by α = s·√r.
       let alphas = modules.map {
-        useRSLoRA ? $0.alpha : $0.scaling * RankPlan.Scaling.rslora.divisor($0.rank, reference: $0.rank)
+        useRSLoRA && $0.nativeScaling == nil
+          ? $0.alpha
+          : ($0.nativeScaling ?? $0.scaling) * RankPlan.Scaling.rslora.divisor($0.rank, reference: $0.rank)
       }
       let first = alphas.first ?? 1
       let areEqual = alphas.allSatisfy { $0 == first }
@@ -115,6 +131,8 @@ extension Adapter {
         rank: largest, alpha: first, useRSLoRA: true,
         alphaPattern: areEqual ? [] : zip(modules, alphas).map { JSON.Member($0.name, JSON(whole: $1)) },
         members: patterns(ranks))
+    case .ranked:
+      return Numbers(rank: largest, alpha: Double(largest), useRSLoRA: false, members: patterns(ranks))
     case .compact:
       return Numbers(
         rank: largest, alpha: Double(largest), useRSLoRA: false, alphaPattern: ranks, members: patterns(ranks))

@@ -43,3 +43,17 @@ extension AdapterModule {
     for row in 0..<shape[0] { b.replaceSubrange(row * rank..<row * rank + count, with: newB[row * count..<(row + 1) * count]) }
   }
 }
+
+extension Adapter {
+  /// The same ΔW with each module's s as it was trained, where B has it multiplied in: training that goes on takes the same steps so.
+  package var unfolded: Adapter {
+    var adapter = self
+    for i in adapter.modules.indices {
+      guard let native = adapter.modules[i].nativeScaling else { continue }
+      let factor = adapter.modules[i].scaling / native
+      for j in adapter.modules[i].b.indices { adapter.modules[i].b[j] = Float(Double(adapter.modules[i].b[j]) * factor) }
+      adapter.modules[i].scaling = native
+    }
+    return adapter
+  }
+}

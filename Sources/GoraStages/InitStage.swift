@@ -19,6 +19,8 @@ package struct InitStage {
     /// What stands beside the weight.
     package var kind: any AdapterKind.Type = LoRAKind.self
     package var dryRun: Bool
+    /// `base_model_name_or_path` of the adapter; nil: where the base lies.
+    package var baseModel: String?
     package var context: RunContext
 
     /// - Throws: status 64 where the method needs gradients and there are none.
@@ -135,11 +137,12 @@ package struct InitStage {
       adapter.scaling = layout.scaling(alpha: adapter.scaling * Double(adapter.rank)) ?? adapter.scaling
       return isResidual ? adapter.residual(useRSLoRA: plan.scaling == .rslora) : adapter
     }
-    var adapter = Adapter(modules: adapters, useRSLoRA: plan.scaling == .rslora, model: identity.text, baseModel: c.model)
+    let baseModel = AdapterBase.name(c.baseModel, path: c.model)
+    var adapter = Adapter(modules: adapters, useRSLoRA: plan.scaling == .rslora, model: identity.text, baseModel: baseModel)
     adapter.layout = layout
     adapter.start = report.record
     adapter.taskType = try model.family.taskType
-    try adapter.write(to: output, profile: .native, baseModel: c.model, provenance: provenance)
+    try adapter.write(to: output, profile: .native, baseModel: baseModel, provenance: provenance)
     report.parameters = adapter.trainedParameters
     return report.summary(output: c.output)
   }

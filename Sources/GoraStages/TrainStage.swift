@@ -35,6 +35,8 @@ package struct TrainStage {
     package var patience: Int?
     package var log: String?
     package var dryRun = false
+    /// `base_model_name_or_path` of the adapter; nil: where the base lies.
+    package var baseModel: String?
     package var context: RunContext
 
     package init(method: Method, model: String, data: DataOptions, output: String, context: RunContext) {
@@ -310,7 +312,7 @@ package struct TrainStage {
   private func prepare(_ loaded: LoadedModel) throws(GoraError) -> Adapter? {
     switch configuration.method {
     case .adapter(let folder):
-      var adapter = try Adapter(readingFolder: folder)
+      var adapter = try Adapter(readingFolder: folder).unfolded
       try adapter.requireBase(loaded.identity, folder: folder)
       try loaded.model.attach(adapter, from: folder)
       adapter.dropout = configuration.recipe.loraDropout ?? adapter.dropout
@@ -450,7 +452,9 @@ package struct TrainStage {
       adapter.model = loaded.identity?.text
       adapter.taskType = loaded.config.family.taskType
       adapter.baseQuantization = loaded.quantization?.rawValue
-      try adapter.write(to: output, profile: .compact, baseModel: c.model, provenance: provenance)
+      try adapter.write(
+        to: output, profile: .ranked, baseModel: AdapterBase.name(c.baseModel, earlier: adapter.baseModel, path: c.model),
+        provenance: provenance)
     } else {
       var configPath: String?
       if case .fromConfig(let path) = c.method { configPath = path }

@@ -1,6 +1,7 @@
 import ArgumentParser
 import GoraCLI
 import GoraCore
+import GoraFormats
 import GoraStages
 
 @main
@@ -10,12 +11,14 @@ struct Export: GoraCommand {
     abstract: "Write an adapter for other tools, or merged into its model.",
     discussion: """
       Examples:
-        gora-export tuned --model Llama-3.2-1B --profile padded -o for-llama.cpp
+        gora-export tuned --model Llama-3.2-1B.gguf --profile gguf -o adapter.gguf
         gora-export tuned --model Llama-3.2-1B --profile merged -o tuned-model
+        gora-export tuned --model Llama-3.2-1B --check llama.cpp
         gora-export tuned --model Llama-3.2-1B --keep-parameters 25% -o small
 
-      compact is right in PEFT and vLLM, padded in llama.cpp too, native in PEFT alone
-      (to go on training); merged is a full checkpoint in the model's own dtype.
+      ranked is right in PEFT, vLLM from 0.32 on and llama.cpp's converter, padded in
+      older vLLM too, at the price of its size; compact and native are wrong in llama.cpp
+      without a message. gguf is what llama.cpp loads; merged a model of its own.
 
       --keep-parameters and --max-rank make the adapter smaller: the components with the
       largest singular values of its update stay. The error that this makes is said.
@@ -26,8 +29,12 @@ struct Export: GoraCommand {
   var adapter: String
   @Option(help: ArgumentHelp("Checkpoint folder or GGUF file the adapter is for.", valueName: "path"))
   var model: String
-  @Option(help: ArgumentHelp("compact, padded, native or merged.", valueName: "name"))
-  var profile: ExportStage.Profile = .compact
+  @Option(help: ArgumentHelp("ranked, compact, padded, native, gguf or merged (default: ranked).", valueName: "name"))
+  var profile: ExportStage.Profile?
+  @Option(help: ArgumentHelp("Write nothing: what peft, vllm, vllm-0.31 or llama.cpp would make of the folder.", valueName: "reader"))
+  var check: AdapterReader?
+  @Option(help: ArgumentHelp("Elements of a GGUF file: f32, f16; merged also bf16, q8_0.", valueName: "type"))
+  var outtype: Outtype?
   @Option(
     name: .customLong("keep-parameters"),
     help: ArgumentHelp(
@@ -38,21 +45,44 @@ struct Export: GoraCommand {
     name: .customLong("max-rank"),
     help: ArgumentHelp("Keep at most so many components of each module.", valueName: "n"), transform: count())
   var maxRank: Int?
-  @Option(name: .shortAndLong, help: ArgumentHelp("Folder to write.", valueName: "dir"))
-  var output: String
+  @Option(name: .shortAndLong, help: ArgumentHelp("Folder or GGUF file to write.", valueName: "path"))
+  var output: String?
+  @OptionGroup var base: BaseNameArguments
   @OptionGroup var common: CommonOptions
 
+  enum Outtype: String, ExpressibleByArgument, CaseIterable {
+    case f32, f16, bf16, q8_0
+    var dtype: DType { DType(rawValue: rawValue.uppercased()) ?? .f32 }
+  }
+
   func execute(_ reporter: Reporter) throws(GoraError) {
-    try requireFile(output, "the folder to write")
-    let stage = ExportStage(
-      ExportStage.Configuration(
-        adapter: adapter, model: model, profile: profile, maxRank: maxRank, keptParameters: keptParameters, output: output,
-        dryRun: common.dryRun, context: try common.context(Self.tool)))
-    try finish(try stage.run(events: reporter.report), reporter)
+    if let check {
+      try refuseIdle(
+        [
+          "--profile": profile != nil, "--outtype": outtype != nil, "--keep-parameters": keptParameters != nil,
+          "--max-rank": maxRank != nil, "--output": output != nil, "--base-model": base.baseModel != nil,
+        ], goWith: "writing, --check writes nothing")
+      let stage = AdapterCheckStage(AdapterCheckStage.Configuration(adapter: adapter, model: model, reader: check))
+      try stage.run(events: reporter.report) { summary throws(GoraError) in
+        var summary = summary
+        if common.json { summary.output = nil }
+        try finish(summary, reporter)
+      }
+      return
+    }
+    guard let output else { throw GoraError(.usage, "no --output", hint: "-o names what to write") }
+    try requireFile(output, "what to write")
+    var configuration = ExportStage.Configuration(
+      adapter: adapter, model: model, profile: profile ?? .ranked, maxRank: maxRank, keptParameters: keptParameters,
+      output: output, dryRun: common.dryRun, context: try common.context(Self.tool))
+    configuration.outtype = outtype?.dtype
+    configuration.baseModel = base.baseModel
+    try finish(try ExportStage(configuration).run(events: reporter.report), reporter)
   }
 }
 
 extension ExportStage.Profile: ExpressibleByArgument {}
+extension AdapterReader: ExpressibleByArgument {}
 
 /// `200000` or `25%`.
 private func parameterBudget(_ text: String) throws -> ParameterBudget {

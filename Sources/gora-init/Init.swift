@@ -75,6 +75,7 @@ struct Init: GoraCommand {
   var keepsOrder = false
   @Option(help: ArgumentHelp("Precision. (default: auto)", valueName: "type"))
   var dtype: PrecisionChoice?
+  @OptionGroup var base: BaseNameArguments
   @OptionGroup var common: CommonOptions
 
   enum Gamma {
@@ -94,6 +95,7 @@ struct Init: GoraCommand {
       context: try common.context(Self.tool))
     configuration.scaleOfA = scaleOfA
     configuration.kind = kind
+    configuration.baseModel = base.baseModel
     if case .auto = gamma {
       guard !data.isEmpty else {
         throw GoraError(.usage, "--gamma auto measures the loss on rows of --data, and there is none", hint: "add --data FILE")

@@ -138,6 +138,7 @@ struct Train: GoraCommand {
   var recompute = Train.recipe.recompute
   @Flag(name: .customLong("no-shuffle"), help: "Take rows in file order.")
   var keepsOrder = false
+  @OptionGroup var baseName: BaseNameArguments
   @OptionGroup var common: CommonOptions
 
   private static let recipe = TrainStage.Recipe()
@@ -159,6 +160,7 @@ struct Train: GoraCommand {
     configuration.patience = patience
     configuration.log = log
     configuration.dryRun = common.dryRun
+    configuration.baseModel = baseName.baseModel
     let summary = try TrainStage(configuration).run(events: reporter.report)
     try report(summary, reporter)
   }

@@ -133,6 +133,9 @@ private func update(_ module: AdapterModule) -> [Double] {
     case .native:
       #expect(read.useRSLoRA)
       #expect(read.modules == adapter.modules)
+    case .ranked:
+      #expect(!read.useRSLoRA)
+      #expect(read.modules.map(\.rank) == [4, 1, 2] && read.modules.map(\.scaling) == [1, 4, 2])
     case .compact:
       #expect(!read.useRSLoRA)
       #expect(read.modules.map(\.rank) == [4, 1, 2] && read.modules.map(\.alpha) == [4, 1, 2])
@@ -142,13 +145,13 @@ private func update(_ module: AdapterModule) -> [Double] {
     }
     // Writing what was read changes no byte.
     try read.write(folder: "\(scratch.path)/again", profile: profile, baseModel: "base", provenance: provenance)
-    for name in ["adapter_config.json", "adapter_model.safetensors"] {
+    for name in Adapter.fileNames {
       #expect(try scratch.bytes("again/\(name)") == scratch.bytes("out/adapter/\(name)"))
     }
   }
 
   /// A start that is taken back: twice the rank, no update, and the half that stays is known again after reading.
-  @Test(arguments: [AdapterProfile.native, .compact, .padded], [true, false])
+  @Test(arguments: AdapterProfile.allCases, [true, false])
   func residualsAreTheBaseAtFirst(_ profile: AdapterProfile, _ useRSLoRA: Bool) throws {
     let scratch = ScratchFolder()
     var adapter = sample()
@@ -198,13 +201,72 @@ private func update(_ module: AdapterModule) -> [Double] {
     let scratch = ScratchFolder()
     let adapter = sample()
     try adapter.write(folder: "\(scratch.path)/c", profile: .compact, baseModel: "b", provenance: nil)
-    let compact = try Adapter(readingFolder: "\(scratch.path)/c")
+    var compact = try Adapter(readingFolder: "\(scratch.path)/c")
     #expect(compact.provenance.records.isEmpty)
+    for i in compact.modules.indices { compact.modules[i].nativeScaling = nil }
     try compact.write(folder: "\(scratch.path)/n", profile: .native, baseModel: "b", provenance: nil)
     let native = try Adapter(readingFolder: "\(scratch.path)/n")
     #expect(native.useRSLoRA)
     for (got, want) in zip(native.modules, compact.modules) {
       #expect(abs(got.scaling - 1) < 1e-12 && got.a == want.a && got.b == want.b)
+    }
+  }
+
+  /// s goes into B for other readers, and comes out of it for training that goes on, here and in PEFT.
+  @Test(arguments: [AdapterProfile.ranked, .compact, .padded]) func goesOnAsItWasTrained(_ profile: AdapterProfile) throws {
+    let scratch = ScratchFolder()
+    let adapter = sample()
+    try adapter.write(folder: "\(scratch.path)/c", profile: profile, baseModel: "b", provenance: nil)
+    let read = try Adapter(readingFolder: "\(scratch.path)/c")
+    try read.write(folder: "\(scratch.path)/n", profile: .native, baseModel: "b", provenance: nil)
+    for other in [read.unfolded, try Adapter(readingFolder: "\(scratch.path)/n")] {
+      for (got, want) in zip(other.modules, adapter.modules) {
+        // The padded profile has forgotten where the rank ended.
+        let rank = got.rank
+        #expect(abs(got.scaling / want.scaling - 1) < 1e-12 && Array(got.a.prefix(want.a.count)) == want.a)
+        for row in 0..<want.shape[0] {
+          for k in 0..<want.rank {
+            // Two roundings, of s·B and of its quotient.
+            let (x, y) = (got.b[row * rank + k], want.b[row * want.rank + k])
+            #expect(abs(x - y) <= 1.3e-7 * abs(y))
+          }
+        }
+      }
+    }
+  }
+
+  /// Each reader's own rule, on each profile: what is right where (measured with the readers themselves, see gora-adapter(5)).
+  @Test func readersRules() throws {
+    let scratch = ScratchFolder()
+    let adapter = sample()
+    let right: [AdapterProfile: [AdapterReader]] = [
+      .native: [.peft, .vllm], .ranked: [.peft, .vllm, .llamaCPP], .compact: [.peft, .vllm, .oldVLLM],
+      .padded: AdapterReader.allCases,
+    ]
+    for profile in AdapterProfile.allCases {
+      let folder = "\(scratch.path)/\(profile.rawValue)"
+      try adapter.write(folder: folder, profile: profile, baseModel: "b", provenance: nil)
+      let read = try Adapter(readingFolder: folder)
+      for reader in AdapterReader.allCases {
+        let reading = try reader.reading(read, folder: folder, kinds: AdapterKinds.all, hasHead: false)
+        let isRight = zip(reading.scalings, read.modules).allSatisfy { abs($0 / $1.scaling - 1) < 1e-12 }
+        #expect(reading.refusal == nil && isRight == right[profile]?.contains(reader), "\(profile) \(reader)")
+      }
+    }
+    #expect([1, 2, 30, 64, 513].map { AdapterReader.vLLMRank(for: $0) } == [1, 8, 32, 64, nil])
+  }
+
+  /// The card names the base and the readers that the profile is for, and is the same for equal adapters.
+  @Test func hasACard() throws {
+    let scratch = ScratchFolder()
+    let provenance = try Provenance().appending(tool: "gora-train", version: "1", arguments: ["a b", "--lr", "1"], inputs: [])
+    try sample().write(folder: "\(scratch.path)/c", profile: .ranked, baseModel: "org/name", provenance: provenance)
+    let card = String(decoding: try scratch.bytes("c/README.md"), as: UTF8.self)
+    for words in [
+      "base_model: \"org/name\"", "library_name: peft", "| modules | 3 |", "1 to 4, mean 2.33", "--max-lora-rank 8",
+      "convert_lora_to_gguf.py", "    gora-train \"a b\" --lr 1",
+    ] {
+      #expect(card.contains(words), "\(words)")
     }
   }
 

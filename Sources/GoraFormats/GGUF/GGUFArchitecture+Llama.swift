@@ -9,7 +9,7 @@ extension GGUFArchitecture {
       ("attn_norm", "input_layernorm"), ("ffn_norm", "post_attention_layernorm"),
       // What old files kept of the rotary embedding.
       ("attn_rot_embd", "self_attn.rotary_emb.inv_freq"),
-    ], interleavesRotaryPairs: true, keys: []
+    ], interleavesRotaryPairs: true, keys: [], otherModelTypes: ["mistral"]
   ) { file in
     [
       JSON.Member("attention_bias", JSON(file.tensor("blk.0.attn_q.bias") != nil)),

@@ -16,6 +16,8 @@ package struct GGUFArchitecture: Sendable {
   package let interleavesRotaryPairs: Bool
   /// Keys after `name.` that `settings` reads, beside those of all decoders.
   package let keys: [String]
+  /// Further `model_type`s that llama.cpp's converter takes for it.
+  package var otherModelTypes: [String] = []
   /// Members of config.json beside those of all decoders.
   package let settings: @Sendable (GGUFFile) throws(GoraError) -> [JSON.Member]
 
@@ -35,6 +37,11 @@ package struct GGUFArchitecture: Sendable {
     return own
   }
 
+  /// The architecture that llama.cpp's converter makes of a checkpoint; nil where none is known here.
+  package static func of(modelType: String) -> GGUFArchitecture? {
+    all.first { $0.modelType == modelType || $0.otherModelTypes.contains(modelType) }
+  }
+
   /// The modules that all decoders have.
   package static let decoderModules = [
     (gguf: "token_embd", huggingFace: "model.embed_tokens"), ("output_norm", "model.norm"), ("output", "lm_head"),
@@ -46,6 +53,21 @@ package struct GGUFArchitecture: Sendable {
   package static let gatedModules = [
     (gguf: "ffn_gate", huggingFace: "mlp.gate_proj"), ("ffn_up", "mlp.up_proj"), ("ffn_down", "mlp.down_proj"),
   ]
+
+  /// Whether the rows of a tensor, by its name at Hugging Face, lie interleaved.
+  package func interleaves(_ name: String) -> Bool {
+    interleavesRotaryPairs && (name.contains(".q_proj.") || name.contains(".k_proj."))
+  }
+
+  /// What a tensor of Hugging Face's is called here; nil where the architecture has none of that name.
+  package func ggufName(of tensor: String) -> String? {
+    guard let dot = tensor.lastIndex(of: ".") else { return nil }
+    let (module, suffix) = (tensor[..<dot], tensor[dot...])
+    if let own = modules.first(where: { $0.huggingFace == module }) { return own.gguf + suffix }
+    let parts = module.split(separator: ".", maxSplits: 3, omittingEmptySubsequences: false)
+    guard parts.count == 4, parts[0] == "model", parts[1] == "layers", Int(parts[2]) != nil else { return nil }
+    return blockModules.first { $0.huggingFace == parts[3] }.map { "blk.\(parts[2]).\($0.gguf)\(suffix)" }
+  }
 
   /// What a tensor is called at Hugging Face; nil where the architecture has none of that name.
   package func huggingFaceName(of tensor: String) -> String? {

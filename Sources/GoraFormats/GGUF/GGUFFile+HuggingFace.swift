@@ -12,7 +12,7 @@ extension GGUFFile {
       guard let name = architecture.huggingFaceName(of: tensor.name) else {
         throw GoraError(.data, at: tensor.location, "architecture \"\(architecture.name)\" has no such tensor here")
       }
-      if architecture.interleavesRotaryPairs, name.contains(".q_proj.") || name.contains(".k_proj.") {
+      if architecture.interleaves(name) {
         guard let rows = tensor.shape.first, headSize % 2 == 0, rows % headSize == 0 else {
           throw GoraError(.data, at: tensor.location, "shape \(tensor.shape), where heads have a size of \(headSize)")
         }

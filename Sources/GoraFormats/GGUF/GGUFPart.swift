@@ -59,7 +59,9 @@ struct GGUFPart: Sendable {
       let key = try cursor.name("key")
       guard known.insert(key).inserted else { throw cursor.error("the key \"\(key)\" stands twice", at: place) }
       cursor.part = "key \"\(key)\""
-      fields.append(GGUFField(key: key, value: try GGUFValue(reading: &cursor), file: file))
+      let start = cursor.offset
+      let value = try GGUFValue(reading: &cursor)
+      fields.append(GGUFField(key: key, value: value, file: file, range: start..<cursor.offset))
     }
     return fields
   }

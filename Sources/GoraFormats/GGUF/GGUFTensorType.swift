@@ -14,6 +14,7 @@ enum GGUFTensorType {
     34: "TQ1_0", 35: "TQ2_0", 39: "MXFP4", 40: "NVFP4", 41: "Q1_0",
   ]
 
+  static func number(of dtype: DType) -> UInt32? { read.first { $0.dtype == dtype }?.number }
   static func dtype(_ number: UInt32) -> DType? { read.first { $0.number == number }?.dtype }
 
   static func name(_ number: UInt32) -> String { others[number].map { "\"\($0)\"" } ?? "\(number), which is not known" }

@@ -87,6 +87,14 @@ package struct GGUFField: Sendable {
   package let key: String
   package let value: GGUFValue
   let file: MappedFile
+  /// Where type and value stand in the file.
+  let range: Range<Int>
+
+  /// Type and value as they stand in the file.
+  package var bytes: [UInt8] {
+    defer { withExtendedLifetime(file) {} }
+    return Array(file.bytes[range])
+  }
 
   package func error(_ problem: String, hint: String? = nil) -> GoraError {
     GoraError(.data, at: .object(file.path, name: " key \"\(key)\""), problem, hint: hint)

@@ -8,7 +8,7 @@ package struct DoRAKind: AdapterKind {
   package static let title = "DoRA"
   package static let usesDoRA = true
   package static let suffixes = AdapterSuffixes(a: ".lora_A.weight", b: ".lora_B.weight", vector: ".lora_magnitude_vector")
-  package static let profiles: Set<AdapterProfile> = [.native, .compact]
+  package static let profiles: Set<AdapterProfile> = [.native, .ranked, .compact]
   package static let isRelativeToWeight = true
 
   package init(reading root: JSONField) throws(GoraError) {}

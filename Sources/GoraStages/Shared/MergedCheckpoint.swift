@@ -59,18 +59,10 @@ struct MergedCheckpoint {
       a: module.a, b: module.b, scaling: module.scaling, to: &values, rows: tensor.shape[0], columns: tensor.shape[1],
       rank: module.rank)
     if let vector = module.vector { adapter.kind.merge(vector, into: &values, columns: tensor.shape[1]) }
-    func bytes<Element>(_ convert: (Float) -> Element) -> [UInt8] { values.map(convert).withUnsafeBytes { Array($0) } }
-    let limit: Float
-    let result: [UInt8]
-    switch tensor.dtype {
-    case .f32: (limit, result) = (.greatestFiniteMagnitude, bytes { $0 })
-    // The largest floats round up to infinity.
-    case .bf16: (limit, result) = (Float(bitPattern: 0x7F7F_7FFF), bytes { BFloat16($0).bitPattern })
-    case .f16: (limit, result) = (65519.99, bytes { Float16($0) })
-    case .f64: (limit, result) = (.greatestFiniteMagnitude, bytes { Double($0) })
-    default: throw GoraError(.data, at: tensor.location, "dtype \(tensor.dtype.rawValue) cannot be merged into")
+    guard [.f32, .bf16, .f16, .f64].contains(tensor.dtype) else {
+      throw GoraError(.data, at: tensor.location, "dtype \(tensor.dtype.rawValue) cannot be merged into")
     }
-    guard values.allSatisfy({ $0.magnitude <= limit }) else {
+    guard let result = BlockEncoding.bytes(of: values, as: tensor.dtype) else {
       throw GoraError(.data, at: tensor.location, "a merged weight does not fit \(tensor.dtype.rawValue)")
     }
     let width = result.count / max(1, values.count)
