@@ -299,7 +299,8 @@ package struct TrainStage {
         hint: "train an adapter, or leave --quantize out")
     case .adapter, .full:
       return try LoadedModel(
-        path: c.model, precision: c.recipe.precision, quantization: c.recipe.quantization, memory: c.context.memory, events: events)
+        path: c.model, precision: c.recipe.precision, quantization: c.recipe.quantization, memory: c.context.memory,
+        events: events)
     case .fromConfig(let path):
       return try LoadedModel(config: path, seed: c.context.seed, memory: c.context.memory, events: events)
     }

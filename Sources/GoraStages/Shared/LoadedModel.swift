@@ -33,7 +33,8 @@ package struct LoadedModel {
     self.quantization = quantization
     // What is not mapped as it is: linears in 4 bits, and f32 weights that are rounded to bf16.
     let rounds = stored == .f32 && precision == .bf16
-    let linears = quantization == nil ? rounds ? 2 * config.linearWeights : 0 : NF4Weight.byteCount(elements: config.linearWeights)
+    let linears =
+      quantization == nil ? rounds ? 2 * config.linearWeights : 0 : NF4Weight.byteCount(elements: config.linearWeights)
     try memory.require(
       linears + (rounds ? 2 * config.vocabularySize * config.hiddenSize : 0), for: "opening the model",
       remedies: quantization == nil ? ["--dtype f32"] : ["no --quantize"], events: events)
