@@ -2,7 +2,7 @@ import CGoraKernels
 import Glibc
 import GoraCore
 
-/// A tensor in a mapped safetensors file.
+/// A tensor in a mapped file, safetensors or GGUF.
 package struct TensorView: @unchecked Sendable {
   /// As the model calls it, where a folder renamed it.
   package var name: String
@@ -11,10 +11,12 @@ package struct TensorView: @unchecked Sendable {
   /// The elements, row-major and little-endian; they need not be aligned (`isAligned`). Valid while `file` lives.
   package let bytes: UnsafeRawBufferPointer
   /// Keeps the mapping alive.
-  package let file: SafetensorsFile
+  package let file: MappedFile
+  /// Where the rows lie; nil: in their order.
+  package var rowOrder: RowOrder?
 
   /// Number of elements; 1 for a tensor of rank 0.
-  package var count: Int { bytes.count * 8 / dtype.bitCount }
+  package var count: Int { bytes.count / dtype.block.bytes * dtype.block.elements }
 
   /// Whether the elements may be read through a typed pointer.
   package var isAligned: Bool { Int(bitPattern: bytes.baseAddress) % max(1, dtype.byteCount) == 0 }
@@ -170,13 +172,13 @@ package final class SafetensorsFile: Sendable {
         return sizes
       }
       let dtypeField = try field("dtype")
-      guard case .string(let dtypeName) = dtypeField.content, let dtype = DType(rawValue: dtypeName) else {
-        throw refuse(
-          8 + dtypeField.offset, part,
-          "unknown dtype \(dtypeField.compact()); known are \(DType.allCases.map(\.rawValue).joined(separator: ", "))")
+      guard case .string(let dtypeName) = dtypeField.content, let dtype = DType(rawValue: dtypeName), !dtype.isQuantised
+      else {
+        let known = DType.allCases.filter { !$0.isQuantised }.map(\.rawValue).joined(separator: ", ")
+        throw refuse(8 + dtypeField.offset, part, "unknown dtype \(dtypeField.compact()); known are \(known)")
       }
       let shape = try sizes("shape")
-      guard let byteCount = SafetensorsFile.byteCount(shape, dtype) else {
+      guard let byteCount = dtype.byteCount(shape) else {
         throw refuse(at, part, "shape \(shape) overflows or, in \(dtype.rawValue), ends within a byte")
       }
       let offsets = try sizes("data_offsets")
@@ -224,17 +226,6 @@ package final class SafetensorsFile: Sendable {
     let range = dataOffset + entry.begin..<dataOffset + entry.end
     return TensorView(
       name: entry.name, dtype: entry.dtype, shape: entry.shape, bytes: UnsafeRawBufferPointer(rebasing: file.bytes[range]),
-      file: self)
-  }
-
-  /// Bytes of a tensor; nil on overflow, and where it ends within a byte.
-  static func byteCount(_ shape: [Int], _ dtype: DType) -> Int? {
-    var bits = dtype.bitCount
-    for size in shape {
-      let (next, overflow) = bits.multipliedReportingOverflow(by: size)
-      if overflow { return nil }
-      bits = next
-    }
-    return bits % 8 == 0 ? bits / 8 : nil
+      file: file)
   }
 }

@@ -39,7 +39,7 @@ package final class Parameter {
 
   /// Bytes of the checkpoint's mapping that products with this weight read; 0 where it is held in memory of our own.
   package var mappedBytes: Int {
-    guard owner is SafetensorsFile, values == nil else { return 0 }
+    guard owner is MappedFile, values == nil else { return 0 }
     if case .f32 = matrix.storage { return 4 * count }
     return 2 * count
   }

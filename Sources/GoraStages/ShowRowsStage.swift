@@ -33,15 +33,16 @@ package struct ShowRowsStage {
   ///   tokenizer's files throw; what `body` throws.
   package func run(events: EventHandler, _ body: (ShownRow) throws(GoraError) -> Void) throws(GoraError) {
     let c = configuration
+    let files = try CheckpointFiles(c.model)
     let document: JSONDocument
     if let path = c.config {
       document = try JSONDocument(path: path, text: readWholeFile(path))
     } else {
-      document = try ModelFolder.config(at: c.model)
+      document = try files.config
     }
     let config = try ModelConfig(reading: document)
-    let text = try LoadedText(folder: c.model, config: config, options: c.data)
-    let data = try text.read(c.data, vocabularySize: config.vocabularySize, folder: c.model, events: events)
+    let text = try LoadedText(files: files, config: config, options: c.data)
+    let data = try text.read(c.data, vocabularySize: config.vocabularySize, files: files, events: events)
     if c.answers {
       let ends = try text.endTokens(for: data.rows)
       let names = ends.map { "\"\(text.tokenizer?.token($0) ?? "")\" (\($0))" }

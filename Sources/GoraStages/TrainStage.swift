@@ -136,15 +136,15 @@ package struct TrainStage {
     let output = c.dryRun ? nil : try OutputFolder(path: c.output, files: fileNames, folders: [TrainingCheckpoint.folder])
     let loaded = try load(events)
     loaded.announce(threads: c.context.threads, events: events)
-    let text = try LoadedText(folder: c.model, config: loaded.config, options: c.data)
-    let data = try text.read(c.data, vocabularySize: loaded.config.vocabularySize, folder: c.model, events: events)
+    let text = try LoadedText(files: loaded.files, config: loaded.config, options: c.data)
+    let data = try text.read(c.data, vocabularySize: loaded.config.vocabularySize, files: loaded.files, events: events)
     let rows = try text.encode(data, options: c.data, events: events)
     loaded.warn(ofLength: rows.map(\.ids.count).max() ?? 0, events: events)
     var validationRows: [EncodedRow] = []
     if let validation = c.validation {
       var options = c.data
       options.paths = [validation]
-      let read = try text.read(options, vocabularySize: loaded.config.vocabularySize, folder: c.model, events: events)
+      let read = try text.read(options, vocabularySize: loaded.config.vocabularySize, files: loaded.files, events: events)
       validationRows = try text.encode(read, options: options, events: events)
     }
     let adapter = try prepare(loaded, events)
@@ -302,7 +302,8 @@ package struct TrainStage {
         path: c.model, precision: c.recipe.precision, quantization: c.recipe.quantization, memory: c.context.memory,
         events: events)
     case .fromConfig(let path):
-      return try LoadedModel(config: path, seed: c.context.seed, memory: c.context.memory, events: events)
+      return try LoadedModel(
+        config: path, tokenizer: c.model, seed: c.context.seed, memory: c.context.memory, events: events)
     }
   }
 

@@ -11,6 +11,8 @@ package enum PrecisionChoice: String, Sendable, CaseIterable {
 package struct LoadedModel {
   /// nil for a model made from a config.json alone.
   package let folder: ModelFolder?
+  /// The tokenizer's and others beside the weights.
+  package let files: CheckpointFiles
   package let config: ModelConfig
   package let model: any Model
   package let precision: Precision
@@ -28,6 +30,7 @@ package struct LoadedModel {
     let folder = try ModelFolder(path: path)
     config = try ModelConfig(of: folder)
     self.folder = folder
+    files = folder.files
     let stored = folder.tensor(ModelConfig.embeddingName)?.dtype ?? .f32
     (precision, reason) = Self.choose(choice, stored: stored)
     self.quantization = quantization
@@ -43,8 +46,12 @@ package struct LoadedModel {
   }
 
   /// A new model with random weights, in f32.
-  init(config path: String, seed: UInt64, memory: MemoryAllowance, events: EventHandler) throws(GoraError) {
+  /// - Parameter tokenizer: the folder or file whose tokenizer is the new model's.
+  init(
+    config path: String, tokenizer: String, seed: UInt64, memory: MemoryAllowance, events: EventHandler
+  ) throws(GoraError) {
     try Matmul.open()
+    files = try CheckpointFiles(tokenizer)
     config = try ModelConfig(reading: JSONDocument(path: path, text: readWholeFile(path)))
     try memory.require(4 * config.parameterCount, for: "the new model's weights", remedies: [], events: events)
     folder = nil
