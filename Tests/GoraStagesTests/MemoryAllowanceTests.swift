@@ -85,7 +85,7 @@ import Testing
       #expect(ignored.error == nil && ignored.warnings.contains { $0.contains("would take") }, "\(stage): \(ignored)")
       try bench.remove("out")
       let plenty = run(stage, free: 1 << 40)
-      #expect(plenty.error == nil && plenty.warnings.isEmpty, "\(stage): \(plenty)")
+      #expect(plenty.error == nil && !plenty.warnings.contains { $0.contains("memory") }, "\(stage): \(plenty)")
       try bench.remove("out")
     }
   }

@@ -10,13 +10,13 @@ import Testing
     let bench = try TextFlowTests.bench()
     for line in [
       "\(TextFlowTests.pretraining) -o base", "gora-plan --uniform --model base --rank 2 -o plan.json -q",
-      "gora-init plan.json --model base -o init -q",
+      "gora-init plan.json --model base --method lora -o init -q",
     ] {
       let outcome = try bench.run(line)
       try #require(outcome.status == 0, "\(outcome.error)")
     }
     let config =
-      #"{"eos_token": "<|endoftext|>", "chat_template": "{% for m in messages %}[{{ m.role }}] {{ m.content }}"#
+      #"{"eos_token": "</s>", "chat_template": "{% for m in messages %}[{{ m.role }}] {{ m.content }}"#
       + #"{% if m.role == 'assistant' %}{{ eos_token }}{% endif %}\n{% endfor %}{% if add_generation_prompt %}[assistant] {% endif %}"}"#
     try bench.write(config, to: "base/tokenizer_config.json")
     let chat = #"{"messages": [{"role": "user", "content": "2 + 3"}, {"role": "assistant", "content": "5"}]}"#
@@ -66,7 +66,7 @@ import Testing
       func rows(_ task: String) throws -> [JSONField] {
         let outcome = try bench.run("gora-eval --task \(task) --model base --data test.jsonl --show-rows 3\(options) --json")
         #expect(outcome.status == 0)
-        #expect(outcome.error.contains("an answer ends at \"<|endoftext|>\" (1)") == (task == "gsm8k"), "\(outcome.error)")
+        #expect(outcome.error.contains("an answer ends at \"</s>\" (1)") == (task == "gsm8k"), "\(outcome.error)")
         return try outcome.output.split(separator: "\n").map { try JSONDocument(path: "rows", text: Array($0.utf8)).root }
       }
       for (prompt, whole) in try zip(rows("gsm8k"), rows("loss")) {
