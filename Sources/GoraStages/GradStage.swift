@@ -317,7 +317,7 @@ package struct GradStage {
     }
     if let every = c.recipe.trackEvery { attributes.append(("track", String(every))) }
     if let provenance = try c.context.provenance(
-      after: nil, inputs: [c.model] + c.data.paths, dtype: loaded.precision.rawValue)
+      after: nil, inputs: [c.model] + c.data.paths, dtype: loaded.dtype)
     {
       attributes.append(("provenance", provenance.text))
     }

@@ -292,6 +292,13 @@ package struct TrainStage {
 
   private func load(_ events: EventHandler) throws(GoraError) -> LoadedModel {
     let c = configuration
+    var trainsAdapter = false
+    if case .adapter = c.method { trainsAdapter = true }
+    if !trainsAdapter, try CheckpointFiles(c.model).gguf != nil {
+      throw GoraError(
+        .usage, at: .file(c.model), "--method full writes a checkpoint folder, and this is a GGUF file",
+        hint: "train an adapter beside it, or start from the folder that it was made from")
+    }
     switch c.method {
     case .full where c.recipe.quantization != nil, .fromConfig where c.recipe.quantization != nil:
       throw GoraError(

@@ -34,7 +34,7 @@ package struct GammaTrialOptions: Sendable {
 struct GammaTrial {
   let rows: [EncodedRow]
   private let loaded: LoadedModel
-  var precision: Precision { loaded.precision }
+  var dtype: String { loaded.dtype }
 
   /// Opens model and data, so that what is wrong with them shows before the adapters are made.
   init(_ options: GammaTrialOptions, model: String, seed: UInt64, threads: Int, events: EventHandler) throws(GoraError) {

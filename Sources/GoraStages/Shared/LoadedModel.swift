@@ -31,7 +31,8 @@ package struct LoadedModel {
     config = try ModelConfig(of: folder)
     self.folder = folder
     files = folder.files
-    let stored = folder.tensor(ModelConfig.embeddingName)?.dtype ?? .f32
+    let embedding = folder.tensor(ModelConfig.embeddingName)?.dtype ?? .f32
+    let stored = folder.dtype.isQuantised ? folder.dtype : embedding
     (precision, reason) = Self.choose(choice, stored: stored)
     self.quantization = quantization
     // What is not mapped as it is: linears in 4 bits, and f32 weights that are rounded to bf16.
@@ -60,14 +61,17 @@ package struct LoadedModel {
     model = try config.family.init(config: config, from: RandomSource(seed: seed, deviation: config.initializerRange))
   }
 
-  /// bf16 where the weights are 16-bit and the CPU multiplies bf16, else f32.
+  /// bf16 where the weights are bf16, or quantised, which costs them more than rounding to bf16 does, and the CPU multiplies bf16;
+  /// else f32.
   static func choose(_ choice: PrecisionChoice, stored: DType) -> (Precision, String) {
     switch choice {
     case .f32: return (.f32, "asked for")
     case .bf16: return (.bf16, Matmul.hasBFloat16 ? "asked for" : "asked for; this CPU has no bf16 unit, so it is not faster")
     case .auto:
       if stored == .f32 { return (.f32, "weights are f32") }
-      if Matmul.hasBFloat16, stored == .bf16 { return (.bf16, "weights are bf16 and the CPU multiplies bf16") }
+      if Matmul.hasBFloat16, stored == .bf16 || stored.isQuantised {
+        return (.bf16, "weights are \(stored.rawValue.lowercased()) and the CPU multiplies bf16")
+      }
       return (.f32, "weights are \(stored.rawValue.lowercased()), widened: no bf16 unit is used here")
     }
   }
@@ -105,11 +109,18 @@ package struct LoadedModel {
   private func opening(threads: Int) -> String {
     "\(config.modelType), \(NumberText.count(config.parameterCount)) parameters, \(precision.rawValue) (\(reason)), "
       + (quantization.map { "linears in \($0.rawValue), " } ?? "")
+      + (storedTypes.isEmpty ? "" : "linears in \(storedTypes.joined(separator: ", ")), ")
       + "\(threads) thread\(threads == 1 ? "" : "s"), \(Matmul.backendDescription)"
   }
 
-  /// In what numbers a run computed, for its record: `bf16`, `bf16+nf4`.
-  var dtype: String { ([precision.rawValue] + (quantization.map { [$0.rawValue] } ?? [])).joined(separator: "+") }
+  /// In what numbers a run computed, for its record, with the types of quantised linears: `bf16`, `bf16+nf4`, `f32+q4_k+q6_k`.
+  var dtype: String { ([precision.rawValue] + (quantization.map { [$0.rawValue] } ?? storedTypes)).joined(separator: "+") }
+
+  /// The quantised types that a GGUF file has of the linears.
+  private var storedTypes: [String] {
+    let types = Set(model.linears.compactMap { folder?.tensor($0.weight.name)?.dtype })
+    return DType.allCases.filter { $0.isQuantised && types.contains($0) }.map { $0.rawValue.lowercased() }
+  }
 
   /// The decoder linears of these module paths, first layer first.
   func linears(_ names: [String]) -> [Linear] {
