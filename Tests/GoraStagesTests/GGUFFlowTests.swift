@@ -21,7 +21,7 @@ import Testing
     _ = try run("gora-init plan.json --model \(Self.model) --gradients grad.h5 -o init")
     let trained = try run(
       "gora-train init --model \(Self.model) --data rows.jsonl --max-steps 12 --batch-size 6 --lr 2e-3 -o tuned -v")
-    trained.expectEstimatedMemory()
+    try trained.expectEstimatedMemory()
     let metadata = try SafetensorsFile(path: bench.file("tuned/adapter_model.safetensors")).metadata
     let provenance = try #require(metadata.first { $0.key == "gora_provenance" }?.value)
     #expect(provenance.contains("\"dtype\":\"f32+q8_0+q4_0+q4_1+q5_0+q5_1\""))
