@@ -4,6 +4,8 @@ import GoraCore
 struct GGUFPreTokenizer {
   /// Names that llama.cpp treats alike.
   let names: [String]
+  /// What is done with a text before it is cut.
+  var normalizer: JSON = nil
   /// The steps before the byte-level one.
   let steps: [JSON]
   /// Whether the byte-level step cuts as GPT-2 does.
@@ -25,8 +27,11 @@ struct GGUFPreTokenizer {
       names: ["llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "midm-2.0", "lfm2"],
       steps: [split(PreTokenizerExpression.words(digits: 3))], ignoresMerges: true, addsBegin: true),
     GGUFPreTokenizer(names: ["smaug-bpe", "dbrx"], steps: [split(PreTokenizerExpression.words(digits: 3))]),
+    // Qwen's own tokenizers compose characters first, which llama.cpp leaves out.
     GGUFPreTokenizer(
-      names: ["qwen2", "deepseek-r1-qwen", "megrez", "stablelm2", "hunyuan", "solar-open", "grok-2", "kormo", "f2llmv2"],
+      names: ["qwen2"], normalizer: .object(["type": "NFC"]), steps: [split(PreTokenizerExpression.words(digits: 1))]),
+    GGUFPreTokenizer(
+      names: ["deepseek-r1-qwen", "megrez", "stablelm2", "hunyuan", "solar-open", "grok-2", "kormo", "f2llmv2"],
       steps: [split(PreTokenizerExpression.words(digits: 1))]),
     // Also where a file names none.
     GGUFPreTokenizer(

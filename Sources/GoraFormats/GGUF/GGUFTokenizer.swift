@@ -152,7 +152,8 @@ package struct GGUFTokenizer {
     let decoder: JSON
     switch kind {
     case .byteLevel(let pre):
-      (preTokenizer, ignoresMerges, addsBegin) = (pre.json, pre.ignoresMerges, pre.addsBegin)
+      (normalizer, preTokenizer) = (pre.normalizer, pre.json)
+      (ignoresMerges, addsBegin) = (pre.ignoresMerges, pre.addsBegin)
       decoder = .object(["type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true])
     case .sentencePiece:
       let prefixes = try flag("add_space_prefix") ?? true
