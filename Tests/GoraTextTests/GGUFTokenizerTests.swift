@@ -88,6 +88,11 @@ struct GGUFTokenizerTests {
       ("tokenizer.ggml.tokens", .strings(["a", "b", "a"]), "has the token \"a\" twice, the second time as 2"),
       ("tokenizer.ggml.tokens", .bytes([[0xFF]]), "has a token 0 that is not UTF-8"),
       ("tokenizer.ggml.tokens", .uint32(3), "must be an array"),
+      ("tokenizer.ggml.tokens", .strings([]), "has 0 tokens; expected 1 to 2097152"),
+      (
+        "tokenizer.ggml.tokens", .strings([String(repeating: "a", count: 1025)]),
+        "has a token 0 of 1025 bytes; expected at most 1024"
+      ),
       ("tokenizer.ggml.token_type", .ints([1, 1]), "has 2 elements for 300 tokens"),
       ("tokenizer.ggml.token_type", .ints(Array(repeating: 9, count: 300)), "is 9 at 0; expected 0 to 6"),
       ("tokenizer.ggml.bos_token_id", .uint32(300), "is 300; expected 0 to 299"),

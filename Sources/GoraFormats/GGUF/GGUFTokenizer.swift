@@ -33,6 +33,10 @@ package struct GGUFTokenizer {
     var isSought: Bool { [.unknown, .control, .userDefined].contains(self) }
   }
 
+  /// Tokens beyond these are refused: tables are as long as the largest id, and a token is cut at each of its characters.
+  private static let largestCount = 1 << 21
+  private static let longestToken = 1 << 10
+
   private let file: GGUFFile
   private let kind: Kind
   /// UTF-8, by id, each once.
@@ -73,10 +77,14 @@ package struct GGUFTokenizer {
 
   private static func tokens(_ field: GGUFField) throws(GoraError) -> [[UInt8]] {
     var tokens = try field.byteStrings
+    guard 1...largestCount ~= tokens.count else { throw field.error("has \(tokens.count) tokens; expected 1 to \(largestCount)") }
     var known = Set<[UInt8]>(minimumCapacity: tokens.count)
     for id in tokens.indices {
       // As llama.cpp calls it.
       if tokens[id].isEmpty { tokens[id] = Array("[EMPTY_\(id)]".utf8) }
+      guard tokens[id].count <= longestToken else {
+        throw field.error("has a token \(id) of \(tokens[id].count) bytes; expected at most \(longestToken)")
+      }
       guard String(validating: tokens[id], as: UTF8.self) != nil else { throw field.error("has a token \(id) that is not UTF-8") }
       guard known.insert(tokens[id]).inserted else {
         throw field.error("has the token \"\(String(decoding: tokens[id], as: UTF8.self))\" twice, the second time as \(id)")
