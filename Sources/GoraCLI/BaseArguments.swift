@@ -19,4 +19,12 @@ package struct BaseNameArguments: ParsableArguments {
   package init() {}
 }
 
+/// What gora-grad, gora-train and gora-eval do where memory is short; the same words in each.
+package struct MemoryArguments: ParsableArguments {
+  @Flag(name: .customLong("ignore-memory"), help: "Go on where too little memory is free.")
+  package var ignoresMemory = false
+
+  package init() {}
+}
+
 extension Quantization: ExpressibleByArgument {}

@@ -11,9 +11,19 @@ package struct DataArguments: ParsableArguments {
 
   @OptionGroup package var rows: RowArguments
 
+  @Option(
+    name: .customLong("show-rows"), help: ArgumentHelp("Print so many rows as the model sees them, and end.", valueName: "n"),
+    transform: count())
+  package var showRows: Int?
+
   package init() {}
 
   package var options: DataOptions { rows.options(for: data) }
+
+  /// Which rows are to be shown, where that is asked for.
+  package func shown(of model: String) -> ShowRowsStage.Configuration? {
+    showRows.map { ShowRowsStage.Configuration(model: model, data: options, count: $0) }
+  }
 }
 
 /// How rows become tokens, wherever they come from.

@@ -13,6 +13,8 @@ package enum ExitStatus: Int32, Sendable {
   case unavailable = 69
   /// A defect of gora itself.
   case `internal` = 70
+  /// The system has less memory free than the run would take.
+  case system = 71
   /// Output cannot be created.
   case cannotCreate = 73
   /// I/O error while writing or reading.

@@ -21,6 +21,9 @@ package final class NF4Weight: Sendable {
   /// The mean of the blocks' largest magnitudes.
   package let offset: Float
 
+  /// Bytes that so many elements take, within a few for each weight.
+  package static func byteCount(elements: Int) -> Int { (elements + 1) / 2 + elements / 64 + 4 * (elements / (64 * 256)) + 4 }
+
   package var byteCount: Int { codes.count + scales.count + 4 * second.count + 4 }
 
   /// Encodes `count` elements, a chunk at a time on each thread: the weight need never be there as floats.

@@ -97,7 +97,7 @@ package struct WeightMatrix: @unchecked Sendable {
       return
     }
     let ranges = Matmul.ranges(rows, multiplications: tokens * rows * columns)
-    if let w = hardwareBFloat16 {
+    if let w = hardwareBFloat16(scratch) {
       let half = narrow(x, count: tokens * columns, scratch: scratch)
       return parallelParts(ranges.count) { part in
         let range = ranges[part]
@@ -193,7 +193,7 @@ package struct WeightMatrix: @unchecked Sendable {
       return
     }
     let ranges = Matmul.ranges(columns, multiplications: tokens * rows * columns)
-    if let w = hardwareBFloat16 {
+    if let w = hardwareBFloat16(scratch) {
       let half = narrow(dy, count: tokens * rows, scratch: scratch)
       return parallelParts(ranges.count) { part in
         let range = ranges[part]
@@ -245,19 +245,35 @@ package struct WeightMatrix: @unchecked Sendable {
     }
   }
 
-  /// The weight, where the CPU itself multiplies it in bf16.
-  private var hardwareBFloat16: UnsafePointer<UInt16>? {
-    guard roundsInputs, Matmul.hasBFloat16, case .bf16(let w) = storage else { return nil }
-    return w
+  /// Whether the CPU itself multiplies the weight in bf16.
+  private var isMultipliedInBFloat16: Bool {
+    guard roundsInputs, Matmul.hasBFloat16 else { return false }
+    switch storage {
+    case .bf16, .blocks: return true
+    case .f32, .f16, .nf4: return false
+    }
   }
 
-  /// The same of a weight whose blocks are decoded to bf16 a tile at a time.
+  /// The weight as the CPU multiplies it in bf16, where it lies or, where it is small, decoded from blocks once.
+  private func hardwareBFloat16(_ scratch: MatmulScratch) -> UnsafePointer<UInt16>? {
+    guard isMultipliedInBFloat16 else { return nil }
+    switch storage {
+    case .bf16(let w): return w
+    case .blocks(let w) where isSmall:
+      let whole = halves(rows * columns, scratch)
+      parallelRanges(rows, grain: max(1, 65_536 / columns)) {
+        w.decode($0.lowerBound * columns..<$0.upperBound * columns, into: whole + $0.lowerBound * columns)
+      }
+      return UnsafePointer(whole)
+    default: return nil
+    }
+  }
+
+  /// A weight in blocks that are decoded to bf16 a tile at a time.
   private var hardwareBlocks: BlockWeight? {
-    guard roundsInputs, Matmul.hasBFloat16, case .blocks(let w) = storage else { return nil }
+    guard isMultipliedInBFloat16, case .blocks(let w) = storage else { return nil }
     return w
   }
-
-  private var isMultipliedInBFloat16: Bool { hardwareBFloat16 != nil || hardwareBlocks != nil }
 
   /// Scratch for so many decoded weights.
   private func halves(_ count: Int, _ scratch: MatmulScratch) -> UnsafeMutablePointer<UInt16> {

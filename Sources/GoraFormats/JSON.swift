@@ -449,4 +449,21 @@ extension JSON {
     }
     out += "\""
   }
+
+  /// The same of bytes that are UTF-8.
+  package static func quote(utf8 text: [UInt8], into out: inout [UInt8]) {
+    out.append(UInt8(ascii: "\""))
+    for byte in text {
+      switch byte {
+      case UInt8(ascii: "\""), UInt8(ascii: "\\"):
+        out.append(UInt8(ascii: "\\"))
+        out.append(byte)
+      case ..<0x20, 0x7F:
+        let hex = String(byte, radix: 16)
+        out += "\\u\(String(repeating: "0", count: 4 - hex.count))\(hex)".utf8
+      default: out.append(byte)
+      }
+    }
+    out.append(UInt8(ascii: "\""))
+  }
 }

@@ -75,7 +75,8 @@ package struct EvalStage {
     let output = c.dryRun ? nil : try c.output.open()
     var samples: AtomicFile?
     if let path = c.samples, c.task is any AnswersTask.Type, !c.dryRun { samples = try AtomicFile(path: path) }
-    let loaded = try LoadedModel(path: c.model, precision: c.precision, quantization: c.quantization)
+    let loaded = try LoadedModel(
+      path: c.model, precision: c.precision, quantization: c.quantization, memory: c.context.memory, events: events)
     loaded.announce(threads: c.context.threads, events: events)
     var earlier: Provenance?
     if let folder = c.adapter {

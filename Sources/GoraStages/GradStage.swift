@@ -127,7 +127,10 @@ package struct GradStage {
     let learning = c.recipe.collects.contains(.gradients) ? targets : []
     let demand = demand(
       of: (0..<steps).map(batch), targets: targets, in: loaded, settings: &settings)
-    var estimate = learning.isEmpty ? RunEstimate(loaded, forward(demand, in: loaded)) : RunEstimate(loaded, demand)
+    let memory = c.context.memory
+    var estimate =
+      learning.isEmpty
+      ? RunEstimate(loaded, forward(demand, in: loaded), memory: memory) : RunEstimate(loaded, demand, memory: memory)
     let choice: Bool? =
       switch c.spill {
       case .auto: nil
@@ -136,6 +139,10 @@ package struct GradStage {
       }
     estimate.settle(spills: choice, recompute: c.recipe.recompute)
     events(.note(estimate.description))
+    let options = MemoryOptions(
+      recompute: learning.isEmpty ? nil : c.recipe.recompute, forbidsSpilling: c.spill == .never,
+      longestRow: rows.map(\.ids.count).max())
+    try estimate.require(memory, options: options, isTried: c.dryRun, events: events)
     var summary = Summary(
       modules: targets.count, steps: steps, isStable: false, rows: steps * c.recipe.batchSize, tokens: 0, loss: 0,
       tokensPerSecond: 0,

@@ -136,7 +136,7 @@ package struct TrainStage {
       against: inputs + c.data.inputs + (c.validation.map { [$0] } ?? []))
     if !c.resumes, !c.dryRun { try TrainingCheckpoint.requireNoneUnfinished(in: c.output) }
     let output = c.dryRun ? nil : try OutputFolder(path: c.output, files: fileNames, folders: [TrainingCheckpoint.folder])
-    let loaded = try load()
+    let loaded = try load(events)
     loaded.announce(threads: c.context.threads, events: events)
     let text = try LoadedText(files: loaded.files, config: loaded.config, options: c.data)
     let data = try text.read(c.data, vocabularySize: loaded.config.vocabularySize, files: loaded.files, events: events)
@@ -149,7 +149,7 @@ package struct TrainStage {
       let read = try text.read(options, vocabularySize: loaded.config.vocabularySize, files: loaded.files, events: events)
       validationRows = try text.encode(read, options: options, events: events)
     }
-    let adapter = try prepare(loaded)
+    let adapter = try prepare(loaded, events)
 
     // Set up.
     let batches = (rows.count + c.recipe.batchSize - 1) / c.recipe.batchSize
@@ -168,13 +168,18 @@ package struct TrainStage {
     let validationPieces = microBatches(validationRows, maxTokens: settings.microBatchTokens)
     var estimate = RunEstimate(
       loaded,
-      demand(of: rows, steps: steps, settings: settings, plan: plan, in: loaded, validation: validationPieces))
+      demand(of: rows, steps: steps, settings: settings, plan: plan, in: loaded, validation: validationPieces),
+      memory: c.context.memory)
     estimate.settle(spills: false, recompute: c.recipe.recompute)
     loaded.model.recomputesActivations = estimate.recomputes
     events(
       .note(
         "\(NumberText.count(parameters)) trained parameters, \(rows.count) rows, \(steps) steps of \(c.recipe.batchSize) rows"))
     events(.note(estimate.description))
+    let options = MemoryOptions(
+      recompute: c.recipe.recompute, longestRow: (rows + validationRows).map(\.ids.count).max(),
+      quantization: c.recipe.quantization, canQuantize: adapter != nil && c.recipe.quantization == nil)
+    try estimate.require(c.context.memory, options: options, isTried: c.dryRun, events: events)
     var summary = Summary(
       steps: steps, rows: rows.count, parameters: parameters, tokensPerSecond: 0, rowsPerSecond: 0, seconds: 0, resumedFrom: 0,
       isComplete: true, estimate: estimate)
@@ -288,7 +293,7 @@ package struct TrainStage {
     }
   }
 
-  private func load() throws(GoraError) -> LoadedModel {
+  private func load(_ events: EventHandler) throws(GoraError) -> LoadedModel {
     let c = configuration
     var trainsAdapter = false
     if case .adapter = c.method { trainsAdapter = true }
@@ -303,13 +308,17 @@ package struct TrainStage {
         .usage, "--quantize holds weights that do not learn; --method full trains them",
         hint: "train an adapter, or leave --quantize out")
     case .adapter, .full:
-      return try LoadedModel(path: c.model, precision: c.recipe.precision, quantization: c.recipe.quantization)
-    case .fromConfig(let path): return try LoadedModel(config: path, tokenizer: c.model, seed: c.context.seed)
+      return try LoadedModel(
+        path: c.model, precision: c.recipe.precision, quantization: c.recipe.quantization, memory: c.context.memory,
+        events: events)
+    case .fromConfig(let path):
+      return try LoadedModel(
+        config: path, tokenizer: c.model, seed: c.context.seed, memory: c.context.memory, events: events)
     }
   }
 
   /// Attaches the adapter, or makes weights trainable.
-  private func prepare(_ loaded: LoadedModel) throws(GoraError) -> Adapter? {
+  private func prepare(_ loaded: LoadedModel, _ events: EventHandler) throws(GoraError) -> Adapter? {
     switch configuration.method {
     case .adapter(let folder):
       var adapter = try Adapter(readingFolder: folder).unfolded
@@ -328,12 +337,21 @@ package struct TrainStage {
       for low in loaded.model.adapters { low.dropoutRate = adapter.dropout }
       return adapter
     case .full(let targets):
-      for linear in loaded.linears(try targets.selected(of: loaded.model.linears.map(\.name))) { linear.weight.makeTrainable() }
+      let linears = loaded.linears(try targets.selected(of: loaded.model.linears.map(\.name)))
+      try makeTrainable(linears.map(\.weight), events)
       return nil
     case .fromConfig:
-      for parameter in loaded.model.parameters { parameter.makeTrainable() }
+      try makeTrainable(loaded.model.parameters, events)
       return nil
     }
+  }
+
+  /// - Throws: status 71 where the memory for values and gradients is not there.
+  private func makeTrainable(_ parameters: [Parameter], _ events: EventHandler) throws(GoraError) {
+    let floats = parameters.reduce(0) { $0 + $1.count * ($1.values == nil ? 2 : 1) }
+    try configuration.context.memory.require(
+      4 * floats, for: "values and gradients of what learns", remedies: [], events: events)
+    for parameter in parameters { parameter.makeTrainable() }
   }
 
   /// What learns, and how its optimizer is made: after the estimate, which counts the memory that this takes.

@@ -5,15 +5,20 @@ package struct EncodedRow: Sendable, Equatable {
   package var ids: [Int32]
   /// One label per id, −100 where it is not learnt; not shifted: label i is learnt from the ids before i.
   package var labels: [Int32]
-  /// Whether tokens beyond the maximal length were cut off.
-  package var wasCut = false
+  /// Tokens beyond the maximal length, which were cut off.
+  package var cutTokens = 0
   /// Where the row came from, for messages.
   package var place: Location?
 
-  package init(ids: [Int32] = [], labels: [Int32] = [], wasCut: Bool = false) {
+  package init(ids: [Int32] = [], labels: [Int32] = [], cutTokens: Int = 0) {
     self.ids = ids
     self.labels = labels
-    self.wasCut = wasCut
+    self.cutTokens = cutTokens
+  }
+
+  /// What is learnt at each token; nil for nothing. The first token is never predicted, so its label teaches nothing.
+  package var lessons: [Int32?] {
+    labels.enumerated().map { $0 == 0 || $1 == DataRow.notLearnt ? nil : $1 }
   }
 
   fileprivate mutating func append(_ tokens: [Int32], learnt: Bool) {
@@ -84,6 +89,14 @@ package struct RowEncoder: Sendable {
   ///
   /// - Throws: `GoraError` (exit 65) where the checkpoint's chat template refuses the row.
   package func encode(_ row: DataRow) throws(GoraError) -> EncodedRow? {
+    let result = try encodeAsItIs(row)
+    return result.lessons.contains { $0 != nil } ? result : nil
+  }
+
+  /// The same of a row of which nothing is left to learn too.
+  ///
+  /// - Throws: `GoraError` (exit 65) where the checkpoint's chat template refuses the row.
+  package func encodeAsItIs(_ row: DataRow) throws(GoraError) -> EncodedRow {
     var result: EncodedRow
     switch row {
     case .tokens(let ids, let labels): result = EncodedRow(ids: ids, labels: labels)
@@ -102,13 +115,10 @@ package struct RowEncoder: Sendable {
         result = encoded(try segments(row, template))
       }
     }
-    if result.ids.count > maxLength {
-      result.ids.removeLast(result.ids.count - maxLength)
-      result.labels.removeLast(result.labels.count - maxLength)
-      result.wasCut = true
-    }
-    // The first token is never predicted, so its label teaches nothing.
-    return result.labels.dropFirst().contains { $0 != DataRow.notLearnt } ? result : nil
+    result.cutTokens = max(0, result.ids.count - maxLength)
+    result.ids.removeLast(result.cutTokens)
+    result.labels.removeLast(result.cutTokens)
+    return result
   }
 
   /// All rows in order, with the counts of those cut, dropped and passed over.
@@ -129,7 +139,7 @@ package struct RowEncoder: Sendable {
       }
       if case .chat(let chat) = row, chat.endsUnanswered { result.unanswered += 1 }
       if var encoded {
-        if encoded.wasCut { result.cut += 1 }
+        if encoded.cutTokens > 0 { result.cut += 1 }
         encoded.place = place
         result.rows.append(encoded)
       } else {
@@ -246,7 +256,7 @@ package struct RowEncoder: Sendable {
 
 extension GoraError {
   /// The same said of something within `place`, such as of a row by a template.
-  fileprivate func within(_ place: Location) -> GoraError {
+  package func within(_ place: Location) -> GoraError {
     var error = self
     error.problem = description
     error.location = place

@@ -62,9 +62,14 @@ struct Eval: GoraCommand {
   @Option(help: ArgumentHelp("Products in auto, f32 or bf16.", valueName: "type"))
   var dtype: PrecisionChoice = .auto
   @OptionGroup var base: BaseArguments
+  @OptionGroup var memory: MemoryArguments
   @OptionGroup var common: CommonOptions
 
   func execute(_ reporter: Reporter) throws(GoraError) {
+    if var rows = data.shown(of: model) {
+      rows.answers = task.type is any AnswersTask.Type
+      return try show(rows, reporter)
+    }
     try refuseIdleOptions()
     for requirement in require { try requirement.check(task.type) }
     let target = OutputTarget(option: output)
@@ -77,6 +82,7 @@ struct Eval: GoraCommand {
     configuration.precision = dtype
     configuration.quantization = base.quantize
     configuration.dryRun = common.dryRun
+    configuration.context.memory.isIgnored = memory.ignoresMemory
     let summary = try EvalStage(configuration).run(events: reporter.report)
     if common.dryRun {
       reporter.summary("would measure \(task.type.name) on \(summary.rows) rows; \(summary.estimate.map { "\($0)" } ?? "")")

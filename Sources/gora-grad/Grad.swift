@@ -28,7 +28,7 @@ struct Grad: GoraCommand {
   var model: String
   @OptionGroup var data: DataArguments
   @Option(name: .shortAndLong, help: ArgumentHelp("Gradient file to write (HDF5).", valueName: "file"))
-  var output: String
+  var output: String?
   @Option(help: ArgumentHelp("Micro-batches to average over.", valueName: "n", standard: Grad.recipe.steps), transform: count())
   var steps = Grad.recipe.steps
   @Option(
@@ -91,6 +91,7 @@ struct Grad: GoraCommand {
   var track: Int?
   @Flag(name: .customLong("no-shuffle"), help: "Take rows in file order.")
   var keepsOrder = false
+  @OptionGroup var memory: MemoryArguments
   @OptionGroup var common: CommonOptions
 
   private static let recipe = GradStage.Recipe()
@@ -117,6 +118,8 @@ struct Grad: GoraCommand {
   enum StabilityPreset: String, ExpressibleByArgument, CaseIterable { case paper, official }
 
   func execute(_ reporter: Reporter) throws(GoraError) {
+    if let rows = data.shown(of: model) { return try show(rows, reporter) }
+    let output = try required(output, "--output <file>")
     try requireFile(output, "gradients")
     if !untilStable {
       try refuseIdle(
@@ -143,6 +146,7 @@ struct Grad: GoraCommand {
     configuration.storesBFloat16 = store == .bf16
     configuration.spill = spill == "auto" ? .auto : spill == "never" ? .never : .folder(spill)
     configuration.dryRun = common.dryRun
+    configuration.context.memory.isIgnored = memory.ignoresMemory
     let summary = try GradStage(configuration).run(events: reporter.report)
     if common.dryRun {
       reporter.summary(

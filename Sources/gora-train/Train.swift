@@ -29,7 +29,7 @@ struct Train: GoraCommand {
   var model: String
   @OptionGroup var data: DataArguments
   @Option(name: .shortAndLong, help: ArgumentHelp("Folder to write.", valueName: "dir"))
-  var output: String
+  var output: String?
   @Option(help: "What learns.")
   var method: Method = .adapter
   @Option(
@@ -60,7 +60,7 @@ struct Train: GoraCommand {
     help: ArgumentHelp("Rate of B over that of A (default: by --rule).", valueName: "x"),
     transform: number(1e-6...1e6, orZero: true))
   var lrRatio: Double?
-  @Option(help: ArgumentHelp("What changes a step (default: by kind).", valueName: "name"))
+  @Option(help: ArgumentHelp("Rule (default: by kind).", valueName: "name"))
   var rule: StepRuleName?
   @Option(
     name: .customLong("lora-dropout"),
@@ -139,6 +139,7 @@ struct Train: GoraCommand {
   @Flag(name: .customLong("no-shuffle"), help: "Take rows in file order.")
   var keepsOrder = false
   @OptionGroup var baseName: BaseNameArguments
+  @OptionGroup var memory: MemoryArguments
   @OptionGroup var common: CommonOptions
 
   private static let recipe = TrainStage.Recipe()
@@ -146,7 +147,12 @@ struct Train: GoraCommand {
   enum Method: String, ExpressibleByArgument, CaseIterable { case adapter, full }
 
   func execute(_ reporter: Reporter) throws(GoraError) {
+    if var rows = data.shown(of: model) {
+      rows.config = fromConfig
+      return try show(rows, reporter)
+    }
     try refuseIdleOptions()
+    let output = try required(output, "--output <dir>")
     try requireFile(output, "the folder to write")
     var configuration = TrainStage.Configuration(
       method: try chosenMethod(), model: model, data: data.options, output: output, context: try common.context(Self.tool))
@@ -161,8 +167,9 @@ struct Train: GoraCommand {
     configuration.log = log
     configuration.dryRun = common.dryRun
     configuration.baseModel = baseName.baseModel
+    configuration.context.memory.isIgnored = memory.ignoresMemory
     let summary = try TrainStage(configuration).run(events: reporter.report)
-    try report(summary, reporter)
+    try report(summary, to: output, reporter)
   }
 
   private func refuseIdleOptions() throws(GoraError) {
@@ -227,7 +234,7 @@ struct Train: GoraCommand {
     }
   }
 
-  private func report(_ summary: TrainStage.Summary, _ reporter: Reporter) throws(GoraError) {
+  private func report(_ summary: TrainStage.Summary, to output: String, _ reporter: Reporter) throws(GoraError) {
     if common.dryRun {
       reporter.summary(
         "would train \(NumberText.count(summary.parameters)) parameters for \(summary.steps) steps on \(summary.rows) rows; \(summary.estimate)"

@@ -10,7 +10,8 @@ import Testing
   @Test func fromGradientToTunedAdapter() throws {
     let bench = try Workbench()
     func run(_ command: String) throws -> Outcome {
-      let outcome = try bench.run("\(command) --threads 1")
+      let computes = ["gora-grad", "gora-train", "gora-eval"].contains { command.hasPrefix($0) }
+      let outcome = try bench.run("\(command) --threads 1\(computes ? " --dtype f32" : "")")
       try #require(outcome.status == 0, "\(command): \(outcome.error)")
       return outcome
     }
@@ -32,6 +33,20 @@ import Testing
     #expect(try loss("--adapter tuned") < loss("") - 0.05)
     _ = try run("gora-export tuned --model \(Self.model) --profile padded -o padded")
     #expect(abs(try loss("--adapter padded") - loss("--adapter tuned")) < 1e-5)
+    // Folded in, rows of q and k again as llama.cpp has them; what the adapter leaves alone keeps its blocks.
+    _ = try run("gora-export tuned --model \(Self.model) --profile merged --outtype f32 -o merged.gguf")
+    func merged(_ name: String) throws -> Double {
+      let output = try run("gora-eval --model \(name) --task loss --data rows.jsonl").output
+      return try JSONDocument(path: "result", text: Array(output.utf8)).root.required("loss").double
+    }
+    #expect(abs(try merged("merged.gguf") - loss("--adapter tuned")) < 1e-5)
+    _ = try run("gora-export tuned --model \(Self.model) --profile merged --outtype q8_0 -o merged8.gguf")
+    #expect(abs(try merged("merged8.gguf") - loss("--adapter tuned")) < 2e-2)
+    let (before, after) = (try GGUFFile(path: Self.model), try GGUFFile(path: bench.file("merged8.gguf")))
+    #expect(Set(before.tensors.map(\.name)) == Set(after.tensors.map(\.name)))
+    #expect(after.tensor("blk.0.attn_q.weight")?.dtype == .q80 && after.metadata("split.count") == nil)
+    let embedding = try #require(before.tensor("token_embd.weight"))
+    #expect(try #require(after.tensor("token_embd.weight")).bytes.elementsEqual(embedding.bytes))
     _ = try run("gora-plan --uniform --model \(Self.model) --rank 2 --targets q_proj -o uniform.json")
     // The folder that it was made from is another model.
     let other = try bench.run("gora-score --model model grad.h5")
@@ -44,12 +59,22 @@ import Testing
     for (command, words) in [
       ("gora-train --method full --model \(Self.model) --data rows.jsonl -o out", "--method full writes a checkpoint folder"),
       ("gora-train init --model \(Self.model) --data rows.jsonl --quantize nf4 -o out", "is in Q4_1 already"),
-      ("gora-export init --model \(Self.model) --profile merged -o out", "--profile merged writes a checkpoint folder"),
+      ("gora-export init --model \(Self.model) --profile gguf --outtype q8_0 -o out", "an adapter has f32 or f16"),
+      ("gora-export init --model model --profile ranked --outtype f16 -o out", "--outtype goes with"),
+      ("gora-export init --model model --check peft -o out", "--output goes with writing"),
     ] {
       let outcome = try bench.run(command)
       #expect(outcome.status == 64 && outcome.error.contains(words), "\(outcome.error)")
     }
     #expect(!bench.exists("out"))
+    // The other files of a split model are inputs too.
+    for number in 1...3 {
+      let name = "mixed-0000\(number)-of-00003.gguf"
+      try bench.write(try readWholeFile("\(Workbench.fixtures)/gguf/\(name)"), to: name)
+    }
+    let over = try bench.run(
+      "gora-grad --model mixed-00001-of-00003.gguf --data rows.jsonl -o mixed-00003-of-00003.gguf")
+    #expect(over.status == 64 && over.error.contains("the output is also the input"), "\(over.error)")
     let second = try bench.run(
       "gora-eval --model \(Workbench.fixtures)/gguf/mixed-00002-of-00003.gguf --task loss --data rows.jsonl")
     #expect(second.status == 65 && second.error.contains("this is not the first file"), "\(second.error)")

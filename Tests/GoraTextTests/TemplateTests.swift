@@ -305,7 +305,7 @@ private let chat = DataRow.chat([
     #expect(result.cut == 1)
     #expect(result.dropped == 2)
     #expect(result.rows[1].labels == [-100, -100, -100, -100, -100, 50, 51, 52])
-    #expect(result.rows[1].wasCut)
+    #expect(result.rows[1].cutTokens > 0)
     // Nothing but the end token is to be learnt of an empty text.
     #expect(result.rows[3].ids == [256, 257] && result.rows[3].labels == [-100, 257])
   }

@@ -21,8 +21,10 @@ package struct LoadedModel {
   /// Why that precision, for the start-up line.
   package let reason: String
 
+  /// - Throws: status 71 where opening it would take more memory than `memory` allows, besides what its files throw.
   package init(
-    path: String, precision choice: PrecisionChoice, quantization: Quantization? = nil
+    path: String, precision choice: PrecisionChoice, quantization: Quantization? = nil,
+    memory: MemoryAllowance = MemoryAllowance(), events: EventHandler = { _ in }
   ) throws(GoraError) {
     try Matmul.open()
     let folder = try ModelFolder(path: path)
@@ -30,18 +32,29 @@ package struct LoadedModel {
     self.folder = folder
     files = folder.files
     let embedding = folder.tensor(ModelConfig.embeddingName)?.dtype ?? .f32
-    (precision, reason) = Self.choose(choice, stored: folder.dtype.isQuantised ? folder.dtype : embedding)
+    let stored = folder.dtype.isQuantised ? folder.dtype : embedding
+    (precision, reason) = Self.choose(choice, stored: stored)
     self.quantization = quantization
+    // What is not mapped as it is: linears in 4 bits, and f32 weights that are rounded to bf16.
+    let rounds = stored == .f32 && precision == .bf16
+    let linears =
+      quantization == nil ? rounds ? 2 * config.linearWeights : 0 : NF4Weight.byteCount(elements: config.linearWeights)
+    try memory.require(
+      linears + (rounds ? 2 * config.vocabularySize * config.hiddenSize : 0), for: "opening the model",
+      remedies: quantization == nil ? ["--dtype f32"] : ["no --quantize"], events: events)
     model = try config.family.init(
       config: config, from: CheckpointSource(folder: folder, precision: precision, quantization: quantization))
   }
 
   /// A new model with random weights, in f32.
   /// - Parameter tokenizer: the folder or file whose tokenizer is the new model's.
-  init(config path: String, tokenizer: String, seed: UInt64) throws(GoraError) {
+  init(
+    config path: String, tokenizer: String, seed: UInt64, memory: MemoryAllowance, events: EventHandler
+  ) throws(GoraError) {
     try Matmul.open()
     files = try CheckpointFiles(tokenizer)
     config = try ModelConfig(reading: JSONDocument(path: path, text: readWholeFile(path)))
+    try memory.require(4 * config.parameterCount, for: "the new model's weights", remedies: [], events: events)
     folder = nil
     quantization = nil
     (precision, reason) = (.f32, "new weights are f32")

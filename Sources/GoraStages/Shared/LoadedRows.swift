@@ -115,18 +115,44 @@ package struct LoadedText {
     if encoded.dropped > 0 {
       events(.warning("\(encoded.dropped) rows dropped: nothing to learn is left within \(options.maxLength) tokens"))
     }
-    for row in encoded.rows {
-      guard let id = row.ids.first(where: { $0 >= vocabularySize }) else { continue }
-      throw GoraError(
-        .data, at: row.place,
-        "the row has the token \"\(tokenizer?.token(id) ?? "")\", id \(id); the model's vocabulary ends at \(vocabularySize - 1)",
-        hint: "the tokenizer has tokens that the embedding lacks; leave them out of the data")
-    }
+    for row in encoded.rows { try requireKnown(row) }
     guard !encoded.rows.isEmpty else {
       throw GoraError(
         .data, at: .file(options.paths.joined(separator: ", ")), "no row has anything to learn", hint: "raise --max-length")
     }
     return encoded.rows
+  }
+
+  /// A row as `encode` gives it to the model, dropped ones too.
+  package func shown(_ row: DataRow, place: Location) throws(GoraError) -> ShownRow {
+    var encoded: EncodedRow
+    do throws(GoraError) { encoded = try encoder.encodeAsItIs(row) } catch { throw error.within(place) }
+    encoded.place = place
+    try requireKnown(encoded)
+    return ShownRow(encoded, place: place, kind: row.kind, tokenizer: tokenizer)
+  }
+
+  /// A row's prompt, which an answer goes on from.
+  package func shownPrompt(_ row: DataRow, place: Location) throws(GoraError) -> ShownRow {
+    let ids: [Int32]
+    do throws(GoraError) { ids = try encoder.encodePrompt(row) } catch { throw error.within(place) }
+    let prompt = EncodedRow(ids: ids, labels: Array(repeating: DataRow.notLearnt, count: ids.count))
+    return ShownRow(prompt, place: place, kind: row.kind, isPrompt: true, tokenizer: tokenizer)
+  }
+
+  /// Tokens that end an answer, whichever rows these are.
+  package func endTokens(for rows: [DataRow]) throws(GoraError) -> [Int32] {
+    let ends = try rows.first.map { row throws(GoraError) in try encoder.stopTokens(for: row) } ?? []
+    return Array(Set(ends + stopTokens)).sorted()
+  }
+
+  /// - Throws: status 65 with the row's place where the embedding lacks a token of it.
+  private func requireKnown(_ row: EncodedRow) throws(GoraError) {
+    guard let id = row.ids.first(where: { $0 >= vocabularySize }) else { return }
+    throw GoraError(
+      .data, at: row.place,
+      "the row has the token \"\(tokenizer?.token(id) ?? "")\", id \(id); the model's vocabulary ends at \(vocabularySize - 1)",
+      hint: "the tokenizer has tokens that the embedding lacks; leave them out of the data")
   }
 }
 

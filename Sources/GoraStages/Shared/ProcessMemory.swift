@@ -9,11 +9,13 @@ enum ProcessMemory {
   /// Most bytes that were ever resident.
   static var peak: Int { status("VmHWM") ?? 0 }
 
-  /// Bytes of anonymous memory that this process may take without anything having to give way but caches: the least of what the
-  /// machine, its control groups and `ulimit -d` leave.
+  /// Bytes of memory of any kind that this process may take without anything having to give way but caches: the lesser of what the
+  /// machine and its control groups leave.
+  static var free: Int { max(0, controlGroups().reduce(field("MemAvailable", of: "/proc/meminfo") ?? .max, min)) }
+
+  /// Bytes of anonymous memory that it may take: `ulimit -d` counts no more than that.
   static var available: Int {
-    var least = field("MemAvailable", of: "/proc/meminfo") ?? .max
-    for room in controlGroups() { least = min(least, room) }
+    var least = free
     if let line = ControlGroups.lines(of: "/proc/self/limits").first(where: { $0.hasPrefix("Max data size") }),
       let limit = line.dropFirst("Max data size".count).split(separator: " ").first.flatMap({ Int($0) })
     {

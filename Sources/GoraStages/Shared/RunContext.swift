@@ -12,6 +12,7 @@ package struct RunContext: Sendable {
   package var threads: Int
   /// False with `--no-provenance`.
   package var recordsProvenance: Bool
+  package var memory = MemoryAllowance()
 
   package init(tool: String, version: String, arguments: [String], seed: UInt64, threads: Int, recordsProvenance: Bool) {
     self.tool = tool

@@ -71,6 +71,10 @@ package struct RunEstimate: Sendable, CustomStringConvertible {
   package let weights: Int
   /// Bytes of anonymous memory that may still be taken.
   package let available: Int
+  /// Bytes that anonymous memory and mapped files may take together.
+  private let shared: Int
+  /// Elements of all decoder linears.
+  private let linearWeights: Int
   package let optimiser: Int
   /// Of keys and values.
   package let cache: Int
@@ -88,7 +92,7 @@ package struct RunEstimate: Sendable, CustomStringConvertible {
   /// Whether gradient sums lie in a file.
   package var spills = false
 
-  init(_ loaded: LoadedModel, _ demand: Demand) {
+  init(_ loaded: LoadedModel, _ demand: Demand, memory: MemoryAllowance = MemoryAllowance()) {
     let (model, config) = (loaded.model, loaded.config)
     func activations(_ recomputes: Bool) -> Int {
       max(
@@ -100,10 +104,11 @@ package struct RunEstimate: Sendable, CustomStringConvertible {
     let weights = config.linearWeights + config.vocabularySize * config.hiddenSize
     self.init(
       loaded, demand, weights: model.mappedBytes(distinctTokens: demand.distinctTokens, releases: true), kept: activations(false),
-      recomputed: activations(true), cache: 0, operations: 2 * Double(demand.allTokens) * Double(2 * weights + demand.learnt))
+      recomputed: activations(true), cache: 0, operations: 2 * Double(demand.allTokens) * Double(2 * weights + demand.learnt),
+      memory: memory)
   }
 
-  init(_ loaded: LoadedModel, _ demand: ForwardDemand) {
+  init(_ loaded: LoadedModel, _ demand: ForwardDemand, memory: MemoryAllowance = MemoryAllowance()) {
     let config = loaded.config
     let operations = demand.tokens.map { all, labelled in
       2 * Double(all) * Double(config.linearWeights) + 2 * Double(labelled) * Double(config.vocabularySize * config.hiddenSize)
@@ -114,22 +119,26 @@ package struct RunEstimate: Sendable, CustomStringConvertible {
     self.init(
       loaded, nothing,
       weights: loaded.model.mappedBytes(distinctTokens: demand.distinctTokens, releases: demand.releasesWeights),
-      kept: demand.activations, recomputed: demand.activations, cache: demand.cache, operations: operations)
+      kept: demand.activations, recomputed: demand.activations, cache: demand.cache, operations: operations,
+      memory: memory)
   }
 
   private init(
-    _ loaded: LoadedModel, _ demand: Demand, weights: Int, kept: Int, recomputed: Int, cache: Int, operations: Double?
+    _ loaded: LoadedModel, _ demand: Demand, weights: Int, kept: Int, recomputed: Int, cache: Int, operations: Double?,
+    memory: MemoryAllowance
   ) {
     // The first products make the library's own buffers, so that what is held counts them.
     rate = Matmul.measuredRate()
     heldAnonymous = ProcessMemory.anonymous
     heldMapped = ProcessMemory.mapped
-    available = ProcessMemory.available
+    available = memory.available
+    shared = memory.shared
+    linearWeights = loaded.config.linearWeights
     quantized = loaded.model.linears.reduce(0) { sum, linear in
       if case .nf4(let codes) = linear.weight.matrix.storage { sum + codes.byteCount } else { sum }
     }
     optimiser = 4 * demand.optimiser
-    again = 2 * Double(demand.allTokens) * Double(loaded.config.linearWeights)
+    again = 2 * Double(demand.allTokens) * Double(linearWeights)
     self.demand = demand
     self.weights = weights
     self.kept = kept
@@ -168,6 +177,40 @@ package struct RunEstimate: Sendable, CustomStringConvertible {
   /// Whether the run leaves a fifth of the available memory to others.
   package var fits: Bool { Double(added) <= 0.8 * Double(available) }
 
+  /// Before anything of it is taken: whether the memory is there, and whether mapped weights can stay beside it.
+  ///
+  /// - Parameter isTried: nothing is taken in this run, so that a warning says enough.
+  /// - Throws: status 71 where it is not, unless `memory` ignores that.
+  func require(
+    _ memory: MemoryAllowance, options: MemoryOptions, isTried: Bool, events: EventHandler
+  ) throws(GoraError) {
+    try memory.require(
+      added, for: "the run (\(parts.joined(separator: ", ")))", remedies: remedies(options), isTried: isTried, events: events)
+    guard added <= available, added + weights > shared else { return }
+    let small = NF4Weight.byteCount(elements: linearWeights)
+    let isHelped = options.canQuantize && small + added <= shared
+    events(
+      .warning(
+        "the weights, \(Self.mebibytes(weights)), do not stay in memory beside the run's \(Self.mebibytes(added)): "
+          + "\(Self.mebibytes(shared)) are free, so they are read from the disk again and again"
+          + (isHelped ? "; --quantize nf4 holds the linears in \(Self.mebibytes(small))" : "")))
+  }
+
+  /// Options that were not given, or say otherwise, and would lower what the run adds.
+  private func remedies(_ options: MemoryOptions) -> [String] {
+    var remedies: [String] = []
+    if options.recompute == .never, recomputed < kept { remedies.append("--recompute auto") }
+    if options.forbidsSpilling, demand.gradients > 0 { remedies.append("--spill auto") }
+    if let longest = options.longestRow, longest < demand.tokens {
+      remedies.append("--micro-batch-tokens below \(demand.tokens)")
+    } else if options.cutsRows, demand.tokens > 2 {
+      remedies.append("--max-length below \(demand.tokens)")
+    }
+    if options.answers { remedies += ["--batch-size", "--max-new-tokens"] }
+    if options.quantization != nil, quantized > 0 { remedies.append("no --quantize") }
+    return remedies
+  }
+
   /// Seconds, at seven tenths of the products' rate: with norms, attention and the rest, steps reach 0.65 of it (15M shape) to 1
   /// (330M shape), tiny models less.
   package var seconds: Double? { operations.map { ($0 + (recomputes ? again : 0)) / (0.7 * rate) } }
@@ -181,12 +224,18 @@ package struct RunEstimate: Sendable, CustomStringConvertible {
     return JSON(.object(members))
   }
 
-  package var description: String {
+  /// What the run adds, by kind.
+  private var parts: [String] {
     var parts = ["activations \(Self.mebibytes(activations))\(recomputes ? ", recomputed" : "")"]
     if gradients > 0 { parts.append("gradients \(Self.mebibytes(gradients))") }
     if optimiser > 0 { parts.append("optimiser \(Self.mebibytes(optimiser))") }
     if demand.inputs > 0 { parts.append("inputs \(Self.mebibytes(demand.inputs))") }
     if cache > 0 { parts.append("keys and values \(Self.mebibytes(cache))") }
+    return parts
+  }
+
+  package var description: String {
+    var parts = parts
     if quantized > 0 { parts.append("4-bit weights \(Self.mebibytes(quantized))") }
     parts.append("before \(Self.mebibytes(heldAnonymous - quantized))")
     let file = spilled > 0 ? "; gradients of \(Self.mebibytes(spilled)) in a scratch file" : ""
@@ -200,5 +249,5 @@ package struct RunEstimate: Sendable, CustomStringConvertible {
 
 extension ModelConfig {
   /// Elements of all decoder linears.
-  fileprivate var linearWeights: Int { linearModules.reduce(0) { $0 + $1.shape[0] * $1.shape[1] } }
+  var linearWeights: Int { linearModules.reduce(0) { $0 + $1.shape[0] * $1.shape[1] } }
 }

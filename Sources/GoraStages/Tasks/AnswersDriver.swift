@@ -31,19 +31,23 @@ struct AnswersDriver {
     }
     let longest = (prompts.map(\.count).max() ?? 0) + c.answering.maxNewTokens
     loaded.warn(ofLength: longest, events: events)
-    let ends = try data.rows.first.map { row throws(GoraError) in try text.encoder.stopTokens(for: row) } ?? []
     // Prompts of one length advance in step; long ones first, so that the last batch is not a lone long one.
     let order = prompts.indices.sorted { (-prompts[$0].count, $0) < (-prompts[$1].count, $1) }
     let generator = Generator(
       model: model, sampling: c.answering.sampling, batchSize: c.answering.batchSize,
       maxNewTokens: c.answering.maxNewTokens,
-      endTokens: Array(Set(ends + text.stopTokens)).sorted())
+      endTokens: try text.endTokens(for: data.rows))
     let bytes = generator.byteCounts(prompts)
     let estimate = RunEstimate(
       loaded,
       RunEstimate.ForwardDemand(
-        activations: bytes.activations, cache: bytes.cache, distinctTokens: loaded.config.vocabularySize, releasesWeights: false))
+        activations: bytes.activations, cache: bytes.cache, distinctTokens: loaded.config.vocabularySize, releasesWeights: false),
+      memory: c.context.memory)
     events(.note(estimate.description))
+    try estimate.require(
+      c.context.memory,
+      options: MemoryOptions(cutsRows: false, answers: true, quantization: c.quantization, canQuantize: c.quantization == nil),
+      isTried: c.dryRun, events: events)
     summary.estimate = estimate
     if c.dryRun { return }
     var answers = [String](repeating: "", count: prompts.count)

@@ -21,8 +21,13 @@ struct RowsDriver {
       RunEstimate.ForwardDemand(
         activations: loaded.model.lossBytes(tokens: tokens.max() ?? 0, labelled: labelled.max() ?? 0),
         distinctTokens: pieces.reduce(into: Set<Int32>()) { $0.formUnion($1.ids) }.count, releasesWeights: true,
-        tokens: (tokens.reduce(0, +), labelled.reduce(0, +))))
+        tokens: (tokens.reduce(0, +), labelled.reduce(0, +))),
+      memory: options.context.memory)
     events(.note(estimate.description))
+    try estimate.require(
+      options.context.memory,
+      options: MemoryOptions(quantization: options.quantization, canQuantize: options.quantization == nil),
+      isTried: options.dryRun, events: events)
     summary.estimate = estimate
     if options.dryRun { return }
     let clock = Stopwatch()

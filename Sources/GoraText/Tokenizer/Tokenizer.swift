@@ -155,6 +155,14 @@ package final class Tokenizer: Sendable {
     bytes(of: id).map { String(decoding: $0, as: UTF8.self) }
   }
 
+  /// The bytes that a token stands for inside a text: of a token that has a part of a character only, no text by themselves. None for ids
+  /// that are no token.
+  package func textBytes(of id: Int32) -> [UInt8] {
+    if let added = added.content(of: id) { return added }
+    guard let token = bytes(of: id) else { return [] }
+    return (parts.decoders ?? []).reduce(Array(token)) { $1.bytes(of: $0) }
+  }
+
   private func bytes(of id: Int32) -> ArraySlice<UInt8>? { spellings.token(id) ?? parts.model.vocabulary.token(id) }
 
   /// Largest id + 1.

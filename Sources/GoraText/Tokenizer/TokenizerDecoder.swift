@@ -58,6 +58,20 @@ enum TokenizerDecoder: Sendable {
     return result
   }
 
+  /// What one token of several becomes here: as in `apply`, but where a step needs its neighbours, the bytes as they are.
+  func bytes(of token: [UInt8]) -> [UInt8] {
+    switch self {
+    case .byteLevel:
+      var bytes: [UInt8] = []
+      ByteLevel.appendBytes(of: token, to: &bytes)
+      return bytes
+    case .replace(let pattern, let content): return replaced(token[...], pattern, with: content)
+    case .metaspace(let replacement, _): return replaced(token[...], replacement, with: [0x20])
+    case .byteFallback: return Self.byte(of: token[...]).map { [$0] } ?? token
+    case .fuse, .strip: return token
+    }
+  }
+
   /// 0x4A of `<0x4A>`.
   private static func byte(of token: ArraySlice<UInt8>) -> UInt8? {
     guard token.count == 6, token.starts(with: "<0x".utf8), token.last == UInt8(ascii: ">") else { return nil }

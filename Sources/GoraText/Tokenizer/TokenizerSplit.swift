@@ -17,16 +17,11 @@ enum TokenizerPattern: Sendable, Equatable {
   static let metaspace: [UInt8] = [0xE2, 0x96, 0x81]
 
   static let known: [(regex: String, pattern: TokenizerPattern)] = [
-    (#"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"#, .gpt2),
-    (words(#"\p{N}{1,3}"#), .words(digits: 3)),
-    (words(#"\p{N}"#), .words(digits: 1)),
+    (PreTokenizerExpression.gpt2, .gpt2),
+    (PreTokenizerExpression.words(digits: 3), .words(digits: 3)),
+    (PreTokenizerExpression.words(digits: 1), .words(digits: 1)),
     (#"\p{N}"#, .number),
   ]
-
-  private static func words(_ digits: String) -> String {
-    #"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"# + digits
-      + #"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"#
-  }
 }
 
 /// What becomes of the matches of a split (HF `SplitDelimiterBehavior`).

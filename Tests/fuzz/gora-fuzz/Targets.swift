@@ -64,6 +64,7 @@ extension Target {
       try require(tensor.toFloat().count == tensor.count, "as many numbers as the shape says")
     }
     for name in GGUFTokenizer.names { _ = try model.files.document(name) }
+    _ = try Tokenizer(of: model.files)?.encode("the cats\n 12 \u{E9}\u{301}<tag>", addSpecialTokens: true)
     _ = try ModelConfig(of: model)
   }
 

@@ -1,0 +1,105 @@
+import Foundation
+import GoraCore
+import GoraFormats
+import Testing
+
+/// `--show-rows`: what it prints is what gora-grad, gora-train and gora-eval compute with.
+@Suite(.serialized) struct ShowRowsTests {
+  /// A small model that reads text, an adapter beside it, and problems with a chat among them.
+  private static func bench() throws -> Workbench {
+    let bench = try TextFlowTests.bench()
+    for line in [
+      "\(TextFlowTests.pretraining) -o base", "gora-plan --uniform --model base --rank 2 -o plan.json -q",
+      "gora-init plan.json --model base --method lora -o init -q",
+    ] {
+      let outcome = try bench.run(line)
+      try #require(outcome.status == 0, "\(outcome.error)")
+    }
+    let config =
+      #"{"eos_token": "</s>", "chat_template": "{% for m in messages %}[{{ m.role }}] {{ m.content }}"#
+      + #"{% if m.role == 'assistant' %}{{ eos_token }}{% endif %}\n{% endfor %}{% if add_generation_prompt %}[assistant] {% endif %}"}"#
+    try bench.write(config, to: "base/tokenizer_config.json")
+    let chat = #"{"messages": [{"role": "user", "content": "2 + 3"}, {"role": "assistant", "content": "5"}]}"#
+    try bench.write(String(decoding: bench.bytes("test.jsonl"), as: UTF8.self) + chat + "\n", to: "mixed.jsonl")
+    return bench
+  }
+
+  private static let templates = ["", " --template plain", " --template chatml", " --template tokenizer", " --max-length 40"]
+
+  /// The rows that are shown, given as token ids, make the same gradients, the same adapter and the same loss as the texts; the three tools show
+  /// the same of them.
+  @Test func shownRowsAreThoseOfTheRun() throws {
+    let bench = try Self.bench()
+    let tools = ["gora-grad", "gora-train", "gora-eval --task loss"]
+    for options in Self.templates {
+      let shown = try tools.map { try bench.run("\($0) --model base --data mixed.jsonl --show-rows 100\(options) --json -q") }
+      for outcome in shown { #expect(outcome.status == 0 && outcome.output == shown[0].output, "\(outcome.error)") }
+      // Rows of which nothing is left to learn are shown, and not learnt.
+      let rows = try shown[0].output.split(separator: "\n").map { try JSONDocument(path: "rows", text: Array($0.utf8)).root }
+      let learnt = try rows.filter { try $0.required("labels").elements.contains { try $0.int != -100 } }
+      #expect(rows.count == 8 && (learnt.count < 8) == options.contains("max-length"))
+      try bench.write(
+        try learnt.map { row in
+          #"{"input_ids": \#(try row.required("ids").value.compact()), "labels": \#(try row.required("labels").value.compact())}"#
+        }.joined(separator: "\n"), to: "ids.jsonl")
+      for (name, data) in [("texts", "mixed.jsonl\(options)"), ("ids", "ids.jsonl")] {
+        for line in [
+          "gora-grad --model base --steps 3 --no-provenance -q -o \(name).h5 --data \(data)",
+          "gora-train init --model base --batch-size 4 --no-provenance -q -o \(name) --data \(data)",
+          "gora-eval --model base --task loss --no-provenance -q -o \(name).json --data \(data)",
+        ] {
+          let outcome = try bench.run(line)
+          #expect(outcome.status == 0, "\(line): \(outcome.error)")
+        }
+      }
+      #expect(try bench.bytes("texts.h5") == bench.bytes("ids.h5"), "\(options)")
+      #expect(try bench.bytes("texts.json") == bench.bytes("ids.json"), "\(options)")
+      #expect(try bench.bytes("texts/adapter_model.safetensors") == bench.bytes("ids/adapter_model.safetensors"), "\(options)")
+      for name in ["texts", "ids"] { try bench.remove(name) }
+    }
+  }
+
+  /// Prompts of a task that is answered are the shown rows up to the answer, and the ends are said.
+  @Test func shownPrompts() throws {
+    let bench = try Self.bench()
+    for options in [" --template chatml", " --template tokenizer"] {
+      func rows(_ task: String) throws -> [JSONField] {
+        let outcome = try bench.run("gora-eval --task \(task) --model base --data test.jsonl --show-rows 3\(options) --json")
+        #expect(outcome.status == 0)
+        #expect(outcome.error.contains("an answer ends at \"</s>\" (1)") == (task == "gsm8k"), "\(outcome.error)")
+        return try outcome.output.split(separator: "\n").map { try JSONDocument(path: "rows", text: Array($0.utf8)).root }
+      }
+      for (prompt, whole) in try zip(rows("gsm8k"), rows("loss")) {
+        let ids = try prompt.required("ids").elements.map { try $0.int }
+        let labels = try whole.required("labels").elements.map { try $0.int }
+        #expect(ids.count == labels.firstIndex { $0 != -100 })
+        #expect(try whole.required("ids").elements.prefix(ids.count).map { try $0.int } == ids)
+      }
+    }
+  }
+
+  /// Without weights, an adapter or an output, and nothing is written; with a problem in a row, status 65.
+  @Test func nothingElseIsNeeded() throws {
+    let bench = try TextFlowTests.bench()
+    try bench.write(#"{"text": "a\u001b[31mb"}"# + "\n{}\n", to: "odd.jsonl")
+    let before = bench.files()
+    for tool in ["gora-grad", "gora-train", "gora-train --method full --from-config tok/config.json", "gora-eval --task loss"] {
+      let outcome = try bench.run("\(tool) --model tok --data test.jsonl --show-rows 2 -q")
+      #expect(outcome.status == 0 && outcome.error.isEmpty, "\(outcome.error)")
+      #expect(outcome.output.split(separator: "\n").count { $0.hasPrefix("test.jsonl:") } == 2)
+      #expect(outcome.output.contains("⟦") && outcome.output.contains("⟧") && !outcome.output.contains("\u{1B}"))
+      let colored = try bench.run("\(tool) --model tok --data test.jsonl --show-rows 2 --color always")
+      #expect(colored.output.contains("\u{1B}[32m") && !colored.output.contains("⟦"))
+      let bad = try bench.run("\(tool) --model tok --data odd.jsonl --show-rows 2")
+      CommandLineTests.expect(bad, 65, "odd.jsonl:2")
+      let skipped = try bench.run("\(tool) --model tok --data odd.jsonl --show-rows 2 --skip-bad-rows")
+      #expect(skipped.status == 0 && skipped.output.contains(#"\u{1b}"#) && !skipped.output.contains("\u{1B}"))
+    }
+    #expect(bench.files() == before)
+    // Without --show-rows an output is missed as ever.
+    for tool in ["gora-grad", "gora-train init"] {
+      CommandLineTests.expect(try bench.run("\(tool) --model tok --data test.jsonl"), 64, "missing expected argument '--output <")
+    }
+    #expect(try bench.run("gora-grad --model tok --data test.jsonl --show-rows 0").status == 64)
+  }
+}
