@@ -11,8 +11,10 @@ struct AdapterCard {
 
   var text: String {
     let modules = adapter.modules.filter { $0.rank > 0 }
-    let ranks = modules.map(\.rank)
-    let (least, most) = (ranks.min() ?? 0, ranks.max() ?? 0)
+    let most = modules.map(\.rank).max() ?? 0
+    let ranks = modules.map { profile == .padded ? most : $0.rank }
+    let least = ranks.min() ?? 0
+    let parameters = zip(modules, ranks).reduce(0) { $0 + $1.1 * ($1.0.shape[0] + $1.0.shape[1]) + ($1.0.vector?.count ?? 0) }
     let kind = type(of: adapter.layout)
     var lines = [
       "---", "base_model: \(JSON(baseModel).compact())", "library_name: peft", "tags:", "- lora", "- gora", "---", "",
@@ -21,7 +23,7 @@ struct AdapterCard {
       "| base | `\(baseModel)`" + (adapter.model.map { ", \($0)" } ?? "") + " |",
       "| modules | \(modules.count) |",
       "| ranks | \(least == most ? "\(least)" : "\(least) to \(most), mean \(NumberText.significant(mean(ranks), 3))") |",
-      "| parameters | \(NumberText.grouped(adapter.parameters)) |",
+      "| parameters | \(NumberText.grouped(parameters)) |",
       "| profile | \(profile.rawValue) |",
     ]
     if let start = adapter.start, case .object(let members) = start.content,

@@ -35,7 +35,8 @@ extension Adapter {
         let (order, lines) = (RowOrder(headSize: headSize), b)
         for row in 0..<module.shape[0] {
           let stored = order.place(of: row)
-          b.replaceSubrange(stored * module.rank..<(stored + 1) * module.rank, with: lines[row * module.rank..<(row + 1) * module.rank])
+          b.replaceSubrange(
+            stored * module.rank..<(stored + 1) * module.rank, with: lines[row * module.rank..<(row + 1) * module.rank])
         }
       }
       for (suffix, shape, values) in [
@@ -54,7 +55,8 @@ extension Adapter {
       throw GoraError(.data, at: .file(file.path), "no module has a rank above 0, so there is no adapter to write")
     }
     var metadata: [(key: String, value: GGUFWriter.Value)] = [
-      ("general.type", .string("adapter")), ("general.architecture", .string(architecture.name)), ("adapter.type", .string("lora")),
+      ("general.type", .string("adapter")), ("general.architecture", .string(architecture.name)),
+      ("adapter.type", .string("lora")),
     ]
     if let model { metadata.append(("gora.model", .string(model))) }
     if let provenance { metadata.append(("gora.provenance", .string(provenance.text))) }

@@ -78,7 +78,8 @@ package struct AdapterCheckStage {
       throw GoraError(
         .negative, at: .file(c.adapter),
         "\(c.reader.rawValue) would read the folder without a message, and compute something else",
-        hint: c.reader == .llamaCPP ? "gora-export --profile gguf or ranked" : "gora-export --profile \(c.reader == .oldVLLM ? "compact" : "ranked")")
+        hint: c.reader == .llamaCPP
+          ? "gora-export --profile gguf or ranked" : "gora-export --profile \(c.reader == .oldVLLM ? "compact" : "ranked")")
     }
   }
 }

@@ -148,7 +148,8 @@ package struct ExportStage {
     let type = try model.config.root.required("model_type")
     guard let architecture = GGUFArchitecture.of(modelType: try type.string) else {
       throw type.error(
-        "is \"\(try type.string)\", which gora cannot write for llama.cpp", hint: "--profile ranked, then llama.cpp's own converter")
+        "is \"\(try type.string)\", which gora cannot write for llama.cpp",
+        hint: "--profile ranked, then llama.cpp's own converter")
     }
     return architecture
   }

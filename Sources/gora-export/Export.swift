@@ -31,7 +31,8 @@ struct Export: GoraCommand {
   var model: String
   @Option(help: ArgumentHelp("ranked, compact, padded, native, gguf or merged (default: ranked).", valueName: "name"))
   var profile: ExportStage.Profile?
-  @Option(help: ArgumentHelp("Write nothing: what peft, vllm, vllm-0.31 or llama.cpp would make of the folder.", valueName: "reader"))
+  @Option(
+    help: ArgumentHelp("Write nothing: what peft, vllm, vllm-0.31 or llama.cpp would make of the folder.", valueName: "reader"))
   var check: AdapterReader?
   @Option(help: ArgumentHelp("Elements of a GGUF file: f32, f16; merged also bf16, q8_0.", valueName: "type"))
   var outtype: Outtype?

@@ -282,7 +282,7 @@ private func update(_ module: AdapterModule) -> [Double] {
     #expect(text.contains("  \"target_modules\": [\n    \"model.layers.10.q_proj\",\n    \"model.layers.2.q_proj\",\n"))
     let keys = try JSONDocument(path: "c", text: Array(text.utf8)).root.members.map(\.key)
     #expect(keys == keys.sorted())
-    #expect(scratch.names == ["adapter_config.json", "adapter_model.safetensors"])
+    #expect(scratch.names == ["README.md", "adapter_config.json", "adapter_model.safetensors"])
   }
 
   @Test(arguments: [AdapterProfile.native, .compact, .padded])
