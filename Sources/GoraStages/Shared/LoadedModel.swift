@@ -28,8 +28,8 @@ package struct LoadedModel {
     self.folder = folder
     (precision, reason) = Self.choose(choice, stored: folder.tensor(ModelConfig.embeddingName)?.dtype ?? .f32)
     self.quantization = quantization
-    model = try config.family.init(
-      config: config, from: CheckpointSource(folder: folder, precision: precision, quantization: quantization))
+    model = try config.family.model(
+      config, from: CheckpointSource(folder: folder, precision: precision, quantization: quantization))
   }
 
   /// A new model with random weights, in f32.
@@ -39,7 +39,9 @@ package struct LoadedModel {
     folder = nil
     quantization = nil
     (precision, reason) = (.f32, "new weights are f32")
-    model = try config.family.init(config: config, from: RandomSource(seed: seed, deviation: config.initializerRange))
+    model = try config.family.model(
+      config,
+      from: RandomSource(seed: seed, deviation: config.initializerRange, normOffset: config.normOffset))
   }
 
   /// bf16 where the weights are 16-bit and the CPU multiplies bf16, else f32.
