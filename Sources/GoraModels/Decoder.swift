@@ -142,7 +142,8 @@ package final class Decoder: GenerativeModel {
       let (layer, declared) = (layers[index], layers[index].kept)
       let own = activations.recall(slot: index - lowest, keeping, declared, tokens: batch.tokens)
       if keeping == .input {
-        layer.forward(own, batch: batch, rotary: rotary(of: index), scratch: scratch, workspace: workspace, output: output.pointer)
+        layer.forward(
+          own, batch: batch, rotary: rotary(of: index), scratch: scratch, workspace: workspace, output: output.pointer)
         if roundsToBFloat16 { own.round(declared, tokens: batch.tokens) }
       }
       layer.backward(

@@ -127,7 +127,9 @@ extension ModelConfig {
 
   static func positive(_ field: JSONField) throws(GoraError) -> Float {
     let value = try Float(field.double)
-    guard value > 0, value.isFinite else { throw field.error("\(field.name) is \(field.value.compact()); expected a positive number") }
+    guard value > 0, value.isFinite else {
+      throw field.error("\(field.name) is \(field.value.compact()); expected a positive number")
+    }
     return value
   }
 

@@ -98,7 +98,9 @@ import Testing
     alone.withUnsafeMutableBufferPointer { dx in
       gora_rms_norm_backward(dx.baseAddress!, x, w, offset, deviation, dx.baseAddress!, rows, columns, false)
     }
-    for i in 0..<count { #expect(abs(Double(alone[i]) - (Double(dx[i]) - Double(before[i]))) < 1e-5 * max(1, abs(Double(alone[i])))) }
+    for i in 0..<count {
+      #expect(abs(Double(alone[i]) - (Double(dx[i]) - Double(before[i]))) < 1e-5 * max(1, abs(Double(alone[i]))))
+    }
     // dw of columns [from, to) alone.
     let (from, to) = (columns / 3, columns - columns / 4)
     var dw = [Float](repeating: 0.5, count: columns)
@@ -215,7 +217,8 @@ import Testing
 
   /// 2 ulp of tanh, one of the argument and one of the product, at all magnitudes; bad numbers stay bad, infinity is the cap.
   @Test(arguments: [(Float(1), Float(1)), (0.25, 30), (3, 0.5)]) func softCap(_ scale: Float, _ cap: Float) {
-    let x = stride(from: Float(-20), through: 20, by: 0.0137).map { $0 } + numbers(300, "small", range: 1e-3) + [0, .infinity, .nan]
+    let x =
+      stride(from: Float(-20), through: 20, by: 0.0137).map { $0 } + numbers(300, "small", range: 1e-3) + [0, .infinity, .nan]
     var y = x + [canary]
     gora_soft_cap(&y, x.count, scale, cap)
     for (value, x) in zip(y, x.dropLast(2)) {

@@ -81,7 +81,8 @@ import Testing
       }
     }
     let top = Int32(model.config.vocabularySize - 1)
-    let batch = PackedBatch(rows: try Fixtures.rows("llama").map { ($0.ids.map { min($0, top) }, $0.labels.map { min($0, top) }) })
+    let batch = PackedBatch(
+      rows: try Fixtures.rows("llama").map { ($0.ids.map { min($0, top) }, $0.labels.map { min($0, top) }) })
     let (config, kept) = (model.config, model.layers.map(\.kept))
     // Forward alone first, whose buffers backward's then grow from.
     _ = model.loss(batch)

@@ -14,7 +14,7 @@ package enum Gemma3: DecoderFamily {
       config.notes.append("\"attn_logit_softcapping\" of config.json is not applied for gemma3_text, as in Transformers")
     }
     try readRotary(&config, root)
-    let pattern = try root.member("sliding_window_pattern")?.int(in: 1...65_536) ?? 6
+    let pattern = try root.optional("sliding_window_pattern")?.int(in: 1...65_536) ?? 6
     try Gemma2.setWindows(&config, root) { ($0 + 1) % pattern != 0 }
     if config.windows.allSatisfy({ $0 == nil }) { config.slidingRotary = nil }
     return config
