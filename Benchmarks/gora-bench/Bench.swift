@@ -139,6 +139,12 @@ struct MeasureCommand: ParsableCommand {
       if let chat = report.chat { show(chat.text) }
       try save(&report)
     }
+    if selection.wants("gguf") {
+      ThreadPool.start(threads: count)
+      report.blocks = try BlockRates().run()
+      if let blocks = report.blocks { show(blocks.text) }
+      try save(&report)
+    }
     if selection.wants("8b") {
       guard let scratch else {
         throw GoraError(.usage, "the 8B model needs a folder with 30 GB of room", hint: "make bench-8b SCRATCH=folder")

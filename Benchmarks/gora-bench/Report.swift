@@ -14,6 +14,7 @@ struct Report {
   var scaling: [Measured] = []
   var startup: Measured?
   var chat: Measured?
+  var blocks: Measured?
   var large: Measured?
   var loadAfter = 0.0
 
@@ -101,7 +102,7 @@ struct Report {
             }
             return json
           })))
-    for measured in scaling + [startup, chat, large].compactMap({ $0 }) { members.append(.init(measured.name, measured.json)) }
+    for measured in scaling + [startup, chat, blocks, large].compactMap({ $0 }) { members.append(.init(measured.name, measured.json)) }
     return JSON(.object(members))
   }
 }

@@ -52,7 +52,7 @@ struct Selection {
   init(_ text: String) { words = text.split { $0 == "," || $0 == " " }.map(String.init) }
 
   /// Tables that are no rows beside the peer.
-  static let others = ["floor", "scaling", "startup", "chat", "8b"]
+  static let others = ["floor", "scaling", "startup", "chat", "gguf", "8b"]
   private static let quick = ["grad-110m-bf16", "train-110m-bf16"]
 
   /// A name is wanted where some of its dash-separated words in a row are one of the selection's.

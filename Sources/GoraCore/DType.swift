@@ -1,4 +1,4 @@
-/// Element types of tensors on disk, spelled as safetensors spells them.
+/// Element types of tensors on disk, spelled as safetensors and GGUF spell them.
 package enum DType: String, Sendable, CaseIterable {
   case f64 = "F64"
   case f32 = "F32"
@@ -23,20 +23,60 @@ package enum DType: String, Sendable, CaseIterable {
   case f6e3m2 = "F6_E3M2"
   case f6e2m3 = "F6_E2M3"
   case f4 = "F4"
+  // ggml's blocks of quantised elements with a scale, of 32 or (those in K) 256.
+  case q80 = "Q8_0"
+  case q40 = "Q4_0"
+  case q41 = "Q4_1"
+  case q50 = "Q5_0"
+  case q51 = "Q5_1"
+  case q4k = "Q4_K"
+  case q5k = "Q5_K"
+  case q6k = "Q6_K"
 
-  package var bitCount: Int {
+  /// The fewest elements that fill whole bytes by themselves, and their bytes.
+  package var block: (elements: Int, bytes: Int) {
     switch self {
-    case .f64, .i64, .u64, .c64: 64
-    case .f32, .i32, .u32: 32
-    case .f16, .bf16, .i16, .u16: 16
-    case .i8, .u8, .bool, .f8e5m2, .f8e4m3, .f8e8m0, .f8e5m2fnuz, .f8e4m3fnuz: 8
-    case .f6e3m2, .f6e2m3: 6
-    case .f4: 4
+    case .f64, .i64, .u64, .c64: (1, 8)
+    case .f32, .i32, .u32: (1, 4)
+    case .f16, .bf16, .i16, .u16: (1, 2)
+    case .i8, .u8, .bool, .f8e5m2, .f8e4m3, .f8e8m0, .f8e5m2fnuz, .f8e4m3fnuz: (1, 1)
+    case .f6e3m2, .f6e2m3: (4, 3)
+    case .f4: (2, 1)
+    case .q80: (32, 34)
+    case .q40: (32, 18)
+    case .q41: (32, 20)
+    case .q50: (32, 22)
+    case .q51: (32, 24)
+    case .q4k: (256, 144)
+    case .q5k: (256, 176)
+    case .q6k: (256, 210)
     }
   }
 
   /// Of one element; 0 where elements share bytes.
-  package var byteCount: Int { bitCount / 8 }
+  package var byteCount: Int { block.elements == 1 ? block.bytes : 0 }
+
+  /// Bytes of a tensor; nil on overflow, and where it ends within a block.
+  package func byteCount(_ shape: [Int]) -> Int? {
+    var count = 1
+    for size in shape {
+      let (next, overflow) = count.multipliedReportingOverflow(by: size)
+      if overflow { return nil }
+      count = next
+    }
+    guard count % block.elements == 0 else { return nil }
+    let (bytes, overflow) = (count / block.elements).multipliedReportingOverflow(by: block.bytes)
+    // As bits too, which readers count in.
+    return overflow || bytes > Int.max / 8 ? nil : bytes
+  }
+
+  /// Whether the elements are ggml's quantised blocks.
+  package var isQuantised: Bool {
+    switch self {
+    case .q80, .q40, .q41, .q50, .q51, .q4k, .q5k, .q6k: true
+    default: false
+    }
+  }
 }
 
 /// The upper half of a binary32: 1 sign, 8 exponent, 7 fraction bits.

@@ -14,6 +14,7 @@ package struct WeightMatrix: @unchecked Sendable {
     case bf16(UnsafePointer<UInt16>)
     case f16(UnsafePointer<UInt16>)
     case nf4(NF4Weight)
+    case blocks(BlockWeight)
   }
   package let storage: Storage
   package let rows: Int
@@ -52,6 +53,9 @@ package struct WeightMatrix: @unchecked Sendable {
     case .nf4(let weight):
       weight.decode(range, into: out)
       if roundsInputs { gora_round_bf16(out, out, count) }
+    case .blocks(let weight):
+      weight.decode(range, into: out)
+      if roundsInputs { gora_round_bf16(out, out, count) }
     }
   }
 
@@ -83,7 +87,7 @@ package struct WeightMatrix: @unchecked Sendable {
   package func multiply(
     _ x: UnsafePointer<Float>, tokens: Int, into y: UnsafeMutablePointer<Float>, accumulates: Bool = false, scratch: MatmulScratch
   ) {
-    if tokens <= (hardwareBFloat16 == nil ? Self.fewTokens : Self.fewTokens / 2) {
+    if tokens <= (isMultipliedInBFloat16 ? Self.fewTokens / 2 : Self.fewTokens) {
       return multiplyFew(x, tokens: tokens, into: y, accumulates: accumulates, scratch: scratch)
     }
     if case .f32(let w) = storage {
@@ -100,6 +104,21 @@ package struct WeightMatrix: @unchecked Sendable {
         gora_bf16_gemm(
           true, Int64(tokens), Int64(range.count), Int64(columns), half, Int64(columns), w + range.lowerBound * columns,
           Int64(columns), accumulates, y + range.lowerBound, Int64(rows))
+      }
+    }
+    if let w = hardwareBlocks {
+      let half = narrow(x, count: tokens * columns, scratch: scratch)
+      let block = min(max(16, Self.block / columns / 16 * 16), ranges.lazy.map(\.count).max() ?? 0)
+      let tiles = halves(ThreadPool.threads * block * columns, scratch)
+      return parallelParts(ranges.count) { part in
+        let own = tiles + ThreadPool.index * block * columns
+        for from in stride(from: ranges[part].lowerBound, to: ranges[part].upperBound, by: block) {
+          let count = min(block, ranges[part].upperBound - from)
+          w.decode(from * columns..<(from + count) * columns, into: own)
+          gora_bf16_gemm(
+            true, Int64(tokens), Int64(count), Int64(columns), half, Int64(columns), own, Int64(columns), accumulates, y + from,
+            Int64(rows))
+        }
       }
     }
     let x = roundsInputs ? round(x, count: tokens * columns, scratch: scratch) : x
@@ -124,7 +143,7 @@ package struct WeightMatrix: @unchecked Sendable {
     }
   }
 
-  /// `multiply` for few tokens: f32 and bf16 weights as they are read, others a few rows after they are widened.
+  /// `multiply` for few tokens: f32 and bf16 weights as they are read, others a few rows after they are widened, or decoded to bf16.
   private func multiplyFew(
     _ x: UnsafePointer<Float>, tokens: Int, into y: UnsafeMutablePointer<Float>, accumulates: Bool, scratch: MatmulScratch
   ) {
@@ -138,9 +157,20 @@ package struct WeightMatrix: @unchecked Sendable {
       return parallelRanges(rows, grain: grain) { product(w + $0.lowerBound * columns, isBFloat16: false, rows: $0) }
     case .bf16(let w):
       return parallelRanges(rows, grain: grain) { product(w + $0.lowerBound * columns, isBFloat16: true, rows: $0) }
-    case .f16, .nf4: break
+    case .f16, .nf4, .blocks: break
     }
     let block = min(rows, max(16, grain))
+    if roundsInputs, case .blocks(let w) = storage {
+      let tiles = halves(ThreadPool.threads * block * columns, scratch)
+      return parallelRanges(rows, grain: grain) { range in
+        let own = tiles + ThreadPool.index * block * columns
+        for from in stride(from: range.lowerBound, to: range.upperBound, by: block) {
+          let part = from..<min(from + block, range.upperBound)
+          w.decode(part.lowerBound * columns..<part.upperBound * columns, into: own)
+          product(own, isBFloat16: true, rows: part)
+        }
+      }
+    }
     let wide = scratch.weights.reserve(ThreadPool.threads * block * columns)
     parallelRanges(rows, grain: grain) { range in
       let own = wide + ThreadPool.index * block * columns
@@ -172,6 +202,26 @@ package struct WeightMatrix: @unchecked Sendable {
           accumulates, dx + range.lowerBound, Int64(columns))
       }
     }
+    if let w = hardwareBlocks {
+      let half = narrow(dy, count: tokens * rows, scratch: scratch)
+      let width = ranges.lazy.map(\.count).max() ?? 0
+      let block = max(16, min(rows, Self.block / width / 16 * 16))
+      let tiles = halves(ThreadPool.threads * block * width, scratch)
+      return parallelParts(ranges.count) { part in
+        let own = tiles + ThreadPool.index * block * width
+        let range = ranges[part]
+        for from in stride(from: 0, to: rows, by: block) {
+          let count = min(block, rows - from)
+          for row in 0..<count {
+            let start = (from + row) * columns
+            w.decode(start + range.lowerBound..<start + range.upperBound, into: own + row * range.count)
+          }
+          gora_bf16_gemm(
+            false, Int64(tokens), Int64(range.count), Int64(count), half + from, Int64(rows), own, Int64(range.count),
+            from > 0 || accumulates, dx + range.lowerBound, Int64(columns))
+        }
+      }
+    }
     let dy = roundsInputs ? round(dy, count: tokens * rows, scratch: scratch) : dy
     if isWidenedWhole(tokens: tokens, side: columns) {
       Matmul.sgemm(
@@ -199,6 +249,19 @@ package struct WeightMatrix: @unchecked Sendable {
   private var hardwareBFloat16: UnsafePointer<UInt16>? {
     guard roundsInputs, Matmul.hasBFloat16, case .bf16(let w) = storage else { return nil }
     return w
+  }
+
+  /// The same of a weight whose blocks are decoded to bf16 a tile at a time.
+  private var hardwareBlocks: BlockWeight? {
+    guard roundsInputs, Matmul.hasBFloat16, case .blocks(let w) = storage else { return nil }
+    return w
+  }
+
+  private var isMultipliedInBFloat16: Bool { hardwareBFloat16 != nil || hardwareBlocks != nil }
+
+  /// Scratch for so many decoded weights.
+  private func halves(_ count: Int, _ scratch: MatmulScratch) -> UnsafeMutablePointer<UInt16> {
+    UnsafeMutableRawPointer(scratch.weights.reserve((count + 1) / 2)).assumingMemoryBound(to: UInt16.self)
   }
 
   private func round(_ x: UnsafePointer<Float>, count: Int, scratch: MatmulScratch) -> UnsafePointer<Float> {

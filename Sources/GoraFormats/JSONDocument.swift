@@ -6,9 +6,14 @@ package final class JSONDocument: Sendable {
   private let text: [UInt8]
   private let value: JSON
 
-  /// - Parameter firstLine: line number of the text's first line in the file (JSON Lines).
-  package init(path: String, text: [UInt8], as dialect: JSON.Dialect = .strict, firstLine: Int = 1) throws(GoraError) {
+  /// - Parameters:
+  ///   - firstLine: line number of the text's first line in the file (JSON Lines).
+  ///   - isMade: whether the text was made from something else, so that its lines are nobody's.
+  package init(
+    path: String, text: [UInt8], as dialect: JSON.Dialect = .strict, firstLine: Int = 1, isMade: Bool = false
+  ) throws(GoraError) {
     self.path = path
+    self.isMade = isMade
     self.text = text
     self.firstLine = firstLine
     let parsed = text.withUnsafeBytes { bytes -> Result<JSON, JSONSyntaxError> in
@@ -23,11 +28,12 @@ package final class JSONDocument: Sendable {
     }
   }
   private let firstLine: Int
+  private let isMade: Bool
 
   package var root: JSONField { JSONField(document: self, value: value, name: "the file") }
 
   func location(_ offset: Int) -> Location {
-    Self.location(path: path, text: text, offset: offset, firstLine: firstLine)
+    isMade ? .file(path) : Self.location(path: path, text: text, offset: offset, firstLine: firstLine)
   }
 
   private static func location(path: String, text: [UInt8], offset: Int, firstLine: Int) -> Location {

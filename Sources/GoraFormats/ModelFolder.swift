@@ -2,9 +2,10 @@ import Glibc
 import GoraCore
 import Synchronization
 
-/// A HuggingFace checkpoint folder: `config.json` and its weights as safetensors, in one file or in shards with an index.
+/// A checkpoint: config.json and its weights as safetensors, in one file or in shards with an index, or a GGUF file in their place.
 package final class ModelFolder: Sendable {
-  package let path: String
+  package let files: CheckpointFiles
+  package var path: String { files.path }
   package let config: JSONDocument
   /// Parameter names, sorted.
   package let names: [String]
@@ -14,8 +15,13 @@ package final class ModelFolder: Sendable {
   /// Opens a checkpoint; weights are mapped, not read.
   /// - Throws: `.noInput` where the folder or its files are missing, `.data` where they are malformed, incomplete or quantised.
   package init(path: String) throws(GoraError) {
-    self.path = path
-    config = try ModelFolder.config(at: path)
+    files = try CheckpointFiles(path)
+    config = try files.config
+    if let gguf = files.gguf {
+      tensors = try gguf.huggingFaceTensors()
+      names = tensors.keys.sorted()
+      return
+    }
     try Self.refuseQuantised(config.root)
     var tensors: [String: TensorView] = [:]
     let single = "\(path)/model.safetensors"
@@ -104,27 +110,6 @@ package final class ModelFolder: Sendable {
     // The first of equals, in the order of `DType`.
     let most = counts.indices.dropFirst().reduce(0) { counts[$1] > counts[$0] ? $1 : $0 }
     return DType.allCases[most]
-  }
-
-  /// The `config.json` of a checkpoint folder; weights need not be there.
-  /// - Throws: `.noInput` where the folder or the file is missing, `.data` where it is not JSON.
-  package static func config(at folder: String) throws(GoraError) -> JSONDocument {
-    var status = stat()
-    guard stat(folder, &status) == 0 else {
-      throw GoraError(
-        .noInput, at: .file(folder), errno == ENOENT ? "no such folder" : "cannot read: \(systemMessage(errno))",
-        hint: "--model takes the folder of a downloaded HuggingFace checkpoint; names of the hub are not looked up")
-    }
-    guard status.st_mode & S_IFMT == S_IFDIR else {
-      throw GoraError(
-        .noInput, at: .file(folder), "not a folder", hint: "name the folder that holds config.json and the weights")
-    }
-    let file = "\(folder)/config.json"
-    guard access(file, F_OK) == 0 else {
-      throw GoraError(
-        .noInput, at: .file(folder), "no config.json in the folder", hint: "name the folder of a HuggingFace checkpoint")
-    }
-    return try JSONDocument(path: file, text: readWholeFile(file))
   }
 
   /// What the weights are, independent of where they lie and how they are sharded: 64 hexadecimal digits.

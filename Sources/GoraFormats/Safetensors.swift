@@ -2,7 +2,7 @@ import CGoraKernels
 import Glibc
 import GoraCore
 
-/// A tensor in a mapped safetensors file.
+/// A tensor in a mapped file, safetensors or GGUF.
 package struct TensorView: @unchecked Sendable {
   /// As the model calls it, where a folder renamed it.
   package var name: String
@@ -11,20 +11,22 @@ package struct TensorView: @unchecked Sendable {
   /// The elements, row-major and little-endian; they need not be aligned (`isAligned`). Valid while `file` lives.
   package let bytes: UnsafeRawBufferPointer
   /// Keeps the mapping alive.
-  package let file: SafetensorsFile
+  package let file: MappedFile
+  /// Where the rows lie; nil: in their order.
+  package var rowOrder: RowOrder?
 
   /// Number of elements; 1 for a tensor of rank 0.
-  package var count: Int { bytes.count * 8 / dtype.bitCount }
+  package var count: Int { bytes.count / dtype.block.bytes * dtype.block.elements }
 
   /// Whether the elements may be read through a typed pointer.
   package var isAligned: Bool { Int(bitPattern: bytes.baseAddress) % max(1, dtype.byteCount) == 0 }
 
   /// Whether the elements are floating-point numbers that can be read here.
-  package var isFloat: Bool { [.f64, .f32, .f16, .bf16].contains(dtype) }
+  package var isFloat: Bool { [.f64, .f32, .f16, .bf16].contains(dtype) || dtype.isQuantised }
 
   /// Whether another tensor has the same elements in the same type.
   package func hasElements(of other: TensorView) -> Bool {
-    guard dtype == other.dtype, shape == other.shape else { return false }
+    guard dtype == other.dtype, shape == other.shape, rowOrder == other.rowOrder else { return false }
     guard let a = bytes.baseAddress, let b = other.bytes.baseAddress else { return bytes.isEmpty }
     return memcmp(a, b, bytes.count) == 0
   }
@@ -41,32 +43,57 @@ package struct TensorView: @unchecked Sendable {
   /// Takes the tensor's pages out of this process; see `MappedFile.releasePages`.
   package func releasePages() { MappedFile.releasePages(of: bytes) }
 
-  /// The elements as binary32, rounded to nearest where the dtype is wider.
+  /// The elements as binary32, rounded to nearest where the dtype is wider, in the order of the shape.
   /// - Throws: `.data` where they are not floating-point numbers.
   package func toFloat() throws(GoraError) -> [Float] {
     guard isFloat else { throw notFloat }
-    let (count, bytes) = (self.count, self.bytes)
-    defer { withExtendedLifetime(file) {} }
-    guard let start = bytes.baseAddress, count > 0 else { return [] }
-    func convert<Element: BitwiseCopyable>(
-      _: Element.Type, _ out: UnsafeMutablePointer<Float>, _ widen: (Element) -> Float
-    ) {
-      for i in 0..<count {
-        out[i] = widen(bytes.loadUnaligned(fromByteOffset: i * MemoryLayout<Element>.size, as: Element.self))
-      }
-    }
+    let count = self.count
     return [Float](unsafeUninitializedCapacity: count) { buffer, initialized in
       initialized = count
-      guard let out = buffer.baseAddress else { return }
-      switch dtype {
-      case .f32: memcpy(out, start, bytes.count)
-      case .f16 where isAligned: gora_f16_to_f32(start.assumingMemoryBound(to: UInt16.self), out, count)
-      case .bf16 where isAligned: gora_bf16_to_f32(start.assumingMemoryBound(to: UInt16.self), out, count)
-      case .f16: convert(Float16.self, out) { Float($0) }
-      case .bf16: convert(UInt16.self, out) { Float(BFloat16(bitPattern: $0)) }
-      case .f64: convert(Double.self, out) { Float($0) }
-      default: preconditionFailure("\(dtype) is no float")
+      if let out = buffer.baseAddress, count > 0 { widen(into: out) }
+    }
+  }
+
+  /// The same into room for `count` floats; the elements must be floating-point numbers.
+  package func widen(into out: UnsafeMutablePointer<Float>) {
+    defer { withExtendedLifetime(file) {} }
+    guard let start = bytes.baseAddress else { return }
+    let columns = shape.dropFirst().reduce(1, *)
+    guard !dtype.isQuantised else {
+      // Blocks may go on from row to row where rows are not whole ones, but then none has another place.
+      let isWhole = columns % dtype.block.elements == 0
+      precondition(isWhole || rowOrder == nil)
+      return BlockWeight(dtype, start, columns: isWhole ? columns : count, rowOrder: rowOrder).decode(0..<count, into: out)
+    }
+    guard let rowOrder else { return widen(start, count, into: out) }
+    for row in 0..<(shape.first ?? 0) {
+      widen(start + rowOrder.place(of: row) * columns * dtype.byteCount, columns, into: out + row * columns)
+    }
+  }
+
+  /// The elements as they are, the rows in the order of the shape.
+  package func copy(into out: UnsafeMutableRawPointer) {
+    defer { withExtendedLifetime(file) {} }
+    guard let start = bytes.baseAddress else { return }
+    guard let rowOrder, let rows = shape.first, rows > 0 else { return out.copyMemory(from: start, byteCount: bytes.count) }
+    let size = bytes.count / rows
+    for row in 0..<rows { (out + row * size).copyMemory(from: start + rowOrder.place(of: row) * size, byteCount: size) }
+  }
+
+  private func widen(_ start: UnsafeRawPointer, _ count: Int, into out: UnsafeMutablePointer<Float>) {
+    func convert<Element: BitwiseCopyable>(_: Element.Type, _ widen: (Element) -> Float) {
+      for i in 0..<count {
+        out[i] = widen(start.loadUnaligned(fromByteOffset: i * MemoryLayout<Element>.size, as: Element.self))
       }
+    }
+    switch dtype {
+    case .f32: memcpy(out, start, count * 4)
+    case .f16 where isAligned: gora_f16_to_f32(start.assumingMemoryBound(to: UInt16.self), out, count)
+    case .bf16 where isAligned: gora_bf16_to_f32(start.assumingMemoryBound(to: UInt16.self), out, count)
+    case .f16: convert(Float16.self) { Float($0) }
+    case .bf16: convert(UInt16.self) { Float(BFloat16(bitPattern: $0)) }
+    case .f64: convert(Double.self) { Float($0) }
+    default: preconditionFailure("\(dtype) is no float")
     }
   }
 }
@@ -170,13 +197,13 @@ package final class SafetensorsFile: Sendable {
         return sizes
       }
       let dtypeField = try field("dtype")
-      guard case .string(let dtypeName) = dtypeField.content, let dtype = DType(rawValue: dtypeName) else {
-        throw refuse(
-          8 + dtypeField.offset, part,
-          "unknown dtype \(dtypeField.compact()); known are \(DType.allCases.map(\.rawValue).joined(separator: ", "))")
+      guard case .string(let dtypeName) = dtypeField.content, let dtype = DType(rawValue: dtypeName), !dtype.isQuantised
+      else {
+        let known = DType.allCases.filter { !$0.isQuantised }.map(\.rawValue).joined(separator: ", ")
+        throw refuse(8 + dtypeField.offset, part, "unknown dtype \(dtypeField.compact()); known are \(known)")
       }
       let shape = try sizes("shape")
-      guard let byteCount = SafetensorsFile.byteCount(shape, dtype) else {
+      guard let byteCount = dtype.byteCount(shape) else {
         throw refuse(at, part, "shape \(shape) overflows or, in \(dtype.rawValue), ends within a byte")
       }
       let offsets = try sizes("data_offsets")
@@ -224,17 +251,6 @@ package final class SafetensorsFile: Sendable {
     let range = dataOffset + entry.begin..<dataOffset + entry.end
     return TensorView(
       name: entry.name, dtype: entry.dtype, shape: entry.shape, bytes: UnsafeRawBufferPointer(rebasing: file.bytes[range]),
-      file: self)
-  }
-
-  /// Bytes of a tensor; nil on overflow, and where it ends within a byte.
-  static func byteCount(_ shape: [Int], _ dtype: DType) -> Int? {
-    var bits = dtype.bitCount
-    for size in shape {
-      let (next, overflow) = bits.multipliedReportingOverflow(by: size)
-      if overflow { return nil }
-      bits = next
-    }
-    return bits % 8 == 0 ? bits / 8 : nil
+      file: file)
   }
 }

@@ -15,7 +15,7 @@ package enum SafetensorsWriter {
     }
 
     var byteCount: Int {
-      guard let count = SafetensorsFile.byteCount(shape, dtype) else { preconditionFailure("shape overflows") }
+      guard let count = dtype.byteCount(shape) else { preconditionFailure("shape overflows") }
       return count
     }
   }

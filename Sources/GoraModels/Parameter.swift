@@ -23,6 +23,8 @@ package final class Parameter {
   package private(set) var matrix: WeightMatrix
   /// Keeps what `matrix` points into alive.
   private var owner: AnyObject?
+  /// The bytes of the checkpoint's mapping that `matrix` lies in, if it does.
+  private var mapped: UnsafeRawBufferPointer?
   /// The checkpoint's own numbers, where `matrix` has them rounded.
   private var unrounded: TensorView?
   /// Owned values, once there are any.
@@ -38,11 +40,7 @@ package final class Parameter {
   var roundsInputs: Bool { (original?.matrix ?? matrix).roundsInputs }
 
   /// Bytes of the checkpoint's mapping that products with this weight read; 0 where it is held in memory of our own.
-  package var mappedBytes: Int {
-    guard owner is SafetensorsFile, values == nil else { return 0 }
-    if case .f32 = matrix.storage { return 4 * count }
-    return 2 * count
-  }
+  package var mappedBytes: Int { values == nil ? mapped?.count ?? 0 : 0 }
 
   /// Mapped weights below this size are not worth a system call.
   private static let smallestReleased = 1 << 20
@@ -52,14 +50,7 @@ package final class Parameter {
 
   /// Takes a large mapped weight out of this process, until it is used again.
   func releasePages() {
-    guard releasableBytes > 0 else { return }
-    let start: UnsafeRawPointer
-    switch matrix.storage {
-    case .f32(let p): start = UnsafeRawPointer(p)
-    case .bf16(let p), .f16(let p): start = UnsafeRawPointer(p)
-    case .nf4: return
-    }
-    MappedFile.releasePages(of: UnsafeRawBufferPointer(start: start, count: releasableBytes))
+    if releasableBytes > 0, let mapped { MappedFile.releasePages(of: mapped) }
   }
 
   /// Owned values.
@@ -70,25 +61,34 @@ package final class Parameter {
     matrix = Self.matrix(.f32(UnsafePointer(values.pointer)), shape, rounds: false)
   }
 
-  /// A tensor of a checkpoint, used where it lies; vectors, and what is no F32, F16 or BF16, are widened. What lies at an odd
-  /// address is copied as it is.
+  /// A tensor of a checkpoint, used where it lies, quantised blocks too; vectors, and what is no F32, F16 or BF16 otherwise, are
+  /// widened. What lies at an odd address, or with its rows in another order, is copied as it is.
   package init(_ tensor: TensorView, precision: Precision) throws(GoraError) {
     name = tensor.name
     shape = tensor.shape
     let rounds = precision == .bf16
-    guard let mapped = tensor.bytes.baseAddress, tensor.shape.count == 2, [.f32, .f16, .bf16].contains(tensor.dtype) else {
+    let isMatrix = tensor.shape.count == 2
+    guard let start = tensor.bytes.baseAddress, isMatrix, tensor.dtype.isQuantised || [.f32, .f16, .bf16].contains(tensor.dtype)
+    else {
       let values = FloatBuffer(try tensor.toFloat())
       self.values = values
       matrix = Self.matrix(.f32(UnsafePointer(values.pointer)), shape, rounds: false)
       return
     }
-    var base = mapped
+    var base = start
     owner = tensor.file
-    if !tensor.isAligned {
+    mapped = tensor.bytes
+    if tensor.dtype.isQuantised {
+      if rounds { unrounded = tensor }
+      let blocks = BlockWeight(tensor.dtype, start, columns: shape[1], rowOrder: tensor.rowOrder)
+      matrix = Self.matrix(.blocks(blocks), shape, rounds: rounds)
+      return
+    }
+    if !tensor.isAligned || tensor.rowOrder != nil {
       let copy = FloatBuffer(capacity: (tensor.bytes.count + 3) / 4)
-      UnsafeMutableRawPointer(copy.pointer).copyMemory(from: mapped, byteCount: tensor.bytes.count)
+      tensor.copy(into: UnsafeMutableRawPointer(copy.pointer))
       base = UnsafeRawPointer(copy.pointer)
-      owner = copy
+      (owner, mapped) = (copy, nil)
     }
     switch tensor.dtype {
     case .f32 where precision == .bf16:
@@ -98,7 +98,7 @@ package final class Parameter {
       let half = FloatBuffer(capacity: (count + 1) / 2)
       let narrow = UnsafeMutableRawPointer(half.pointer).assumingMemoryBound(to: UInt16.self)
       gora_f32_to_bf16(base.assumingMemoryBound(to: Float.self), narrow, count)
-      owner = half
+      (owner, mapped) = (half, nil)
       matrix = Self.matrix(.bf16(UnsafePointer(narrow)), shape, rounds: rounds)
     case .f32: matrix = Self.matrix(.f32(base.assumingMemoryBound(to: Float.self)), shape, rounds: false)
     case .bf16: matrix = Self.matrix(.bf16(base.assumingMemoryBound(to: UInt16.self)), shape, rounds: rounds)
@@ -129,13 +129,13 @@ package final class Parameter {
   package func makeTrainable() {
     if values == nil {
       let owned = FloatBuffer(capacity: count)
-      if let bytes = unrounded?.bytes.baseAddress {
-        UnsafeMutableRawPointer(owned.pointer).copyMemory(from: bytes, byteCount: 4 * count)
+      if let unrounded {
+        unrounded.widen(into: owned.pointer)
       } else {
         matrix.widen(0..<matrix.rows, into: owned.pointer)
       }
       values = owned
-      (owner, unrounded) = (nil, nil)
+      (owner, mapped, unrounded) = (nil, nil, nil)
       matrix = Self.matrix(.f32(UnsafePointer(owned.pointer)), shape, rounds: false)
     }
     if gradient == nil { gradient = FloatBuffer(zeros: count) }
@@ -200,6 +200,12 @@ package struct CheckpointSource: ParameterSource {
 
   package func linearWeight(_ name: String, shape: [Int]) throws(GoraError) -> Parameter {
     let tensor = try tensor(name, shape: shape)
+    if let quantization, tensor.dtype.isQuantised {
+      throw GoraError(
+        .usage, at: tensor.location,
+        "is in \(tensor.dtype.rawValue) already; --quantize \(quantization.rawValue) would quantise it a second time",
+        hint: "leave --quantize out: the weights stay as they are in the file")
+    }
     return switch quantization {
     case .nf4: try Parameter(quantizing: tensor, precision: precision)
     case nil: try Parameter(tensor, precision: precision)

@@ -85,8 +85,8 @@ package struct EvalStage {
       adapter.noteBase(of: loaded.quantization?.rawValue, events)
       earlier = adapter.provenance
     }
-    let text = try LoadedText(folder: c.model, config: loaded.config, options: c.data)
-    var data = try text.read(c.data, vocabularySize: loaded.config.vocabularySize, folder: c.model, events: events)
+    let text = try LoadedText(files: loaded.files, config: loaded.config, options: c.data)
+    var data = try text.read(c.data, vocabularySize: loaded.config.vocabularySize, files: loaded.files, events: events)
     if let limit = c.limit { data.rows = Array(data.rows.prefix(limit)) }
     var summary = Summary(task: c.task, rows: data.rows.count, adapter: c.adapter)
     // result.json says which run made it, not which files: their hashes are in the adapter's and the gradients' records.

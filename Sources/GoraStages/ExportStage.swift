@@ -48,6 +48,11 @@ package struct ExportStage {
         hint: "--max-rank N, or another profile")
     }
     let profile = AdapterProfile(rawValue: c.profile.rawValue)
+    if profile == nil, try CheckpointFiles(c.model).gguf != nil {
+      throw GoraError(
+        .usage, at: .file(c.model), "--profile merged writes a checkpoint folder, and this is a GGUF file",
+        hint: "merge into the folder that it was made from, or load the adapter beside the GGUF file")
+    }
     let names = profile == nil ? ModelFolder.fileNames(withCompanionsIn: c.model) : Adapter.fileNames
     try checkOutputs(names.map { "\(c.output)/\($0)" }, against: [c.adapter, c.model])
     let output = c.dryRun ? nil : try OutputFolder(path: c.output, files: names)

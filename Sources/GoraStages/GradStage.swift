@@ -91,8 +91,8 @@ package struct GradStage {
     try checkOutputs([c.output], against: [c.model] + c.data.inputs)
     let loaded = try LoadedModel(path: c.model, precision: c.recipe.precision)
     loaded.announce(threads: c.context.threads, events: events)
-    let text = try LoadedText(folder: c.model, config: loaded.config, options: c.data)
-    let data = try text.read(c.data, vocabularySize: loaded.config.vocabularySize, folder: c.model, events: events)
+    let text = try LoadedText(files: loaded.files, config: loaded.config, options: c.data)
+    let data = try text.read(c.data, vocabularySize: loaded.config.vocabularySize, files: loaded.files, events: events)
     let rows = try text.encode(data, options: c.data, events: events)
     loaded.warn(ofLength: rows.map(\.ids.count).max() ?? 0, events: events)
     let targets = loaded.linears(try c.targets.selected(of: loaded.model.linears.map(\.name)))
@@ -310,7 +310,7 @@ package struct GradStage {
     }
     if let every = c.recipe.trackEvery { attributes.append(("track", String(every))) }
     if let provenance = try c.context.provenance(
-      after: nil, inputs: [c.model] + c.data.paths, dtype: loaded.precision.rawValue)
+      after: nil, inputs: [c.model] + c.data.paths, dtype: loaded.dtype)
     {
       attributes.append(("provenance", provenance.text))
     }

@@ -85,7 +85,7 @@ package struct InitStage {
     // Losses, and with them γ, depend on the number of threads as those of gora-train do; all else does not.
     let provenance: Provenance? =
       if let trial {
-        try c.context.provenance(after: plan.provenance, inputs: inputs, dtype: trial.precision.rawValue)
+        try c.context.provenance(after: plan.provenance, inputs: inputs, dtype: trial.dtype)
       } else if c.context.recordsProvenance {
         try c.context.exactProvenance(after: plan.provenance, inputs: inputs, seed: c.context.seed)
       } else {

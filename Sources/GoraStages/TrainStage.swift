@@ -136,15 +136,15 @@ package struct TrainStage {
     let output = c.dryRun ? nil : try OutputFolder(path: c.output, files: fileNames, folders: [TrainingCheckpoint.folder])
     let loaded = try load()
     loaded.announce(threads: c.context.threads, events: events)
-    let text = try LoadedText(folder: c.model, config: loaded.config, options: c.data)
-    let data = try text.read(c.data, vocabularySize: loaded.config.vocabularySize, folder: c.model, events: events)
+    let text = try LoadedText(files: loaded.files, config: loaded.config, options: c.data)
+    let data = try text.read(c.data, vocabularySize: loaded.config.vocabularySize, files: loaded.files, events: events)
     let rows = try text.encode(data, options: c.data, events: events)
     loaded.warn(ofLength: rows.map(\.ids.count).max() ?? 0, events: events)
     var validationRows: [EncodedRow] = []
     if let validation = c.validation {
       var options = c.data
       options.paths = [validation]
-      let read = try text.read(options, vocabularySize: loaded.config.vocabularySize, folder: c.model, events: events)
+      let read = try text.read(options, vocabularySize: loaded.config.vocabularySize, files: loaded.files, events: events)
       validationRows = try text.encode(read, options: options, events: events)
     }
     let adapter = try prepare(loaded)
@@ -287,6 +287,13 @@ package struct TrainStage {
 
   private func load() throws(GoraError) -> LoadedModel {
     let c = configuration
+    var trainsAdapter = false
+    if case .adapter = c.method { trainsAdapter = true }
+    if !trainsAdapter, try CheckpointFiles(c.model).gguf != nil {
+      throw GoraError(
+        .usage, at: .file(c.model), "--method full writes a checkpoint folder, and this is a GGUF file",
+        hint: "train an adapter beside it, or start from the folder that it was made from")
+    }
     switch c.method {
     case .full where c.recipe.quantization != nil, .fromConfig where c.recipe.quantization != nil:
       throw GoraError(
@@ -294,7 +301,7 @@ package struct TrainStage {
         hint: "train an adapter, or leave --quantize out")
     case .adapter, .full:
       return try LoadedModel(path: c.model, precision: c.recipe.precision, quantization: c.recipe.quantization)
-    case .fromConfig(let path): return try LoadedModel(config: path, seed: c.context.seed)
+    case .fromConfig(let path): return try LoadedModel(config: path, tokenizer: c.model, seed: c.context.seed)
     }
   }
 

@@ -21,7 +21,7 @@ struct Eval: GoraCommand {
       """,
     version: Version.line("gora-eval"))
 
-  @Option(help: ArgumentHelp("Checkpoint folder.", valueName: "dir"))
+  @Option(help: ArgumentHelp("Checkpoint folder or GGUF file.", valueName: "path"))
   var model: String
   @Option(help: ArgumentHelp("PEFT LoRA folder.", valueName: "dir"))
   var adapter: String?

@@ -24,7 +24,7 @@ struct Export: GoraCommand {
 
   @Argument(help: ArgumentHelp("Adapter folder, of gora or PEFT.", valueName: "adapter"))
   var adapter: String
-  @Option(help: ArgumentHelp("Checkpoint folder the adapter is for.", valueName: "dir"))
+  @Option(help: ArgumentHelp("Checkpoint folder or GGUF file the adapter is for.", valueName: "path"))
   var model: String
   @Option(help: ArgumentHelp("compact, padded, native or merged.", valueName: "name"))
   var profile: ExportStage.Profile = .compact

@@ -24,7 +24,7 @@ struct Grad: GoraCommand {
       """,
     version: Version.line("gora-grad"))
 
-  @Option(help: ArgumentHelp("Checkpoint folder (config.json, *.safetensors, tokenizer.json).", valueName: "dir"))
+  @Option(help: ArgumentHelp("Checkpoint folder (config.json, *.safetensors, tokenizer.json) or GGUF file.", valueName: "path"))
   var model: String
   @OptionGroup var data: DataArguments
   @Option(name: .shortAndLong, help: ArgumentHelp("Gradient file to write (HDF5).", valueName: "file"))

@@ -24,7 +24,7 @@ struct Init: GoraCommand {
 
   @Argument(help: ArgumentHelp("Plan; - for standard input.", valueName: "plan.json"))
   var plan: String?
-  @Option(help: ArgumentHelp("Checkpoint folder.", valueName: "dir"))
+  @Option(help: ArgumentHelp("Checkpoint folder or GGUF file.", valueName: "path"))
   var model: String
   @Option(help: ArgumentHelp("Gradients, as gora-grad writes them.", valueName: "file"))
   var gradients: String?

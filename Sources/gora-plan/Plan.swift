@@ -56,7 +56,7 @@ struct Plan: GoraCommand {
   var compare: String?
   @Flag(help: "Plan a plain LoRA: --rank everywhere, no scores.")
   var uniform = false
-  @Option(help: ArgumentHelp("With --uniform: checkpoint folder.", valueName: "dir"))
+  @Option(help: ArgumentHelp("With --uniform: checkpoint folder or GGUF file.", valueName: "path"))
   var model: String?
   @Option(help: ArgumentHelp("With --uniform: suffixes, all-linear, or /regex/ (default: q,k,v,o_proj).", valueName: "list"))
   var targets: String?

@@ -20,7 +20,7 @@ struct Score: GoraCommand {
 
   @Argument(help: ArgumentHelp("Gradients, as gora-grad writes them.", valueName: "grad.h5"))
   var gradients: String
-  @Option(help: ArgumentHelp("Checkpoint folder the gradients are of.", valueName: "dir"))
+  @Option(help: ArgumentHelp("Checkpoint folder or GGUF file the gradients are of.", valueName: "path"))
   var model: String
   @Option(help: ArgumentHelp("Importance of a weight.", valueName: "name"))
   var metric = MetricBlend(.sensitivity)

@@ -75,7 +75,7 @@ private func replace(_ file: String, _ old: String, _ new: String) throws {
     #expect(errorThrown { try ModelFolder(path: file) }.status == .noInput)
     #expect(errorThrown { try ModelFolder(path: scratch.path) }.problem.contains("no config.json"))
     _ = try scratch.file("config.json", "{}")
-    #expect(try ModelFolder.config(at: scratch.path).root.members.isEmpty)
+    #expect(try CheckpointFiles(scratch.path).config.root.members.isEmpty)
     #expect(errorThrown { try ModelFolder(path: scratch.path) }.problem.contains("no model.safetensors"))
     _ = try scratch.file("pytorch_model.bin", "")
     let pickle = errorThrown { try ModelFolder(path: scratch.path) }

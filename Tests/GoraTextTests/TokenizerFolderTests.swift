@@ -21,7 +21,7 @@ struct TokenizerFolderTests {
       fputs(value.compact(), file)
       fclose(file)
     }
-    return try Tokenizer(folder: folder)
+    return try #require(try Tokenizer(of: CheckpointFiles(folder)))
   }
 
   private static func document(_ name: String) throws -> JSONField {

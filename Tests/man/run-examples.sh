@@ -20,7 +20,7 @@ export PATH
 
 if [ $# -eq 0 ]; then
   set -- gora-grad.1 gora-score.1 gora-plan.1 gora-init.1 gora-train.1 gora-eval.1 gora-export.1 gora-report.1 \
-    gora-gradient.5 gora-score.5 gora-plan.5 gora-adapter.5 gora.7
+    gora-gradient.5 gora-score.5 gora-plan.5 gora-adapter.5 gora-gguf.5 gora.7
 fi
 
 scratch=$(mktemp -d)
@@ -42,6 +42,9 @@ cat > config.json <<'END'
 END
 gora-train --quiet --method full --from-config config.json --model tokenizer --data train.jsonl --max-length 256 \
   --max-steps 4 --batch-size 8 --lr 3e-3 -o model
+# One in a GGUF file, with rows of its token ids.
+cp "$root/Tests/Fixtures/gguf/qwen2.gguf" model.gguf
+cp "$root/Tests/Fixtures/qwen2/rows.jsonl" rows.jsonl
 
 # The commands of a page's EXAMPLES, one a line, continued lines joined by the shell itself.
 commands() {

@@ -172,6 +172,14 @@ void gora_nf4_encode_scales(const float *absmax, size_t n, float offset, uint8_t
 // Elements [from, from + count).
 void gora_nf4_decode(const gora_nf4 *weight, size_t from, size_t count, float *y);
 
+// MARK: gguf_blocks.c — ggml's blocks of quantised elements
+
+typedef enum { GORA_Q8_0, GORA_Q4_0, GORA_Q4_1, GORA_Q5_0, GORA_Q5_1, GORA_Q4_K, GORA_Q5_K, GORA_Q6_K } gora_block_type;
+
+// Elements [from, from + count) of a sequence of blocks; the second rounds them to bf16.
+void gora_blocks_decode(gora_block_type type, const void *blocks, size_t from, size_t count, float *y);
+void gora_blocks_decode_bf16(gora_block_type type, const void *blocks, size_t from, size_t count, uint16_t *y);
+
 // MARK: attention.c — causal attention of one sequence, tiled over keys with a running maximum
 
 // Queries go through in tiles of so many, counted from the sequence's beginning, keys in tiles of twice as many.

@@ -3,26 +3,24 @@ import GoraFormats
 import GoraText
 
 extension ChatTemplates {
-  /// The chat templates of a checkpoint folder, as Transformers 5.23 finds them: chat_template.jinja and additional_chat_templates/, else
+  /// The chat templates of a checkpoint, as Transformers 5.23 finds them: chat_template.jinja and additional_chat_templates/, else
   /// chat_template.json, else `chat_template` of tokenizer_config.json, a text or a list of named ones; nil where there is none.
   ///
   /// - Parameter specialTokens: by name, for the templates.
-  init?(folder: String, specialTokens: [(name: String, text: String)]) throws(GoraError) {
+  init?(of files: CheckpointFiles, specialTokens: [(name: String, text: String)]) throws(GoraError) {
     func template(_ text: String, _ name: String) -> ChatTemplate { ChatTemplate(text, name: name, specialTokens: specialTokens) }
-    func file(_ path: String) throws(GoraError) -> ChatTemplate? {
-      exists(path) ? template(String(decoding: try readWholeFile(path), as: UTF8.self), path) : nil
+    func file(_ name: String) throws(GoraError) -> ChatTemplate? {
+      try files.text(name).map { template(String(decoding: $0, as: UTF8.self), files.place(name)) }
     }
-    func setting(_ path: String) throws(GoraError) -> JSONField? {
-      exists(path) ? try JSONDocument(path: path, text: readWholeFile(path)).root.optional("chat_template") : nil
-    }
-    let standard = try file("\(folder)/chat_template.jinja")
-    let toolUse = try file("\(folder)/additional_chat_templates/tool_use.jinja")
+    func setting(_ name: String) throws(GoraError) -> JSONField? { try files.document(name)?.root.optional("chat_template") }
+    let standard = try file("chat_template.jinja")
+    let toolUse = try file("additional_chat_templates/tool_use.jinja")
     if standard != nil || toolUse != nil {
       self.init(standard, toolUse: toolUse)
       return
     }
-    var field = try setting("\(folder)/chat_template.json")
-    if field == nil { field = try setting("\(folder)/tokenizer_config.json") }
+    var field = try setting("chat_template.json")
+    if field == nil { field = try setting("tokenizer_config.json") }
     guard let field else { return nil }
     let place = "\(field.document.path) (chat_template)"
     guard case .array = field.value.content else {

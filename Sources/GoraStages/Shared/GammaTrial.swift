@@ -34,14 +34,14 @@ package struct GammaTrialOptions: Sendable {
 struct GammaTrial {
   let rows: [EncodedRow]
   private let loaded: LoadedModel
-  var precision: Precision { loaded.precision }
+  var dtype: String { loaded.dtype }
 
   /// Opens model and data, so that what is wrong with them shows before the adapters are made.
   init(_ options: GammaTrialOptions, model: String, seed: UInt64, threads: Int, events: EventHandler) throws(GoraError) {
     loaded = try LoadedModel(path: model, precision: options.precision)
     loaded.announce(threads: threads, events: events)
-    let text = try LoadedText(folder: model, config: loaded.config, options: options.data)
-    let data = try text.read(options.data, vocabularySize: loaded.config.vocabularySize, folder: model, events: events)
+    let text = try LoadedText(files: loaded.files, config: loaded.config, options: options.data)
+    let data = try text.read(options.data, vocabularySize: loaded.config.vocabularySize, files: loaded.files, events: events)
     let all = try text.encode(data, options: options.data, events: events)
     let order = BatchOrder(
       rows: all.count, batchSize: options.batchSize, shuffles: options.shuffles, seed: seed, stream: "gora-train")

@@ -11,6 +11,8 @@ package enum PrecisionChoice: String, Sendable, CaseIterable {
 package struct LoadedModel {
   /// nil for a model made from a config.json alone.
   package let folder: ModelFolder?
+  /// The tokenizer's and others beside the weights.
+  package let files: CheckpointFiles
   package let config: ModelConfig
   package let model: any Model
   package let precision: Precision
@@ -26,15 +28,19 @@ package struct LoadedModel {
     let folder = try ModelFolder(path: path)
     config = try ModelConfig(of: folder)
     self.folder = folder
-    (precision, reason) = Self.choose(choice, stored: folder.tensor(ModelConfig.embeddingName)?.dtype ?? .f32)
+    files = folder.files
+    let embedding = folder.tensor(ModelConfig.embeddingName)?.dtype ?? .f32
+    (precision, reason) = Self.choose(choice, stored: folder.dtype.isQuantised ? folder.dtype : embedding)
     self.quantization = quantization
     model = try config.family.model(
       config, from: CheckpointSource(folder: folder, precision: precision, quantization: quantization))
   }
 
   /// A new model with random weights, in f32.
-  init(config path: String, seed: UInt64) throws(GoraError) {
+  /// - Parameter tokenizer: the folder or file whose tokenizer is the new model's.
+  init(config path: String, tokenizer: String, seed: UInt64) throws(GoraError) {
     try Matmul.open()
+    files = try CheckpointFiles(tokenizer)
     config = try ModelConfig(reading: JSONDocument(path: path, text: readWholeFile(path)))
     folder = nil
     quantization = nil
@@ -44,14 +50,17 @@ package struct LoadedModel {
       from: RandomSource(seed: seed, deviation: config.initializerRange, normOffset: config.normOffset))
   }
 
-  /// bf16 where the weights are 16-bit and the CPU multiplies bf16, else f32.
+  /// bf16 where the weights are bf16, or quantised, which costs them more than rounding to bf16 does, and the CPU multiplies bf16;
+  /// else f32.
   static func choose(_ choice: PrecisionChoice, stored: DType) -> (Precision, String) {
     switch choice {
     case .f32: return (.f32, "asked for")
     case .bf16: return (.bf16, Matmul.hasBFloat16 ? "asked for" : "asked for; this CPU has no bf16 unit, so it is not faster")
     case .auto:
       if stored == .f32 { return (.f32, "weights are f32") }
-      if Matmul.hasBFloat16, stored == .bf16 { return (.bf16, "weights are bf16 and the CPU multiplies bf16") }
+      if Matmul.hasBFloat16, stored == .bf16 || stored.isQuantised {
+        return (.bf16, "weights are \(stored.rawValue.lowercased()) and the CPU multiplies bf16")
+      }
       return (.f32, "weights are \(stored.rawValue.lowercased()), widened: no bf16 unit is used here")
     }
   }
@@ -89,11 +98,18 @@ package struct LoadedModel {
   private func opening(threads: Int) -> String {
     "\(config.modelType), \(NumberText.count(config.parameterCount)) parameters, \(precision.rawValue) (\(reason)), "
       + (quantization.map { "linears in \($0.rawValue), " } ?? "")
+      + (storedTypes.isEmpty ? "" : "linears in \(storedTypes.joined(separator: ", ")), ")
       + "\(threads) thread\(threads == 1 ? "" : "s"), \(Matmul.backendDescription)"
   }
 
-  /// In what numbers a run computed, for its record: `bf16`, `bf16+nf4`.
-  var dtype: String { ([precision.rawValue] + (quantization.map { [$0.rawValue] } ?? [])).joined(separator: "+") }
+  /// In what numbers a run computed, for its record, with the types of quantised linears: `bf16`, `bf16+nf4`, `f32+q4_k+q6_k`.
+  var dtype: String { ([precision.rawValue] + (quantization.map { [$0.rawValue] } ?? storedTypes)).joined(separator: "+") }
+
+  /// The quantised types that a GGUF file has of the linears.
+  private var storedTypes: [String] {
+    let types = Set(model.linears.compactMap { folder?.tensor($0.weight.name)?.dtype })
+    return DType.allCases.filter { $0.isQuantised && types.contains($0) }.map { $0.rawValue.lowercased() }
+  }
 
   /// The decoder linears of these module paths, first layer first.
   func linears(_ names: [String]) -> [Linear] {

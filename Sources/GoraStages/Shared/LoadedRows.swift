@@ -35,23 +35,23 @@ package struct LoadedText {
   /// Of the model: embeddings may be larger than the tokenizer (padding), and smaller where no text uses its last tokens.
   private let vocabularySize: Int
 
-  /// - Parameter folder: holds tokenizer.json, and perhaps tokenizer_config.json.
-  package init(folder: String, config: ModelConfig, options: DataOptions) throws(GoraError) {
-    let tokenizer = exists("\(folder)/tokenizer.json") ? try Tokenizer(folder: folder) : nil
+  /// - Parameter files: tokenizer.json among them, and perhaps tokenizer_config.json.
+  package init(files: CheckpointFiles, config: ModelConfig, options: DataOptions) throws(GoraError) {
+    let tokenizer = try Tokenizer(of: files)
     self.tokenizer = tokenizer
     guard let end = tokenizer?.specialId("eos_token") ?? config.eosTokens.first else {
       throw GoraError(
-        .data, at: .file(folder), "no end token: config.json has no eos_token_id, tokenizer_config.json no eos_token")
+        .data, at: .file(files.path), "no end token: config.json has no eos_token_id, tokenizer_config.json no eos_token")
     }
-    stopTokens = try Self.generationEnds(folder) ?? config.eosTokens
+    stopTokens = try Self.generationEnds(files) ?? config.eosTokens
     vocabularySize = config.vocabularySize
     var chosen: Template?
-    let own = try ChatTemplates(folder: folder, specialTokens: tokenizer?.specialTokens ?? []).map(Template.tokenizer)
+    let own = try ChatTemplates(of: files, specialTokens: tokenizer?.specialTokens ?? []).map(Template.tokenizer)
     switch options.template {
     case nil: break
     case "tokenizer":
       guard let own else {
-        throw GoraError(.data, at: .file(folder), "the checkpoint has no chat template", hint: "choose another --template")
+        throw GoraError(.data, at: .file(files.path), "the checkpoint has no chat template", hint: "choose another --template")
       }
       chosen = own
     case let name?:
@@ -70,11 +70,8 @@ package struct LoadedText {
   }
 
   /// `eos_token_id` of generation_config.json, a number or several; nil where it says none.
-  private static func generationEnds(_ folder: String) throws(GoraError) -> [Int32]? {
-    let path = "\(folder)/generation_config.json"
-    guard exists(path), let field = try JSONDocument(path: path, text: readWholeFile(path)).root.optional("eos_token_id") else {
-      return nil
-    }
+  private static func generationEnds(_ files: CheckpointFiles) throws(GoraError) -> [Int32]? {
+    guard let field = try files.document("generation_config.json")?.root.optional("eos_token_id") else { return nil }
     var ends: [Int32] = []
     let fields = if case .array = field.value.content { try field.elements } else { [field] }
     for field in fields { ends.append(Int32(try field.int(in: 0...Int(Int32.max)))) }
@@ -82,7 +79,7 @@ package struct LoadedText {
   }
 
   /// The rows of `options.paths`; texts need a tokenizer.
-  package func read(_ options: DataOptions, vocabularySize: Int, folder: String, events: EventHandler) throws(GoraError)
+  package func read(_ options: DataOptions, vocabularySize: Int, files: CheckpointFiles, events: EventHandler) throws(GoraError)
     -> DataRows
   {
     // Rows are kept in memory: no more than there is.
@@ -91,7 +88,7 @@ package struct LoadedText {
       limit: min(InputText.standardLimit, ProcessMemory.available))
     if tokenizer == nil, data.kinds != [.tokens] {
       throw GoraError(
-        .noInput, at: .file("\(folder)/tokenizer.json"), "missing, and the data is text",
+        .noInput, at: .file(files.place("tokenizer.json")), "missing, and the data is text",
         hint: "put the checkpoint's tokenizer.json there, or give rows of input_ids and labels")
     }
     warn(ofBadRows: data.badRows, first: data.firstBadRow, events)

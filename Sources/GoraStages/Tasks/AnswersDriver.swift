@@ -14,7 +14,7 @@ struct AnswersDriver {
       throw GoraError(.usage, "a \(loaded.config.modelType) model does not answer, as --task \(type(of: task).name) asks")
     }
     guard let tokenizer = text.tokenizer else {
-      throw GoraError(.noInput, at: .file("\(c.model)/tokenizer.json"), "missing; answers cannot be read without it")
+      throw GoraError(.noInput, at: .file(loaded.files.place("tokenizer.json")), "missing; answers cannot be read without it")
     }
     var golds: [JSON] = []
     for (index, row) in data.rows.enumerated() {

@@ -25,18 +25,18 @@ package final class Tokenizer: Sendable {
     try self.init(bytes: try readWholeFile(path, limit: FileLimit.companion), path: path)
   }
 
-  /// Reads the tokenizer of a checkpoint folder as Transformers' AutoTokenizer does: tokenizer.json with what
-  /// tokenizer_config.json, special_tokens_map.json and added_tokens.json add to it.
-  package convenience init(folder: String) throws(GoraError) {
-    let path = "\(folder)/tokenizer.json"
-    try self.init(bytes: try readWholeFile(path, limit: FileLimit.companion), path: path, folder: folder)
+  /// Reads the tokenizer of a checkpoint as Transformers' AutoTokenizer does: tokenizer.json with what
+  /// tokenizer_config.json, special_tokens_map.json and added_tokens.json add to it; nil where it has no tokenizer.json.
+  package convenience init?(of files: CheckpointFiles) throws(GoraError) {
+    guard let bytes = try files.text("tokenizer.json", limit: FileLimit.companion) else { return nil }
+    try self.init(bytes: bytes, path: files.place("tokenizer.json"), files: files)
   }
 
-  /// Reads the text of a tokenizer.json; `path` is for errors, `folder` holds the files beside it.
-  package init(bytes: [UInt8], path: String, folder: String? = nil) throws(GoraError) {
+  /// Reads the text of a tokenizer.json; `path` is for errors, `files` are those beside it.
+  package init(bytes: [UInt8], path: String, files: CheckpointFiles? = nil) throws(GoraError) {
     fingerprint = fnv1a(bytes)
     let root = try JSONDocument(path: path, text: bytes).root
-    let settings = try folder.map { folder throws(GoraError) in try TokenizerFolder(folder, tokenizer: root, text: bytes) }
+    let settings = try files.map { files throws(GoraError) in try TokenizerFolder(files, tokenizer: root, text: bytes) }
     let parts = try TokenizerParts(root, kind: settings?.kind ?? .asWritten)
     var added = AddedVocabulary()
     added.add(parts.addedTokens, to: parts.model.vocabulary)

@@ -1,7 +1,7 @@
 import GoraCore
 import GoraFormats
 
-/// What the files of a checkpoint folder say about its tokenizer, put together as Transformers' AutoTokenizer (5.23) does.
+/// What the files of a checkpoint say about its tokenizer, put together as Transformers' AutoTokenizer (5.23) does.
 ///
 /// Where tokenizer.json is there, `add_bos_token` and `add_eos_token` count for nothing: its post-processor decides.
 struct TokenizerFolder: Sendable {
@@ -18,9 +18,9 @@ struct TokenizerFolder: Sendable {
 
   /// - Parameters:
   ///   - tokenizer: tokenizer.json, and its text.
-  init(_ folder: String, tokenizer: JSONField, text: [UInt8]) throws(GoraError) {
-    let config = try Self.document("\(folder)/tokenizer_config.json")
-    let modelConfig = try Self.document("\(folder)/config.json")
+  init(_ files: CheckpointFiles, tokenizer: JSONField, text: [UInt8]) throws(GoraError) {
+    let config = try files.document("tokenizer_config.json")?.root
+    let modelConfig = try files.document("config.json")?.root
     var settings = try config?.members ?? []
     func setting(_ name: String) -> JSONField? {
       settings.first { $0.key == name && $0.field.value.content != .null }?.field
@@ -37,12 +37,12 @@ struct TokenizerFolder: Sendable {
         list(id, try readAddedToken(field))
       }
     } else {
-      for (key, field) in try Self.document("\(folder)/special_tokens_map.json")?.members ?? [] {
+      for (key, field) in try files.document("special_tokens_map.json")?.root.members ?? [] {
         settings.removeAll { $0.key == key }
         settings.append((key, field))
       }
       let special = try Self.specialContents(settings)
-      for (content, id) in try Self.document("\(folder)/added_tokens.json")?.members ?? [] {
+      for (content, id) in try files.document("added_tokens.json")?.root.members ?? [] {
         let isSpecial = special.contains(Array(content.utf8))
         list(try id.int, AddedToken(content: Array(content.utf8), normalized: !isSpecial, special: isSpecial))
       }
@@ -94,10 +94,6 @@ struct TokenizerFolder: Sendable {
         tokens.append(AddedToken(content: content, normalized: false, special: true))
       }
     }
-  }
-
-  private static func document(_ path: String) throws(GoraError) -> JSONField? {
-    exists(path) ? try JSONDocument(path: path, text: readWholeFile(path)).root : nil
   }
 
   // MARK: Special tokens

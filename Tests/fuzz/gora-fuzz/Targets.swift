@@ -11,7 +11,7 @@ extension Target {
     Target("json", json), Target("config", config), Target("plan", plan), Target("scores", scores),
     Target("safetensors", safetensors), Target("adapter", adapter), Target("gradients", gradients), Target("rows", rows),
     Target("compressed", compressed), Target("tokenizer", tokenizer), Target("text", text), Target("jinja", jinja),
-    Target("metrics", metrics), Target("report", report),
+    Target("metrics", metrics), Target("report", report), Target("gguf", gguf),
   ]
 
   /// What is written reads back as the same value.
@@ -54,6 +54,17 @@ extension Target {
     for tensor in file.tensors where tensor.count < 1 << 16 {
       try require(tensor.toFloat().count == tensor.count, "as many numbers as the shape says")
     }
+  }
+
+  /// A model in one file: its metadata as the files of a checkpoint, its weights by their names at Hugging Face.
+  private static func gguf(_ bytes: UnsafeRawBufferPointer) throws {
+    let model = try ModelFolder(path: Scratch.file("model.gguf", bytes))
+    for name in model.names {
+      guard let tensor = model.tensor(name), tensor.count < 1 << 16 else { continue }
+      try require(tensor.toFloat().count == tensor.count, "as many numbers as the shape says")
+    }
+    for name in GGUFTokenizer.names { _ = try model.files.document(name) }
+    _ = try ModelConfig(of: model)
   }
 
   /// The first bytes, up to a zero, are adapter_config.json, the rest the weights.

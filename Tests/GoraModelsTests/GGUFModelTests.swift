@@ -1,0 +1,126 @@
+import Foundation
+import GoraCore
+import GoraFormats
+import Testing
+
+@testable import GoraModels
+
+/// GGUF files of the tiny models beside PyTorch, and beside folders of their decoded weights (Fixtures/gguf).
+@Suite(.serialized) struct GGUFModelTests {
+  init() { ThreadPool.start(threads: 2) }
+
+  static func model(_ name: String, precision: Precision = .f32) throws -> Llama {
+    try Matmul.open()
+    let folder = try ModelFolder(path: "\(Fixtures.folder)/gguf/\(name)")
+    return try Llama(config: ModelConfig(of: folder), from: CheckpointSource(folder: folder, precision: precision))
+  }
+
+  /// The configuration is that of the folder that the file was made from; Llama 3's scaling comes as divisors, which f32 rounds.
+  @Test(arguments: ["llama3", "qwen2", "mistral"]) func configuration(_ name: String) throws {
+    let file = try ModelConfig(of: ModelFolder(path: "\(Fixtures.folder)/gguf/\(name).gguf"))
+    var folder = try ModelConfig(of: ModelFolder(path: "\(Fixtures.folder)/\(name)/model"))
+    let (own, golden) = (file.rotary, folder.rotary)
+    for (a, b) in zip(
+      own.inverseFrequencies(headSize: file.headSize, length: 1000), golden.inverseFrequencies(headSize: file.headSize))
+    {
+      #expect(abs(a - b) <= 1e-7 * b)
+    }
+    #expect(own.theta == golden.theta && own.attentionFactor == golden.attentionFactor)
+    // Mistral is an architecture of its own at Hugging Face alone, and the rest is not in the file or says nothing of the numbers.
+    folder.rotary = own
+    (folder.modelType, folder.bosToken, folder.eosTokens) = (file.modelType, file.bosToken, file.eosTokens)
+    (folder.notes, folder.initializerRange) = (file.notes, file.initializerRange)
+    #expect(file == folder)
+  }
+
+  /// q and k put back in order, biases too, tied and untied embeddings, each rotary setting: the tolerances of `LlamaGoldenTests`.
+  @Test(arguments: ["llama3", "qwen2", "mistral"]) func goldenGradients(_ name: String) throws {
+    let model = try Self.model("\(name).gguf")
+    let batch = PackedBatch(rows: try Fixtures.rows(name))
+    let expected = try Fixtures.tensors("\(name)/golden.safetensors")
+    for parameter in model.parameters { parameter.makeTrainable() }
+    let loss = model.accumulateGradient(batch, scale: 1 / Float(batch.targets.count)) / Double(batch.targets.count)
+    #expect(abs(loss - (try Fixtures.golden(name).required("token_mean_loss").double)) < 1e-4)
+    for parameter in model.parameters {
+      let error = relativeError(parameter.gradient!.array, try #require(expected["gradient/\(parameter.name)"]))
+      #expect(error < 2e-4, "\(parameter.name)")
+    }
+  }
+
+  /// A folder with the weights of `mixed`, decoded by gguf-py.
+  final class Decoded {
+    let path: String
+
+    init() throws {
+      path = FileManager.default.temporaryDirectory.appending(path: "gora-models-\(UUID().uuidString)").path()
+      try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+      try FileManager.default.copyItem(atPath: "\(Fixtures.folder)/llama/model/config.json", toPath: "\(path)/config.json")
+      try FileManager.default.copyItem(
+        atPath: "\(Fixtures.folder)/gguf/mixed.safetensors", toPath: "\(path)/model.safetensors")
+    }
+
+    deinit { try? FileManager.default.removeItem(atPath: path) }
+
+    func model() throws -> Llama {
+      let folder = try ModelFolder(path: path)
+      return try Llama(config: ModelConfig(of: folder), from: CheckpointSource(folder: folder, precision: .f32))
+    }
+  }
+
+  static let mixed = "mixed-00001-of-00003.gguf"
+
+  /// Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, F16, BF16 and F32 in one model of three files: the tensors are gguf-py's to the bit.
+  @Test func decodedTensors() throws {
+    let decoded = try Decoded()
+    let (own, other) = (try ModelFolder(path: "\(Fixtures.folder)/gguf/\(Self.mixed)"), try ModelFolder(path: decoded.path))
+    #expect(own.names == other.names && own.dtype == .q80)
+    #expect(Set(own.names.compactMap { own.tensor($0)?.dtype }).count == 8)
+    for name in own.names {
+      let (a, b) = (try #require(own.tensor(name)), try #require(other.tensor(name)))
+      #expect(a.shape == b.shape)
+      #expect(try a.toFloat().map(\.bitPattern) == b.toFloat().map(\.bitPattern), "\(name)")
+    }
+  }
+
+  /// The weights stay as they are in the file, and losses, gradients and continuations are those of the decoded ones to f32 rounding.
+  @Test func quantisedInPlace() throws {
+    let decoded = try Decoded()
+    let (own, other) = (try Self.model(Self.mixed), try decoded.model())
+    for linear in own.linears where linear.name.hasSuffix("q_proj") || linear.name.hasSuffix("up_proj") {
+      guard case .blocks = linear.weight.matrix.storage else {
+        Issue.record("\(linear.name) was copied")
+        continue
+      }
+      #expect(linear.weight.mappedBytes * 8 < 9 * linear.weight.count)
+    }
+    let batch = PackedBatch(rows: try Fixtures.rows("llama"))
+    func gradients(_ model: Llama) throws -> (loss: Double, values: [Float]) {
+      model.attachAdapters()
+      for linear in model.linears { linear.weight.gradient = FloatBuffer(zeros: linear.weight.count) }
+      let loss = model.accumulateGradient(batch, scale: 1 / Float(batch.targets.count))
+      return (loss, model.linears.flatMap { $0.weight.gradient!.array + $0.adapter!.b.gradient!.array })
+    }
+    let (a, b) = (try gradients(own), try gradients(other))
+    #expect(abs(a.loss - b.loss) < 1e-6 * b.loss)
+    #expect(relativeError(a.values, b.values) < 1e-5)
+    // And they are not those of the checkpoint before it was quantised.
+    #expect(abs(b.loss - (try Fixtures.model("llama")).loss(batch)) > 1e-3)
+  }
+
+  /// A weight that learns begins at its decoded values, whatever products round to.
+  @Test(arguments: [Precision.f32, .bf16]) func learnsFromExactValues(_ precision: Precision) throws {
+    let decoded = try Decoded().model()
+    for (own, other) in zip(try Self.model(Self.mixed, precision: precision).parameters, decoded.parameters) {
+      own.makeTrainable()
+      other.makeTrainable()
+      #expect(own.name == other.name && own.values!.array == other.values!.array)
+    }
+  }
+
+  @Test func refusesASecondQuantisation() throws {
+    let folder = try ModelFolder(path: "\(Fixtures.folder)/gguf/\(Self.mixed)")
+    let source = CheckpointSource(folder: folder, precision: .f32, quantization: .nf4)
+    let error = #expect(throws: GoraError.self) { try Llama(config: ModelConfig(of: folder), from: source) }
+    #expect(error?.status == .usage && error?.problem.contains("is in Q4_1 already") == true, "\(String(describing: error))")
+  }
+}
