@@ -8,6 +8,7 @@
 float gora_attention_row(float *s, size_t n, float scale, float *running);
 void gora_attention_probabilities(float *s, size_t n, float scale, float lse);
 void gora_attention_dscores(float *dp, const float *p, size_t n, float scale, float delta);
+void gora_attention_capped_dscores(float *dp, float *p, size_t n, float scale, float cap, float lse, float delta);
 float gora_dot(const float *x, const float *y, size_t n);
 
 enum { query_tile = GORA_ATTENTION_TILE, key_tile = 2 * GORA_ATTENTION_TILE, cached_block = 64 };
@@ -44,6 +45,13 @@ static void clear_hidden(float *row, span seen, int64_t nk) {
   if (seen.to < nk) memset(row + seen.to, 0, (size_t)(nk - seen.to) * sizeof(float));
 }
 
+// Products of queries and keys to weights, as gora_attention_row does; where there is a cap, of cap tanh(s scale / cap).
+static float weights(float *s, size_t n, float scale, float cap, float *running) {
+  if (cap == 0) return gora_attention_row(s, n, scale, running);
+  gora_soft_cap(s, n, scale, cap);
+  return gora_attention_row(s, n, 1, running);
+}
+
 void gora_attention(const gora_attention_shape *shape, gora_range queries, const float *q, const float *k, const float *v, float *o,
                     float *lse) {
   int64_t d = shape->d, qs = shape->q_stride, ks = shape->kv_stride;
@@ -67,7 +75,7 @@ void gora_attention(const gora_attention_shape *shape, gora_range queries, const
           clear_hidden(row, seen, nk);
           if (seen.from == seen.to) continue;
           float before = running[i];
-          float sum = gora_attention_row(row + seen.from, (size_t)(seen.to - seen.from), shape->scale, &running[i]);
+          float sum = weights(row + seen.from, (size_t)(seen.to - seen.from), shape->scale, shape->cap, &running[i]);
           float shrink = before == running[i] ? 1 : expf(before - running[i]);
           sums[i] = sums[i] * shrink + sum;
           if (shrink != 1) gora_scale(o + (q0 + i) * qs, shrink, (size_t)d);
@@ -100,7 +108,7 @@ static void cached_heads(const gora_cached_attention_shape *shape, size_t heads,
     }
     for (size_t h = 0; h < heads; h++) {
       float before = running[h];
-      float part = gora_attention_row(s + h * tile, n, shape->scale, &running[h]);
+      float part = weights(s + h * tile, n, shape->scale, shape->cap, &running[h]);
       float shrink = before == running[h] ? 1 : expf(before - running[h]);
       sums[h] = sums[h] * shrink + part;
       if (shrink != 1) gora_scale(o + h * d, shrink, d);
@@ -145,8 +153,13 @@ void gora_attention_backward(const gora_attention_shape *shape, gora_range queri
           span seen = visible(shape, q0 + i, k0, nk);
           size_t n = (size_t)(seen.to - seen.from);
           float *pi = p + i * key_tile, *dpi = dp + i * key_tile;
-          gora_attention_probabilities(pi + seen.from, n, shape->scale, lse[(q0 + i) * shape->lse_stride + h]);
-          gora_attention_dscores(dpi + seen.from, pi + seen.from, n, shape->scale, delta[i]);
+          float sum = lse[(q0 + i) * shape->lse_stride + h];
+          if (shape->cap == 0) {
+            gora_attention_probabilities(pi + seen.from, n, shape->scale, sum);
+            gora_attention_dscores(dpi + seen.from, pi + seen.from, n, shape->scale, delta[i]);
+          } else {
+            gora_attention_capped_dscores(dpi + seen.from, pi + seen.from, n, shape->scale, shape->cap, sum, delta[i]);
+          }
           clear_hidden(pi, seen, nk);
           clear_hidden(dpi, seen, nk);
         }

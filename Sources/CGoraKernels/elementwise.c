@@ -47,6 +47,19 @@ static inline float exp_f32(float x) {
 
 static inline float sigmoid(float x) { return 1.0f / (1.0f + exp_f32(-x)); }
 
+// tanh x to 2 ulp: a polynomial in x^2 (fitted at Chebyshev's points) below 1/2, e^(2|x|) above. NaN stays NaN.
+static inline float tanh_f32(float x) {
+  float z = x * x;
+  float p = -6.94700330e-3f;
+  p = fmaf(p, z, 2.14727204e-2f);
+  p = fmaf(p, z, -5.39337881e-2f);
+  p = fmaf(p, z, 1.33332267e-1f);
+  p = fmaf(p, z, -3.33333313e-1f);
+  float near = fmaf(x, z * p, x);
+  float far = copysignf(1.0f - 2.0f / (1.0f + exp_f32(2.0f * fabsf(x))), x);
+  return fabsf(x) < 0.5f ? near : far;
+}
+
 CLONES void gora_bf16_to_f32(const uint16_t *x, float *y, size_t n) {
   for (size_t i = 0; i < n; i++) y[i] = from_bits((uint32_t)x[i] << 16);
 }
@@ -115,26 +128,31 @@ CLONES bool gora_all_finite(const float *x, size_t n) {
   return bad == 0;
 }
 
-CLONES void gora_rms_norm(const float *x, const float *w, float *y, float *rstd, size_t rows, size_t columns, float epsilon) {
+CLONES void gora_rms_norm(const float *x, const float *w, float offset, float *y, float *rstd, size_t rows, size_t columns,
+                          float epsilon) {
   REASSOCIATE
   for (size_t t = 0; t < rows; t++, x += columns, y += columns) {
     float sum = 0;
     for (size_t j = 0; j < columns; j++) sum += x[j] * x[j];
     float r = 1.0f / sqrtf(sum / (float)columns + epsilon);
-    for (size_t j = 0; j < columns; j++) y[j] = w[j] * (x[j] * r);
+    for (size_t j = 0; j < columns; j++) y[j] = (w[j] + offset) * (x[j] * r);
     if (rstd) rstd[t] = r;
   }
 }
 
-// dx_j += r (w_j dy_j - x_j r^2 mean(w dy x))
-CLONES void gora_rms_norm_backward(const float *dy, const float *x, const float *w, const float *rstd, float *dx, size_t rows,
-                                   size_t columns) {
+// dx_j = r (w_j dy_j - x_j r^2 mean(w dy x)), or that added
+CLONES void gora_rms_norm_backward(const float *dy, const float *x, const float *w, float offset, const float *rstd, float *dx,
+                                   size_t rows, size_t columns, bool accumulates) {
   REASSOCIATE
   for (size_t t = 0; t < rows; t++, dy += columns, x += columns, dx += columns) {
     float r = rstd[t], sum = 0;
-    for (size_t j = 0; j < columns; j++) sum += w[j] * dy[j] * x[j];
+    for (size_t j = 0; j < columns; j++) sum += (w[j] + offset) * dy[j] * x[j];
     float c = sum * r * r / (float)columns;
-    for (size_t j = 0; j < columns; j++) dx[j] += r * (w[j] * dy[j] - x[j] * c);
+    if (accumulates) {
+      for (size_t j = 0; j < columns; j++) dx[j] += r * ((w[j] + offset) * dy[j] - x[j] * c);
+    } else {
+      for (size_t j = 0; j < columns; j++) dx[j] = r * ((w[j] + offset) * dy[j] - x[j] * c);
+    }
   }
 }
 
@@ -181,28 +199,75 @@ CLONES void gora_swiglu_backward(const float *dy, const float *gate, const float
   }
 }
 
+// gelu(x) = x/2 (1 + tanh u) = x sigmoid(2u) with 2u = sqrt(8/pi) (x + 0.044715 x^3), as PyTorch's approximate="tanh".
+static inline float gelu_gate(float x) { return sigmoid(1.59576912f * fmaf(0.044715f * x * x, x, x)); }
+
+CLONES void gora_geglu(const float *gate, const float *up, float *y, size_t n) {
+  for (size_t i = 0; i < n; i++) y[i] = gate[i] * gelu_gate(gate[i]) * up[i];
+}
+
+CLONES void gora_geglu_backward(const float *dy, const float *gate, const float *up, float *dgate, float *dup, size_t n) {
+  for (size_t i = 0; i < n; i++) {
+    float x = gate[i], s = gelu_gate(x), gelu = x * s, d = dy[i];
+    float slope = 1.59576912f * fmaf(3 * 0.044715f * x, x, 1.0f);
+    dgate[i] = d * up[i] * (s + gelu * (1 - s) * slope);
+    dup[i] = d * gelu;
+  }
+}
+
+CLONES void gora_soft_cap(float *x, size_t n, float scale, float cap) {
+  float inner = scale / cap;
+  for (size_t i = 0; i < n; i++) x[i] = cap * tanh_f32(x[i] * inner);
+}
+
 static inline float maximum(const float *x, size_t n) {
   float m = -INFINITY;
   for (size_t i = 0; i < n; i++) m = x[i] > m ? x[i] : m;
   return m;
 }
 
-CLONES double gora_cross_entropy(float *logits, size_t vocabulary, size_t label, float scale) {
+// Sum of e^(x[i] - top), which are also kept where `keeps`. Beside the largest term the small ones would be lost in a float, and the sum of a
+// vocabulary of them would come out too low: floats add up no more than a block.
+static inline double exp_sum(float *x, size_t n, float top, int keeps) {
   REASSOCIATE
-  float top = maximum(logits, vocabulary), target = logits[label], sum = 0;
-  if (scale == 0) {
-    for (size_t i = 0; i < vocabulary; i++) sum += exp_f32(logits[i] - top);
-  } else {
-    for (size_t i = 0; i < vocabulary; i++) {
-      float e = exp_f32(logits[i] - top);
-      logits[i] = e;
-      sum += e;
+  double sum = 0;
+  for (size_t from = 0; from < n; from += 256) {
+    size_t to = from + 256 < n ? from + 256 : n;
+    float part = 0;
+    for (size_t i = from; i < to; i++) {
+      float e = exp_f32(x[i] - top);
+      if (keeps) x[i] = e;
+      part += e;
     }
-    float factor = scale / sum;
+    sum += part;
+  }
+  return sum;
+}
+
+CLONES double gora_cross_entropy(float *logits, size_t vocabulary, size_t label, float scale) {
+  float top = maximum(logits, vocabulary), target = logits[label];
+  double sum;
+  if (scale == 0) {
+    sum = exp_sum(logits, vocabulary, top, 0);
+  } else {
+    sum = exp_sum(logits, vocabulary, top, 1);
+    float factor = (float)(scale / sum);
     for (size_t i = 0; i < vocabulary; i++) logits[i] *= factor;
     logits[label] -= scale;
   }
-  return log((double)sum) + (double)top - (double)target;
+  return log(sum) + (double)top - (double)target;
+}
+
+CLONES double gora_capped_cross_entropy(float *logits, size_t vocabulary, size_t label, float scale, float cap) {
+  double target = logits[label], loss = gora_cross_entropy(logits, vocabulary, label, 0);
+  if (scale == 0) return loss;
+  float sum = (float)(loss + target), inverse = 1 / cap, t = (float)target * inverse;
+  for (size_t i = 0; i < vocabulary; i++) {
+    float x = logits[i], u = x * inverse;
+    logits[i] = scale * exp_f32(x - sum) * (1 - u * u);
+  }
+  logits[label] -= scale * (1 - t * t);
+  return loss;
 }
 
 // x[i] = e^((x[i] - top) factor); returns their sum.
@@ -285,6 +350,16 @@ CLONES void gora_attention_probabilities(float *s, size_t n, float scale, float 
 // dp[j] = scale p[j] (dp[j] - delta)
 CLONES void gora_attention_dscores(float *dp, const float *p, size_t n, float scale, float delta) {
   for (size_t j = 0; j < n; j++) dp[j] = scale * p[j] * (dp[j] - delta);
+}
+
+// Both in one where scores are capped, s' = cap tanh(s scale / cap): p[j] = e^(s'[j] - lse), dp[j] = scale p[j] (dp[j] - delta) ds'/ds.
+CLONES void gora_attention_capped_dscores(float *dp, float *p, size_t n, float scale, float cap, float lse, float delta) {
+  float inner = scale / cap;
+  for (size_t j = 0; j < n; j++) {
+    float t = tanh_f32(p[j] * inner);
+    p[j] = exp_f32(cap * t - lse);
+    dp[j] = scale * p[j] * (dp[j] - delta) * (1 - t * t);
+  }
 }
 
 CLONES float gora_dot(const float *x, const float *y, size_t n) {

@@ -9,14 +9,18 @@ struct Attention {
   let headSize: Int
   /// A query sees so many keys, its own included; nil: all before it.
   var window: Int?
+  /// Factor of the scores.
+  let scale: Float
+  /// Scores s become c·tanh(s/c) for such a c.
+  var softCap: Float?
 
   private var group: Int { heads / keyValueHeads }
-  private var scale: Float { 1 / Float(headSize).squareRoot() }
 
   private var shape: gora_attention_shape {
     gora_attention_shape(
       window: window.map { Int64($0) } ?? .max, group: Int64(group), d: Int64(headSize),
-      q_stride: Int64(heads * headSize), kv_stride: Int64(keyValueHeads * headSize), lse_stride: Int64(heads), scale: scale)
+      q_stride: Int64(heads * headSize), kv_stride: Int64(keyValueHeads * headSize), lse_stride: Int64(heads), scale: scale,
+      cap: softCap ?? 0)
   }
 
   /// Tokens of a row, for one key/value head and its queries; offsets to the row's beginning.
@@ -48,7 +52,7 @@ struct Attention {
     return parts
   }
 
-  /// o = softmax(q·kᵀ/√d)·v within each row.
+  /// o = softmax(q·kᵀ·scale)·v within each row, the scores capped where they are.
   /// - Parameters:
   ///   - q: [T, heads·d]; k, v: [T, kvHeads·d]; o: [T, heads·d]
   ///   - lse: [T, heads], kept for backward
@@ -126,7 +130,8 @@ struct Attention {
       } else {
         let visible = min(keys, window ?? keys)
         var shape = gora_cached_attention_shape(
-          keys: Int64(visible), group: Int64(group), d: Int64(headSize), scale: scale, bf16: step.isBFloat16)
+          keys: Int64(visible), group: Int64(group), d: Int64(headSize), scale: scale, cap: softCap ?? 0,
+          bf16: step.isBFloat16)
         let (row, head, first) = (part.index.row, part.index.head, keys - visible)
         gora_attention_cached(
           &shape, q + part.q, step.keys(layer, row: row, head: head, from: first),

@@ -4,7 +4,7 @@ import GoraCore
 /// Scratch that all layers of a model share.
 final class LayerScratch {
   enum Buffer: Int, CaseIterable {
-    case normalised, swiglu
+    case normalised, gated
     case product, dq, dk, dv, dAttention, dGate, dUp, dNormalised
 
     /// Floats a token.
@@ -12,13 +12,13 @@ final class LayerScratch {
       switch self {
       case .normalised, .dNormalised: config.hiddenSize
       case .product: max(config.hiddenSize, config.intermediateSize)
-      case .swiglu, .dGate, .dUp: config.intermediateSize
+      case .gated, .dGate, .dUp: config.intermediateSize
       case .dq, .dAttention: config.querySize
       case .dk, .dv: config.keyValueSize
       }
     }
     /// Whether forward uses it too.
-    fileprivate var isOfForward: Bool { rawValue <= Self.swiglu.rawValue }
+    fileprivate var isOfForward: Bool { rawValue <= Self.gated.rawValue }
   }
 
   private let buffers = Buffer.allCases.map { _ in FloatBuffer() }
@@ -40,10 +40,15 @@ final class LayerScratch {
   }
 }
 
-/// One decoder layer: x + attention(norm(x)), then + mlp(norm(·)); backward stands below forward.
+/// One decoder layer: x + attention(norm(x)), then + mlp(norm(·)); backward stands below forward. Where the configuration says so,
+/// heads of queries and keys pass a norm before they are rotated, and what attention and MLP give passes one before it is added.
 package final class DecoderLayer {
-  let inputNorm: Parameter
-  let middleNorm: Parameter
+  let inputNorm: RMSNorm
+  let middleNorm: RMSNorm
+  /// Of each head [d].
+  private let headNorms: (q: RMSNorm, k: RMSNorm)?
+  /// Of what is added to the residual stream [H].
+  private let branchNorms: (attention: RMSNorm, mlp: RMSNorm)?
   package let linears: [Linear]
   private let attention: Attention
   let config: ModelConfig
@@ -61,6 +66,10 @@ package final class DecoderLayer {
     case middleDeviation
     case gate  // [T, F]
     case up
+    // Where heads have norms: what these see, and 1/rms [T, heads].
+    case headNormQ, headNormK, headDeviationQ, headDeviationK
+    // Where branches have norms: what these see [T, H], and 1/rms.
+    case branchAttention, branchMLP, branchDeviationAttention, branchDeviationMLP
 
     fileprivate func buffer(_ config: ModelConfig) -> ActivationBuffer {
       switch self {
@@ -71,6 +80,12 @@ package final class DecoderLayer {
       case .q, .attention: ActivationBuffer(config.querySize, .half)
       case .k, .v: ActivationBuffer(config.keyValueSize, .half)
       case .gate, .up: ActivationBuffer(config.intermediateSize, .half)
+      case .headNormQ: ActivationBuffer(config.hasHeadNorms ? config.querySize : 0, .half)
+      case .headNormK: ActivationBuffer(config.hasHeadNorms ? config.keyValueSize : 0, .half)
+      case .headDeviationQ: ActivationBuffer(config.hasHeadNorms ? config.heads : 0, .single)
+      case .headDeviationK: ActivationBuffer(config.hasHeadNorms ? config.keyValueHeads : 0, .single)
+      case .branchAttention, .branchMLP: ActivationBuffer(config.hasBranchNorms ? config.hiddenSize : 0, .half)
+      case .branchDeviationAttention, .branchDeviationMLP: ActivationBuffer(config.hasBranchNorms ? 1 : 0, .single)
       }
     }
   }
@@ -86,8 +101,18 @@ package final class DecoderLayer {
   init(index: Int, config: ModelConfig, from source: any ParameterSource) throws(GoraError) {
     self.config = config
     let prefix = "model.layers.\(index)"
-    inputNorm = try source.parameter("\(prefix).input_layernorm.weight", shape: [config.hiddenSize])
-    middleNorm = try source.parameter("\(prefix).post_attention_layernorm.weight", shape: [config.hiddenSize])
+    func norm(_ name: String, _ width: Int) throws(GoraError) -> RMSNorm {
+      try RMSNorm("\(prefix).\(name).weight", width: width, config, from: source)
+    }
+    let h = config.hiddenSize
+    inputNorm = try norm("input_layernorm", h)
+    // Gemma's name for the norm of what attention gives is the others' for that before the MLP.
+    middleNorm = try norm(config.hasBranchNorms ? "pre_feedforward_layernorm" : "post_attention_layernorm", h)
+    branchNorms =
+      config.hasBranchNorms ? (try norm("post_attention_layernorm", h), try norm("post_feedforward_layernorm", h)) : nil
+    headNorms =
+      config.hasHeadNorms
+      ? (try norm("self_attn.q_norm", config.headSize), try norm("self_attn.k_norm", config.headSize)) : nil
     var linears: [Linear] = []
     for kind in LinearKind.allCases {
       let shape = config.shape(of: kind)
@@ -98,36 +123,28 @@ package final class DecoderLayer {
     }
     self.linears = linears
     attention = Attention(
-      heads: config.heads, keyValueHeads: config.keyValueHeads, headSize: config.headSize,
-      window: config.windows[index])
+      heads: config.heads, keyValueHeads: config.keyValueHeads, headSize: config.headSize, window: config.windows[index],
+      scale: config.attentionScale, softCap: config.attentionSoftCap)
   }
 
   /// The linears, those that see the same inputs together.
   var linearsByInput: [[Linear]] { [[.q, .k, .v], [.o], [.gate, .up], [.down]].map { $0.map(linear) } }
 
   package func linear(_ kind: LinearKind) -> Linear { linears[LinearKind.allCases.firstIndex(of: kind)!] }
-  var parameters: [Parameter] {
-    [inputNorm] + linears.flatMap { [$0.weight] + ($0.bias.map { [$0] } ?? []) } + [middleNorm]
+  /// The norms, those that each layer of any model has first.
+  private var norms: [RMSNorm] {
+    [inputNorm, middleNorm] + (headNorms.map { [$0.q, $0.k] } ?? []) + (branchNorms.map { [$0.attention, $0.mlp] } ?? [])
   }
-  var learns: Bool { linears.contains(where: \.learns) || inputNorm.gradient != nil || middleNorm.gradient != nil }
+  var parameters: [Parameter] {
+    [inputNorm.weight] + linears.flatMap { [$0.weight] + ($0.bias.map { [$0] } ?? []) } + norms.dropFirst().map(\.weight)
+  }
+  var learns: Bool { linears.contains(where: \.learns) || norms.contains { $0.weight.gradient != nil } }
 
   /// Whether the products round to bf16; a working copy of a weight changes nothing in that.
   var roundsToBFloat16: Bool { linears.contains(where: \.weight.roundsInputs) }
 
   /// Takes the mapped weights out of the process; the next pass brings them back.
   func releaseWeights() { for linear in linears { linear.weight.releasePages() } }
-
-  private func norm(
-    _ x: UnsafePointer<Float>, _ weight: Parameter, into y: UnsafeMutablePointer<Float>, _ rstd: UnsafeMutablePointer<Float>,
-    _ tokens: Int
-  ) {
-    let h = config.hiddenSize
-    parallelRanges(tokens, grain: max(1, 16_384 / h)) { range in
-      gora_rms_norm(
-        x + range.lowerBound * h, weight.vector, y + range.lowerBound * h, rstd + range.lowerBound, range.count, h,
-        config.normEpsilon)
-    }
-  }
 
   /// - Parameters:
   ///   - activations: has room for `kept`; `input` holds x, the rest is filled
@@ -140,10 +157,15 @@ package final class DecoderLayer {
     let (h, f) = (config.hiddenSize, config.intermediateSize)
     scratch.reserve(config, tokens: tokens, backward: false)
     let normalised = scratch[.normalised]
-    norm(activations[.input], inputNorm, into: normalised, activations[.inputDeviation], tokens)
-    for (kind, out) in [(LinearKind.q, activations[.q]), (.k, activations[.k]), (.v, activations[.v])] {
+    inputNorm.forward(activations[.input], into: normalised, rstd: activations[.inputDeviation], rows: tokens)
+    let (q, k) = headNorms == nil ? (activations[.q], activations[.k]) : (activations[.headNormQ], activations[.headNormK])
+    for (kind, out) in [(LinearKind.q, q), (.k, k), (.v, activations[.v])] {
       let linear = linear(kind)
       linear.forward(normalised, tokens: tokens, into: out, down: activations.down(kind), workspace: workspace)
+    }
+    if let headNorms {
+      headNorms.q.forward(q, into: activations[.q], rstd: activations[.headDeviationQ], rows: tokens * config.heads)
+      headNorms.k.forward(k, into: activations[.k], rstd: activations[.headDeviationK], rows: tokens * config.keyValueHeads)
     }
     rotary.rotate(activations[.q], heads: config.heads)
     rotary.rotate(activations[.k], heads: config.keyValueHeads)
@@ -154,18 +176,22 @@ package final class DecoderLayer {
     }
     attend(activations)
     let middle = activations[.middle]
+    let attended = branchNorms == nil ? middle : activations[.branchAttention]
     linear(.o).forward(
-      activations[.attention], tokens: tokens, into: middle, down: activations.down(.o), workspace: workspace)
+      activations[.attention], tokens: tokens, into: attended, down: activations.down(.o), workspace: workspace)
+    branchNorms?.attention.forward(attended, into: middle, rstd: activations[.branchDeviationAttention], rows: tokens)
     add(activations[.input], to: middle, count: tokens * h)
 
-    norm(middle, middleNorm, into: normalised, activations[.middleDeviation], tokens)
+    middleNorm.forward(middle, into: normalised, rstd: activations[.middleDeviation], rows: tokens)
     let gate = activations[.gate]
     let up = activations[.up]
     linear(.gate).forward(normalised, tokens: tokens, into: gate, down: activations.down(.gate), workspace: workspace)
     linear(.up).forward(normalised, tokens: tokens, into: up, down: activations.down(.up), workspace: workspace)
-    let product = scratch[.swiglu]
-    swiglu(gate, up, into: product, count: tokens * f)
-    linear(.down).forward(product, tokens: tokens, into: output, down: activations.down(.down), workspace: workspace)
+    let product = scratch[.gated]
+    config.activation.forward(gate, up, into: product, count: tokens * f)
+    let added = branchNorms == nil ? output : activations[.branchMLP]
+    linear(.down).forward(product, tokens: tokens, into: added, down: activations.down(.down), workspace: workspace)
+    branchNorms?.mlp.forward(added, into: output, rstd: activations[.branchDeviationMLP], rows: tokens)
     add(middle, to: output, count: tokens * h)
   }
 
@@ -207,72 +233,75 @@ package final class DecoderLayer {
     let normalised = scratch[.normalised]
     let dNormalised = scratch[.dNormalised]
 
-    // The MLP: output = middle + down(swiglu(gate, up)).
+    // The MLP: output = middle + down(act(gate) ⊙ up), which a norm may see first.
     let (gate, up) = (activations[.gate], activations[.up])
     var product: UnsafePointer<Float>?
     if linear(.down).needsInput {
-      let again = scratch[.swiglu]
-      swiglu(gate, up, into: again, count: tokens * f)
+      let again = scratch[.gated]
+      config.activation.forward(gate, up, into: again, count: tokens * f)
       product = UnsafePointer(again)
+    }
+    var dBranch = gradient
+    if let norm = branchNorms?.mlp {
+      dBranch = dNormalised
+      norm.backward(
+        gradient, x: activations[.branchMLP], rstd: activations[.branchDeviationMLP], rows: tokens, dx: dBranch,
+        accumulates: false)
     }
     let dProduct = scratch[.product]
     linear(.down).backward(
-      gradient, x: product, down: activations.down(.down), tokens: tokens, dx: dProduct, workspace: workspace)
+      dBranch, x: product, down: activations.down(.down), tokens: tokens, dx: dProduct, workspace: workspace)
     let dGate = scratch[.dGate]
     let dUp = scratch[.dUp]
-    parallelRanges(tokens * f, grain: 16_384, alignment: 16) {
-      let i = $0.lowerBound
-      gora_swiglu_backward(dProduct + i, gate + i, up + i, dGate + i, dUp + i, $0.count)
-    }
+    config.activation.backward(dProduct, gate, up, into: dGate, dUp, count: tokens * f)
     if linear(.gate).needsInput || linear(.up).needsInput {
-      norm(middle, middleNorm, into: normalised, activations[.middleDeviation], tokens)
+      middleNorm.forward(middle, into: normalised, rstd: activations[.middleDeviation], rows: tokens)
     }
     linear(.gate).backward(
       dGate, x: normalised, down: activations.down(.gate), tokens: tokens, dx: dNormalised, workspace: workspace)
     linear(.up).backward(
       dUp, x: normalised, down: activations.down(.up), tokens: tokens, dx: dNormalised, accumulates: true, workspace: workspace)
-    normBackward(dNormalised, middle, middleNorm, activations[.middleDeviation], tokens, into: gradient)
+    middleNorm.backward(
+      dNormalised, x: middle, rstd: activations[.middleDeviation], rows: tokens, dx: gradient, accumulates: true)
 
-    // Attention: middle = input + o(attention(q, k, v)).
+    // Attention: middle = input + o(attention(q, k, v)), which a norm may see first.
+    dBranch = gradient
+    if let norm = branchNorms?.attention {
+      dBranch = dNormalised
+      norm.backward(
+        gradient, x: activations[.branchAttention], rstd: activations[.branchDeviationAttention], rows: tokens, dx: dBranch,
+        accumulates: false)
+    }
     let dAttention = scratch[.dAttention]
     linear(.o).backward(
-      gradient, x: activations[.attention], down: activations.down(.o), tokens: tokens, dx: dAttention, workspace: workspace
-    )
+      dBranch, x: activations[.attention], down: activations.down(.o), tokens: tokens, dx: dAttention, workspace: workspace)
     let (dq, dk, dv) = (scratch[.dq], scratch[.dk], scratch[.dv])
     attention.backward(
       q: activations[.q], k: activations[.k], v: activations[.v], o: activations[.attention], lse: activations[.logSumExp],
       starts: batch.starts, gradient: dAttention, dq: dq, dk: dk, dv: dv)
     rotary.rotate(dq, heads: config.heads, inverse: true)
     rotary.rotate(dk, heads: config.keyValueHeads, inverse: true)
+    if let headNorms {
+      headNorms.q.backward(
+        dq, x: activations[.headNormQ], rstd: activations[.headDeviationQ], rows: tokens * config.heads, dx: dq,
+        accumulates: false)
+      headNorms.k.backward(
+        dk, x: activations[.headNormK], rstd: activations[.headDeviationK], rows: tokens * config.keyValueHeads, dx: dk,
+        accumulates: false)
+    }
     let qkv = [(LinearKind.q, dq), (.k, dk), (.v, dv)]
     if qkv.contains(where: { linear($0.0).needsInput }) {
-      norm(activations[.input], inputNorm, into: normalised, activations[.inputDeviation], tokens)
+      inputNorm.forward(activations[.input], into: normalised, rstd: activations[.inputDeviation], rows: tokens)
     }
-    let needsNormGradient = needsInputGradient || inputNorm.gradient != nil
+    let needsNormGradient = needsInputGradient || inputNorm.weight.gradient != nil
     for (i, (kind, dy)) in qkv.enumerated() {
       linear(kind).backward(
         dy, x: normalised, down: activations.down(kind), tokens: tokens, dx: needsNormGradient ? dNormalised : nil,
         accumulates: i > 0, workspace: workspace)
     }
     if needsNormGradient {
-      normBackward(dNormalised, activations[.input], inputNorm, activations[.inputDeviation], tokens, into: gradient)
-    }
-  }
-
-  private func normBackward(
-    _ dy: UnsafePointer<Float>, _ x: UnsafePointer<Float>, _ weight: Parameter, _ rstd: UnsafePointer<Float>, _ tokens: Int,
-    into dx: UnsafeMutablePointer<Float>
-  ) {
-    let h = config.hiddenSize
-    if let gradient = weight.gradient {
-      parallelRanges(h, grain: 64, alignment: 16) {
-        gora_rms_norm_weight(dy, x, rstd, gradient.pointer, tokens, h, $0.lowerBound, $0.upperBound)
-      }
-    }
-    parallelRanges(tokens, grain: max(1, 16_384 / h)) { range in
-      let offset = range.lowerBound * h
-      gora_rms_norm_backward(
-        dy + offset, x + offset, weight.vector, rstd + range.lowerBound, dx + offset, range.count, h)
+      inputNorm.backward(
+        dNormalised, x: activations[.input], rstd: activations[.inputDeviation], rows: tokens, dx: gradient, accumulates: true)
     }
   }
 }
@@ -284,14 +313,6 @@ private func add(_ x: UnsafePointer<Float>, to y: UnsafeMutablePointer<Float>, c
 /// To the values that bf16 holds.
 private func round(_ x: UnsafeMutablePointer<Float>, count: Int) {
   parallelRanges(count, grain: 65_536, alignment: 16) { gora_round_bf16(x + $0.lowerBound, x + $0.lowerBound, $0.count) }
-}
-
-private func swiglu(
-  _ gate: UnsafePointer<Float>, _ up: UnsafePointer<Float>, into y: UnsafeMutablePointer<Float>, count: Int
-) {
-  parallelRanges(count, grain: 16_384, alignment: 16) {
-    gora_swiglu(gate + $0.lowerBound, up + $0.lowerBound, y + $0.lowerBound, $0.count)
-  }
 }
 
 extension ActivationSet {

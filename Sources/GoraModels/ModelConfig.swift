@@ -12,13 +12,30 @@ package struct ModelConfig: Sendable, Equatable {
   package var headSize: Int
   package var vocabularySize: Int
   package var normEpsilon: Float
+  /// What norms add to their weights: 1 where these are stored less one (Gemma).
+  package var normOffset: Float = 0
+  /// Norms of the heads of queries and keys, before they are rotated.
+  package var hasHeadNorms = false
+  /// Norms of what attention and MLP give, before it is added to the residual stream.
+  package var hasBranchNorms = false
+  package var activation: GatedActivation
+  /// What embeddings are multiplied by.
+  package var embeddingScale: Float = 1
+  /// What the products of queries and keys are multiplied by.
+  package var attentionScale: Float
+  /// The scores s are c·tanh(s/c); nil: as they are.
+  package var attentionSoftCap: Float?
+  /// The logits z are c·tanh(z/c); nil: as they are.
+  package var logitSoftCap: Float?
   package var tiesEmbeddings: Bool
-  /// Biases of q, k, v (qwen2 always; llama with `attention_bias`).
+  /// Biases of q, k, v (qwen2 always; others with `attention_bias`).
   package var hasQKVBias: Bool
-  /// Bias of the attention's output (llama with `attention_bias`).
+  /// Bias of the attention's output.
   package var hasOutputBias: Bool
   package var hasMLPBias: Bool
   package var rotary: RotaryScaling
+  /// Of the layers with windows, where they have settings of their own.
+  package var slidingRotary: RotaryScaling?
   /// How many keys a query of each layer sees, its own included; nil: all before it.
   package var windows: [Int?]
   package var maxPositions: Int
@@ -93,6 +110,8 @@ extension ModelConfig {
   /// All weights, in floats.
   package var parameterCount: Int {
     var count = vocabularySize * hiddenSize * (tiesEmbeddings ? 1 : 2) + hiddenSize * (2 * layers + 1)
+    if hasBranchNorms { count += 2 * layers * hiddenSize }
+    if hasHeadNorms { count += 2 * layers * headSize }
     for kind in LinearKind.allCases {
       let shape = shape(of: kind)
       count += layers * (shape.out * shape.in + (hasBias(kind) ? shape.out : 0))

@@ -37,17 +37,36 @@ extension ModelConfig {
       "biases \(hasQKVBias) \(hasOutputBias) \(hasMLPBias)", "epsilon \(normEpsilon)", "tied \(tiesEmbeddings)",
       "rotary \(rotary.theta) \(rotary.attentionFactor)",
     ]
-    switch rotary.kind {
-    case .default: break
-    case .linear(let factor): lines.append("linear \(factor)")
-    case .dynamic(let factor, let positions): lines.append("dynamic \(factor) \(positions)")
-    case .llama3(let factor, let low, let high, let original): lines.append("llama3 \(factor) \(low) \(high) \(original)")
-    case .yarn(let factor, let fast, let slow, let original, let truncates):
-      lines.append("yarn \(factor) \(fast) \(slow) \(original) \(truncates)")
-    case .longrope(let short, let long, let original): lines.append("longrope \(short) \(long) \(original)")
-    case .proportional(let factor, let fraction): lines.append("proportional \(factor) \(fraction)")
+    if activation != .silu { lines.append("activation \(activation.rawValue)") }
+    if hasHeadNorms { lines.append("head norms") }
+    if hasBranchNorms { lines.append("branch norms") }
+    if normOffset != 0 { lines.append("norm offset \(normOffset)") }
+    if embeddingScale != 1 { lines.append("embedding scale \(embeddingScale)") }
+    if attentionScale != 1 / Float(headSize).squareRoot() { lines.append("attention scale \(attentionScale)") }
+    if let attentionSoftCap { lines.append("attention cap \(attentionSoftCap)") }
+    if let logitSoftCap { lines.append("logit cap \(logitSoftCap)") }
+    lines += rotary.computation
+    if let slidingRotary {
+      lines.append("sliding rotary \(slidingRotary.theta) \(slidingRotary.attentionFactor)")
+      lines += slidingRotary.computation
     }
     if windows.contains(where: { $0 != nil }) { lines.append("windows \(windows.map { $0 ?? 0 })") }
     return lines.joined(separator: "\n")
+  }
+}
+
+extension RotaryScaling {
+  /// What its kind makes of the frequencies.
+  fileprivate var computation: [String] {
+    switch kind {
+    case .default: []
+    case .linear(let factor): ["linear \(factor)"]
+    case .dynamic(let factor, let positions): ["dynamic \(factor) \(positions)"]
+    case .llama3(let factor, let low, let high, let original): ["llama3 \(factor) \(low) \(high) \(original)"]
+    case .yarn(let factor, let fast, let slow, let original, let truncates):
+      ["yarn \(factor) \(fast) \(slow) \(original) \(truncates)"]
+    case .longrope(let short, let long, let original): ["longrope \(short) \(long) \(original)"]
+    case .proportional(let factor, let fraction): ["proportional \(factor) \(fraction)"]
+    }
   }
 }

@@ -1,12 +1,13 @@
 import CGoraKernels
 import GoraCore
 
-/// Final norm, vocabulary projection and cross-entropy, on labelled tokens only and a chunk of rows at a time:
+/// Final norm, vocabulary projection, cap of the logits and cross-entropy, on labelled tokens only and a chunk of rows at a time:
 /// [T, vocabulary] never exists.
 final class OutputHead {
-  private let norm: Parameter
+  private let norm: RMSNorm
   private let projection: Parameter
-  private let epsilon: Float
+  /// Logits z become c·tanh(z/c) for such a c.
+  private let softCap: Float?
   private let hiddenSize: Int
   private let gathered = FloatBuffer()
   private let normalised = FloatBuffer()
@@ -15,10 +16,10 @@ final class OutputHead {
   private let normalisedGradient = FloatBuffer()
   private let gatheredGradient = FloatBuffer()
 
-  init(norm: Parameter, projection: Parameter, epsilon: Float) {
+  init(norm: RMSNorm, projection: Parameter, softCap: Float?) {
     self.norm = norm
     self.projection = projection
-    self.epsilon = epsilon
+    self.softCap = softCap
     hiddenSize = projection.shape[1]
   }
 
@@ -41,11 +42,7 @@ final class OutputHead {
     }
     let out = normalised.reserve(tokens.count * hiddenSize)
     let rstd = deviation.reserve(tokens.count)
-    parallelRanges(tokens.count, grain: 16) { range in
-      gora_rms_norm(
-        target + range.lowerBound * hiddenSize, norm.vector, out + range.lowerBound * hiddenSize, rstd + range.lowerBound,
-        range.count, hiddenSize, epsilon)
-    }
+    norm.forward(target, into: out, rstd: rstd, rows: tokens.count)
   }
 
   /// Logits [tokens.count, vocabulary] of some tokens; valid until the next call.
@@ -53,6 +50,11 @@ final class OutputHead {
     gather(hidden, tokens)
     let out = logits.reserve(tokens.count * vocabulary)
     projection.matrix.multiply(normalised.pointer, tokens: tokens.count, into: out, scratch: workspace.matmul)
+    if let softCap {
+      parallelRanges(tokens.count * vocabulary, grain: 16_384, alignment: 16) {
+        gora_soft_cap(out + $0.lowerBound, $0.count, 1, softCap)
+      }
+    }
     return out
   }
 
@@ -76,7 +78,12 @@ final class OutputHead {
         parallelRanges(rows, grain: max(1, 8192 / vocabulary)) { range in
           for row in range {
             let label = Int(part[part.startIndex + row].label)
-            losses[row] = gora_cross_entropy(out + row * vocabulary, vocabulary, label, scale)
+            let x = out + row * vocabulary
+            if let softCap {
+              losses[row] = gora_capped_cross_entropy(x, vocabulary, label, scale, softCap)
+            } else {
+              losses[row] = gora_cross_entropy(x, vocabulary, label, scale)
+            }
           }
         }
       }
@@ -92,12 +99,9 @@ final class OutputHead {
       }
       let dNormalised = normalisedGradient.reserve(rows * hiddenSize)
       projection.matrix.multiplyTransposed(out, tokens: rows, into: dNormalised, scratch: workspace.matmul)
-      if let gradient = norm.gradient {
-        gora_rms_norm_weight(dNormalised, gathered.pointer, deviation.pointer, gradient.pointer, rows, hiddenSize, 0, hiddenSize)
-      }
       let dGathered = gatheredGradient.reserve(rows * hiddenSize)
-      dGathered.update(repeating: 0, count: rows * hiddenSize)
-      gora_rms_norm_backward(dNormalised, gathered.pointer, norm.vector, deviation.pointer, dGathered, rows, hiddenSize)
+      norm.backward(
+        dNormalised, x: gathered.pointer, rstd: deviation.pointer, rows: rows, dx: dGathered, accumulates: false)
       for (row, target) in part.enumerated() {
         gora_add(hiddenGradient + target.token * hiddenSize, dGathered + row * hiddenSize, hiddenSize)
       }

@@ -225,20 +225,23 @@ package struct CheckpointSource: ParameterSource {
   }
 }
 
-/// A model from nothing: norms 1, biases 0, all else N(0, initializer_range²), each by its own stream.
+/// A model from nothing: norms' factors 1, biases 0, all else N(0, initializer_range²), each by its own stream.
 package struct RandomSource: ParameterSource {
   package let seed: UInt64
   package let deviation: Double
+  /// What norms add to their weights.
+  package let normOffset: Float
 
-  package init(seed: UInt64, deviation: Double) {
+  package init(seed: UInt64, deviation: Double, normOffset: Float = 0) {
     self.seed = seed
     self.deviation = deviation
+    self.normOffset = normOffset
   }
 
   package func parameter(_ name: String, shape: [Int]) throws(GoraError) -> Parameter {
     let values = FloatBuffer(zeros: shape.reduce(1, *))
     if name.hasSuffix("norm.weight") {
-      values.pointer.update(repeating: 1, count: values.count)
+      values.pointer.update(repeating: 1 - normOffset, count: values.count)
     } else if !name.hasSuffix(".bias") {
       var random = Random(seed: seed, stream: "initial/\(name)")
       for i in 0..<values.count { values.pointer[i] = Float(random.normal() * deviation) }

@@ -39,11 +39,25 @@ package struct RotaryScaling: Sendable, Equatable {
   init(reading root: JSONField, headSize: Int, maxPositions: Int, notes: inout [String]) throws(GoraError) {
     let older = try root.optional("rope_scaling")
     let isEmpty = try older?.members.isEmpty ?? true
-    let settings = isEmpty ? try root.optional("rope_parameters") : older
+    try self.init(
+      isEmpty ? try root.optional("rope_parameters") : older, beside: root, thetaKey: "rope_theta", defaultTheta: 10_000,
+      headSize: headSize, maxPositions: maxPositions, notes: &notes)
+  }
+
+  /// One set of settings.
+  /// - Parameters:
+  ///   - settings: nil for none
+  ///   - root: what they stand in
+  ///   - thetaKey: the base's name there
+  init(
+    _ settings: JSONField?, beside root: JSONField, thetaKey: String, defaultTheta: Double, headSize: Int, maxPositions: Int,
+    notes: inout [String]
+  ) throws(GoraError) {
     let inner = try settings?.optional("rope_theta")
-    let outer = try root.optional("rope_theta")
-    theta = try (inner ?? outer)?.double ?? 10_000
-    guard theta > 0, theta.isFinite else { throw (inner ?? outer ?? root).error("\"rope_theta\" must be positive") }
+    let outer = try root.optional(thetaKey)
+    let field = inner ?? outer
+    theta = try field?.double ?? defaultTheta
+    guard theta > 0, theta.isFinite else { throw (field ?? root).error("\(field?.name ?? thetaKey) must be positive") }
     kind = .default
     guard let settings else { return }
     for (key, field) in try settings.members {

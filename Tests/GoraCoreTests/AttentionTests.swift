@@ -12,7 +12,9 @@ import Testing
     var d: Int
     /// 0: none
     var window = 0
-    var testDescription: String { "\(queries) queries, \(keys) keys, group \(group), d \(d), window \(window)" }
+    /// 0: none
+    var cap: Float = 0
+    var testDescription: String { "\(queries) queries, \(keys) keys, group \(group), d \(d), window \(window), cap \(cap)" }
   }
 
   static let shapes: [Shape] = [
@@ -24,12 +26,14 @@ import Testing
     Shape(queries: 300, keys: 300, group: 1, d: 4, window: 2), Shape(queries: 700, keys: 700, group: 2, d: 6, window: 129),
     Shape(queries: 650, keys: 650, group: 1, d: 2, window: 256), Shape(queries: 515, keys: 515, group: 3, d: 5, window: 300),
     Shape(queries: 300, keys: 300, group: 2, d: 2, window: 299), Shape(queries: 300, keys: 300, group: 2, d: 2, window: 301),
+    Shape(queries: 5, keys: 5, group: 2, d: 4, cap: 0.5), Shape(queries: 300, keys: 300, group: 2, d: 12, cap: 2),
+    Shape(queries: 515, keys: 515, group: 1, d: 6, window: 129, cap: 50),
   ]
   /// One has more keys than the kernel looks at together (65,536), one more heads (128).
   static let cachedShapes: [Shape] = [
     Shape(queries: 1, keys: 1, group: 1, d: 2), Shape(queries: 1, keys: 300, group: 4, d: 12),
     Shape(queries: 1, keys: 256, group: 1, d: 64), Shape(queries: 1, keys: 70_000, group: 2, d: 5),
-    Shape(queries: 1, keys: 600, group: 130, d: 2),
+    Shape(queries: 1, keys: 600, group: 130, d: 2), Shape(queries: 1, keys: 300, group: 4, d: 12, cap: 2),
   ]
 
   /// One case: rows are wider than the heads they hold, as in a matrix of several key/value heads.
@@ -56,7 +60,7 @@ import Testing
       c = gora_attention_shape(
         window: shape.window == 0 ? .max : Int64(shape.window), group: Int64(shape.group), d: Int64(shape.d),
         q_stride: Int64(qStride), kv_stride: Int64(kvStride), lse_stride: Int64(lseStride),
-        scale: 1 / Float(shape.d).squareRoot())
+        scale: 1 / Float(shape.d).squareRoot(), cap: shape.cap)
     }
   }
 
@@ -71,7 +75,7 @@ import Testing
   /// softmax(q·kᵀ·scale)·v with its mask, and its gradient, in the case's layout.
   static func plain(_ test: Case, q: [Double], k: [Double], v: [Double]) -> Expected {
     let (s, qs, ks) = (test.shape, test.qStride, test.kvStride)
-    let scale = Double(test.c.scale)
+    let (scale, cap) = (Double(test.c.scale), Double(test.c.cap))
     var result = Expected(
       o: [Double](repeating: 0, count: q.count), lse: [Double](repeating: 0, count: s.queries * test.lseStride),
       dq: [Double](repeating: 0, count: q.count), dk: [Double](repeating: 0, count: k.count),
@@ -86,10 +90,15 @@ import Testing
               let seen = s.keys - s.queries + i + 1
               let oldest = s.window == 0 ? 0 : max(0, seen - s.window)
               var p = [Double](repeating: 0, count: seen)
+              var slopes = [Double](repeating: 1, count: seen)
               for j in oldest..<seen {
                 var dot = 0.0
                 for e in 0..<s.d { dot += q[row + e] * k[j * ks + e] }
                 p[j] = dot * scale
+                if cap > 0 {
+                  p[j] = cap * tanh(p[j] / cap)
+                  slopes[j] = 1 - p[j] * p[j] / (cap * cap)
+                }
               }
               let top = p[oldest...].max() ?? 0
               var sum = 0.0
@@ -110,7 +119,7 @@ import Testing
                 mean += p[j] * dot
               }
               for j in oldest..<seen {
-                let ds = p[j] * (dp[j] - mean) * scale
+                let ds = p[j] * (dp[j] - mean) * scale * slopes[j]
                 for e in 0..<s.d {
                   result.dq[row + e] += ds * k[j * ks + e]
                   result.dk[j * ks + e] += ds * q[row + e]
@@ -192,7 +201,8 @@ import Testing
   @Test(arguments: cachedShapes, [false, true]) func cached(_ shape: Shape, bf16: Bool) {
     let test = Case(shape, padding: 0)
     var cached = gora_cached_attention_shape(
-      keys: Int64(shape.keys), group: Int64(shape.group), d: Int64(shape.d), scale: test.c.scale, bf16: bf16)
+      keys: Int64(shape.keys), group: Int64(shape.group), d: Int64(shape.d), scale: test.c.scale, cap: shape.cap,
+      bf16: bf16)
     var o = [Float](repeating: canary, count: test.q.count + 1)
     let (k, v) = (test.k.map { BFloat16($0) }, test.v.map { BFloat16($0) })
     let expected =
@@ -210,8 +220,8 @@ import Testing
   }
 
   /// The plain backward above, by central differences of the plain forward.
-  @Test func plainFormulaAgainstDifferences() {
-    let test = Case(Shape(queries: 4, keys: 4, group: 2, d: 4))
+  @Test(arguments: [Float(0), 0.7]) func plainFormulaAgainstDifferences(_ cap: Float) {
+    let test = Case(Shape(queries: 4, keys: 4, group: 2, d: 4, cap: cap))
     let (q, k, v) = (test.q.doubles, test.k.doubles, test.v.doubles)
     let expected = Self.plain(test, q: q, k: k, v: v)
     func loss(_ q: [Double], _ k: [Double], _ v: [Double]) -> Double {

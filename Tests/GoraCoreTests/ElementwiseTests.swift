@@ -55,43 +55,51 @@ import Testing
 
   // MARK: Norm
 
-  static func rmsNorm(_ x: [Double], _ w: [Double], _ columns: Int, _ epsilon: Double) -> [Double] {
+  static func rmsNorm(_ x: [Double], _ w: [Double], _ columns: Int, _ epsilon: Double, offset: Double = 0) -> [Double] {
     var y = x
     for row in 0..<(columns == 0 ? 0 : x.count / columns) {
       let part = row * columns..<(row + 1) * columns
       let r = 1 / (x[part].reduce(0) { $0 + $1 * $1 } / Double(columns) + epsilon).squareRoot()
-      for j in 0..<columns { y[row * columns + j] = w[j] * x[row * columns + j] * r }
+      for j in 0..<columns { y[row * columns + j] = (w[j] + offset) * x[row * columns + j] * r }
     }
     return y
   }
 
-  @Test(arguments: sizes) func rmsNorm(_ columns: Int) {
+  @Test(arguments: sizes, [Float(0), 1]) func rmsNorm(_ columns: Int, _ offset: Float) {
     let rows = 3
     let count = rows * columns
     let epsilon: Float = 1e-2
     let (x, w, dy) = (numbers(count, "x"), numbers(columns, "w"), numbers(count, "dy"))
     var y = [Float](repeating: canary, count: count + 2)
     var deviation = [Float](repeating: 0, count: rows)
-    gora_rms_norm(x, w, &y, &deviation, rows, columns, epsilon)
-    let expected = Self.rmsNorm(x.doubles, w.doubles, columns, Double(epsilon))
+    gora_rms_norm(x, w, offset, &y, &deviation, rows, columns, epsilon)
+    let expected = Self.rmsNorm(x.doubles, w.doubles, columns, Double(epsilon), offset: Double(offset))
     #expect(relativeError(Array(y[..<count]), expected) < 1e-6)
     #expect(y[count] == canary)
     if columns == 0 { return }
 
     var again = y
-    gora_rms_norm(x, w, &again, nil, rows, columns, epsilon)
+    gora_rms_norm(x, w, offset, &again, nil, rows, columns, epsilon)
     #expect(again == y)
 
     func loss(_ x: [Double], _ w: [Double]) -> Double {
-      zip(Self.rmsNorm(x, w, columns, Double(epsilon)), dy).reduce(0) { $0 + $1.0 * Double($1.1) }
+      zip(Self.rmsNorm(x, w, columns, Double(epsilon), offset: Double(offset)), dy).reduce(0) { $0 + $1.0 * Double($1.1) }
     }
     // dx is added to.
     let before = numbers(count, "before")
     var dx = before
-    gora_rms_norm_backward(dy, x, w, deviation, &dx, rows, columns)
+    gora_rms_norm_backward(dy, x, w, offset, deviation, &dx, rows, columns, true)
     for i in stride(from: 0, to: count, by: max(1, count / 20)) {
       let numeric = slope(x.doubles, i) { loss($0, w.doubles) }
       #expect(abs(Double(dx[i]) - Double(before[i]) - numeric) < 1e-5 * max(1, abs(numeric)))
+    }
+    // Or overwritten, where it is dy itself too.
+    var alone = dy
+    alone.withUnsafeMutableBufferPointer { dx in
+      gora_rms_norm_backward(dx.baseAddress!, x, w, offset, deviation, dx.baseAddress!, rows, columns, false)
+    }
+    for i in 0..<count {
+      #expect(abs(Double(alone[i]) - (Double(dx[i]) - Double(before[i]))) < 1e-5 * max(1, abs(Double(alone[i]))))
     }
     // dw of columns [from, to) alone.
     let (from, to) = (columns / 3, columns - columns / 4)
@@ -108,7 +116,7 @@ import Testing
     var x = numbers(40, "x")
     x[25] = .nan
     var y = x
-    gora_rms_norm(x, [Float](repeating: 1, count: 20), &y, nil, 2, 20, 1e-5)
+    gora_rms_norm(x, [Float](repeating: 1, count: 20), 0, &y, nil, 2, 20, 1e-5)
     #expect(y[..<20].allSatisfy(\.isFinite) && y[20...].allSatisfy(\.isNaN))
   }
 
@@ -173,6 +181,51 @@ import Testing
     #expect(relativeError(Array(dGate[..<n]), expectedGate) < 1e-6)
     #expect(relativeError(Array(dUp[..<n]), expectedUp) < 1e-6)
     #expect(y[n...].elementsEqual(behind) && dGate[n...].elementsEqual(behind) && dUp[n...].elementsEqual(behind))
+  }
+
+  static func geluTanh(_ x: Double) -> Double { 0.5 * x * (1 + tanh((2 / Double.pi).squareRoot() * (x + 0.044715 * x * x * x))) }
+
+  @Test(arguments: sizes) func geglu(_ n: Int) {
+    let (gate, up, dy) = (numbers(n, "gate", range: 6), numbers(n, "up"), numbers(n, "dy"))
+    let behind = [canary, canary]
+    var y = [Float](repeating: 0, count: n) + behind
+    gora_geglu(gate, up, &y, n)
+    #expect(relativeError(Array(y[..<n]), zip(gate, up).map { Self.geluTanh(Double($0)) * Double($1) }) < 1e-6)
+    var dGate = [Float](repeating: 0, count: n) + behind
+    var dUp = dGate
+    gora_geglu_backward(dy, gate, up, &dGate, &dUp, n)
+    var expectedGate = [Double](repeating: 0, count: n)
+    var expectedUp = expectedGate
+    for i in 0..<n {
+      expectedGate[i] = slope([Double(gate[i])], 0) { Double(dy[i]) * Self.geluTanh($0[0]) * Double(up[i]) }
+      expectedUp[i] = Double(dy[i]) * Self.geluTanh(Double(gate[i]))
+    }
+    #expect(relativeError(Array(dGate[..<n]), expectedGate) < 1e-6)
+    #expect(relativeError(Array(dUp[..<n]), expectedUp) < 1e-6)
+    #expect(y[n...].elementsEqual(behind) && dGate[n...].elementsEqual(behind) && dUp[n...].elementsEqual(behind))
+  }
+
+  @Test func gegluPropagatesNotANumber() {
+    let gate: [Float] = [.nan, 1, .infinity, 500, -500]
+    var y = gate
+    gora_geglu(gate, [1, .nan, 2, 2, 2], &y, 5)
+    #expect(y[0].isNaN && y[1].isNaN && y[2] == .infinity && y[3] == 1000 && y[4] == 0)
+    var (dGate, dUp) = (y, y)
+    gora_geglu_backward([1, 1, 1, 1, 1], gate, [1, 1, 1, 2, 2], &dGate, &dUp, 5)
+    #expect(dGate[0].isNaN && dUp[0].isNaN && dGate[3] == 2 && dUp[3] == 500 && dGate[4] == 0 && dUp[4] == 0)
+  }
+
+  /// 2 ulp of tanh, one of the argument and one of the product, at all magnitudes; bad numbers stay bad, infinity is the cap.
+  @Test(arguments: [(Float(1), Float(1)), (0.25, 30), (3, 0.5)]) func softCap(_ scale: Float, _ cap: Float) {
+    let x =
+      stride(from: Float(-20), through: 20, by: 0.0137).map { $0 } + numbers(300, "small", range: 1e-3) + [0, .infinity, .nan]
+    var y = x + [canary]
+    gora_soft_cap(&y, x.count, scale, cap)
+    for (value, x) in zip(y, x.dropLast(2)) {
+      let expected = Double(cap) * tanh(Double(x) * Double(scale) / Double(cap))
+      #expect(abs(Double(value) - expected) <= 4e-7 * abs(expected), "\(x)")
+    }
+    #expect(y[x.count - 2] == cap && y[x.count - 1].isNaN && y[x.count] == canary)
   }
 
   /// e^x inside the sigmoid over all it may meet: relative 2e-6 down to the smallest normal number, 1e-5 a little below.
@@ -253,6 +306,19 @@ import Testing
     }
   }
 
+  /// A sure model: the small terms of a whole vocabulary count beside the largest, 1. They are 1e-4 in all; lost in a float they would take
+  /// as much as 1e-6 of the loss.
+  @Test func crossEntropyOfASureModel() {
+    var logits = (0..<49_152).map { Float(-20 + sin(Double($0)) * 1.5) }
+    logits[31_000] = 0
+    let expected = log(logits.reduce(0.0) { $0 + exp(Double($1)) })
+    #expect(expected > 1e-4)
+    for scale in [0, 1 as Float] {
+      var copy = logits
+      #expect(abs(gora_cross_entropy(&copy, copy.count, 31_000, scale) - expected) < 2e-7)
+    }
+  }
+
   @Test func crossEntropyAgainstDifferences() {
     let x = numbers(17, "logits", range: 3)
     var gradient = x
@@ -260,6 +326,24 @@ import Testing
     for i in 0..<17 {
       #expect(abs(Double(gradient[i]) - slope(x.doubles, i) { Self.logSumExp($0) - $0[4] }) < 1e-6)
     }
+  }
+
+  /// The gradient of what the logits were before they were capped.
+  @Test(arguments: [Float(0.7), 5, 30]) func cappedCrossEntropy(_ cap: Float) {
+    let (n, label, scale) = (65, 17, Float(0.25))
+    let z = numbers(n, "logits", range: 10)
+    func loss(_ z: [Double]) -> Double {
+      let x = z.map { Double(cap) * tanh($0 / Double(cap)) }
+      return Self.logSumExp(x) - x[label]
+    }
+    var x = z + [canary]
+    gora_soft_cap(&x, n, 1, cap)
+    let capped = x
+    #expect(abs(gora_capped_cross_entropy(&x, n, label, 0, cap) - loss(z.doubles)) < 2e-5)
+    #expect(x == capped)
+    #expect(abs(gora_capped_cross_entropy(&x, n, label, scale, cap) - loss(z.doubles)) < 2e-5)
+    for i in 0..<n { #expect(abs(Double(x[i]) - Double(scale) * slope(z.doubles, i, loss)) < 1e-6) }
+    #expect(x[n] == canary)
   }
 
   @Test(arguments: [Float.nan, .infinity]) func crossEntropyShowsBadLogits(_ bad: Float) {

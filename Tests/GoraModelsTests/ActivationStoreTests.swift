@@ -8,10 +8,10 @@ import Testing
 @Suite struct ActivationStoreTests {
   init() { ThreadPool.start(threads: 2) }
 
-  static func model(_ name: String, _ precision: Precision) throws -> Llama {
+  static func model(_ name: String, _ precision: Precision) throws -> Decoder {
     try Matmul.open()
     let folder = try ModelFolder(path: "\(Fixtures.folder)/\(name)/model")
-    return try Llama(
+    return try Decoder(
       config: try ModelConfig(of: folder), from: CheckpointSource(folder: folder, precision: precision))
   }
 
@@ -52,7 +52,19 @@ import Testing
   /// each layer, from the lowest layer or the second on.
   @Test(arguments: [0, 1], [(Precision.f32, false), (.bf16, false), (.f32, true), (.bf16, true)])
   func countedIsTaken(_ lowest: Int, _ run: (precision: Precision, recomputes: Bool)) throws {
-    let model = try Self.model("llama", run.precision)
+    try check(lowest, run) { try Self.model("llama", $0) }
+  }
+
+  /// The same of layers with all norms there are.
+  @Test(arguments: [0, 1], [(Precision.f32, false), (.bf16, false), (.f32, true), (.bf16, true)])
+  func countedIsTakenWithNorms(_ lowest: Int, _ run: (precision: Precision, recomputes: Bool)) throws {
+    try check(lowest, run) { try FamilyFixtureTests.model("gemma3", $0) }
+  }
+
+  private func check(
+    _ lowest: Int, _ run: (precision: Precision, recomputes: Bool), open: (Precision) throws -> Decoder
+  ) throws {
+    let model = try open(run.precision)
     model.recomputesActivations = run.recomputes
     for (index, layer) in model.layers.enumerated() where index >= lowest {
       for linear in layer.linears {
@@ -68,7 +80,9 @@ import Testing
         linear.adapter = adapter
       }
     }
-    let batch = PackedBatch(rows: try Fixtures.rows("llama"))
+    let top = Int32(model.config.vocabularySize - 1)
+    let batch = PackedBatch(
+      rows: try Fixtures.rows("llama").map { ($0.ids.map { min($0, top) }, $0.labels.map { min($0, top) }) })
     let (config, kept) = (model.config, model.layers.map(\.kept))
     // Forward alone first, whose buffers backward's then grow from.
     _ = model.loss(batch)
@@ -76,20 +90,22 @@ import Testing
       model.activations.floats
         == ActivationStore.floats(kept, lowest: config.layers, model.keeping, tokens: batch.tokens))
     #expect(model.scratch.floats == LayerScratch.floats(config, tokens: batch.tokens, backward: false))
-    let fresh = try Self.model("llama", run.precision)
+    let fresh = try open(run.precision)
     fresh.recomputesActivations = run.recomputes
     for (from, to) in zip(model.linears, fresh.linears) { to.adapter = from.adapter }
     _ = fresh.accumulateGradient(batch, scale: 1)
     #expect(
       fresh.activations.floats == ActivationStore.floats(kept, lowest: lowest, fresh.keeping, tokens: batch.tokens))
     #expect(fresh.scratch.floats == LayerScratch.floats(config, tokens: batch.tokens, backward: true))
-    // By hand: a layer's buffers at two bytes or four, the numbers of a model with 2 layers.
+    // By hand: a layer's buffers at two bytes or four.
     let (h, f, q, kv) = (config.hiddenSize, config.intermediateSize, config.querySize, config.keyValueSize)
-    let (single, half) = (2 * h + 2 + config.heads, 2 * q + 2 * kv + 2 * f)
+    var (single, half) = (2 * h + 2 + config.heads, 2 * q + 2 * kv + 2 * f)
+    if config.hasHeadNorms { (single, half) = (single + config.heads + config.keyValueHeads, half + q + kv) }
+    if config.hasBranchNorms { (single, half) = (single + 2, half + 2 * h) }
     func adapters(_ index: Int) -> Int { 7 * (2 + index) + kv }
-    let layers = lowest..<2
+    let layers = lowest..<config.layers
     let learnt = layers.reduce(0) { $0 + adapters($1) }
-    let shared = single + half + adapters(1)
+    let shared = single + half + adapters(config.layers - 1)
     let expected =
       switch fresh.keeping {
       case .whole: layers.count * (single + half) + learnt + (lowest > 0 ? single + half : 0)

@@ -17,25 +17,7 @@ import Testing
     ThreadPool.start(threads: 2)
   }
 
-  /// A checkpoint folder with the case's config.json and its type's weights.
-  static func model(_ name: String) throws -> Llama {
-    let test = try golden.required("cases").required(name)
-    let type = try test.required("type").string
-    var members = try [golden.required("shape"), test.required("change")].flatMap { field in
-      try field.members.map { ($0.key, $0.field.value.compact()) }
-    }
-    members.append(("model_type", "\"\(type)\""))
-    let last = Dictionary(members) { $1 }
-    let folder = FileManager.default.temporaryDirectory.appending(path: "gora-\(UUID().uuidString)").path()
-    try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-    defer { try? FileManager.default.removeItem(atPath: folder) }
-    let text = "{" + last.map { "\"\($0.key)\": \($0.value)" }.joined(separator: ",") + "}"
-    try text.write(toFile: "\(folder)/config.json", atomically: false, encoding: .utf8)
-    try FileManager.default.createSymbolicLink(
-      atPath: "\(folder)/model.safetensors", withDestinationPath: "\(Fixtures.folder)/attention/\(type).safetensors")
-    let checkpoint = try ModelFolder(path: folder)
-    return try Llama(config: ModelConfig(of: checkpoint), from: CheckpointSource(folder: checkpoint, precision: .f32))
-  }
+  static func model(_ name: String) throws -> Decoder { try Fixtures.model(of: golden, name, in: "attention") }
 
   /// Rows of 7, 40 and 300 tokens, packed: windows shorter and longer than they are, and limits of lengths between them.
   /// A missing key, or one too many, moves these numbers by 1e-2 or more; f32 by some 1e-6.

@@ -20,7 +20,7 @@ import Testing
   /// - Parameter shift: blanks after the header, which move all elements
   static func model(
     _ fixture: String, _ tensors: [Tensor], replacing: (String, String) = ("", ""), shift: Int = 0, precision: Precision = .f32
-  ) throws -> Llama {
+  ) throws -> Decoder {
     let folder = FileManager.default.temporaryDirectory.appending(path: "gora-\(UUID().uuidString)").path()
     try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
     defer { try? FileManager.default.removeItem(atPath: folder) }
@@ -39,10 +39,10 @@ import Testing
     let file = withUnsafeBytes(of: UInt64(header.utf8.count).littleEndian) { Array($0) } + Array(header.utf8) + data
     try Data(file).write(to: URL(filePath: "\(folder)/model.safetensors"))
     let checkpoint = try ModelFolder(path: folder)
-    return try Llama(config: ModelConfig(of: checkpoint), from: CheckpointSource(folder: checkpoint, precision: precision))
+    return try Decoder(config: ModelConfig(of: checkpoint), from: CheckpointSource(folder: checkpoint, precision: precision))
   }
 
-  static func logits(_ model: Llama) throws -> [Float] {
+  static func logits(_ model: Decoder) throws -> [Float] {
     model.logits(PackedBatch(rows: Array(try Fixtures.rows("llama").prefix(2))))
   }
 

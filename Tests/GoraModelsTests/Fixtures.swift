@@ -9,11 +9,33 @@ enum Fixtures {
   static let folder = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
     .appending(path: "Fixtures").path()
 
-  static func model(_ name: String, precision: Precision = .f32) throws -> Llama {
+  static func model(_ name: String, precision: Precision = .f32) throws -> Decoder {
     let folder = try ModelFolder(path: "\(folder)/\(name)/model")
-    let model = try Llama(
+    let model = try Decoder(
       config: ModelConfig(of: folder), from: CheckpointSource(folder: folder, precision: precision))
     return model
+  }
+
+  /// The model of one of a golden's `cases`: their `type`'s weights with the `shape` and the case's change in config.json.
+  static func model(
+    of golden: JSONField, _ name: String, in fixture: String, _ precision: Precision = .f32
+  ) throws -> Decoder {
+    let test = try golden.required("cases").required(name)
+    let type = try test.required("type").string
+    var members = try [golden.required("shape"), test.required("change")].flatMap { field in
+      try field.members.map { ($0.key, $0.field.value.compact()) }
+    }
+    members.append(("model_type", "\"\(type)\""))
+    let last = Dictionary(members) { $1 }
+    let folder = FileManager.default.temporaryDirectory.appending(path: "gora-\(UUID().uuidString)").path()
+    try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    let text = "{" + last.map { "\"\($0.key)\": \($0.value)" }.joined(separator: ",") + "}"
+    try text.write(toFile: "\(folder)/config.json", atomically: false, encoding: .utf8)
+    try FileManager.default.createSymbolicLink(
+      atPath: "\(folder)/model.safetensors", withDestinationPath: "\(Self.folder)/\(fixture)/\(type).safetensors")
+    let checkpoint = try ModelFolder(path: folder)
+    return try Decoder(config: ModelConfig(of: checkpoint), from: CheckpointSource(folder: checkpoint, precision: precision))
   }
 
   static func rows(_ name: String) throws -> [(ids: [Int32], labels: [Int32])] {
@@ -33,7 +55,7 @@ enum Fixtures {
   }
 }
 
-extension Llama {
+extension Decoder {
   /// Gives every linear an adapter of rank 3 that learns, with fixed numbers in A and B.
   func attachAdapters() {
     for linear in linears {

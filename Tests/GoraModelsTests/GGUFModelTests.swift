@@ -9,10 +9,10 @@ import Testing
 @Suite(.serialized) struct GGUFModelTests {
   init() { ThreadPool.start(threads: 2) }
 
-  static func model(_ name: String, precision: Precision = .f32) throws -> Llama {
+  static func model(_ name: String, precision: Precision = .f32) throws -> Decoder {
     try Matmul.open()
     let folder = try ModelFolder(path: "\(Fixtures.folder)/gguf/\(name)")
-    return try Llama(config: ModelConfig(of: folder), from: CheckpointSource(folder: folder, precision: precision))
+    return try Decoder(config: ModelConfig(of: folder), from: CheckpointSource(folder: folder, precision: precision))
   }
 
   /// The configuration is that of the folder that the file was made from; Llama 3's scaling comes as divisors, which f32 rounds.
@@ -47,6 +47,22 @@ import Testing
     }
   }
 
+  /// Qwen3 with the norms of its heads: the configuration and the gradients of the same case from a folder.
+  @Test func qwen3() throws {
+    let (model, folder) = (try Self.model("qwen3.gguf"), try FamilyFixtureTests.model("qwen3"))
+    var config = model.config
+    (config.bosToken, config.notes) = (folder.config.bosToken, folder.config.notes)
+    #expect(config == folder.config)
+    let batch = PackedBatch(rows: FamilyFixtureTests.rows.map { ($0, $0) })
+    let expected = try Fixtures.tensors("families/golden.safetensors")
+    for parameter in model.parameters { parameter.makeTrainable() }
+    _ = model.accumulateGradient(batch, scale: 1 / Float(batch.targets.count))
+    for parameter in model.parameters {
+      let error = relativeError(parameter.gradient!.array, try #require(expected["qwen3/gradient/\(parameter.name)"]))
+      #expect(error < 2e-4, "\(parameter.name)")
+    }
+  }
+
   /// A folder with the weights of `mixed`, decoded by gguf-py.
   final class Decoded {
     let path: String
@@ -61,9 +77,9 @@ import Testing
 
     deinit { try? FileManager.default.removeItem(atPath: path) }
 
-    func model() throws -> Llama {
+    func model() throws -> Decoder {
       let folder = try ModelFolder(path: path)
-      return try Llama(config: ModelConfig(of: folder), from: CheckpointSource(folder: folder, precision: .f32))
+      return try Decoder(config: ModelConfig(of: folder), from: CheckpointSource(folder: folder, precision: .f32))
     }
   }
 
@@ -94,7 +110,7 @@ import Testing
       #expect(linear.weight.mappedBytes * 8 < 9 * linear.weight.count)
     }
     let batch = PackedBatch(rows: try Fixtures.rows("llama"))
-    func gradients(_ model: Llama) throws -> (loss: Double, values: [Float]) {
+    func gradients(_ model: Decoder) throws -> (loss: Double, values: [Float]) {
       model.attachAdapters()
       for linear in model.linears { linear.weight.gradient = FloatBuffer(zeros: linear.weight.count) }
       let loss = model.accumulateGradient(batch, scale: 1 / Float(batch.targets.count))
@@ -120,7 +136,7 @@ import Testing
   @Test func refusesASecondQuantisation() throws {
     let folder = try ModelFolder(path: "\(Fixtures.folder)/gguf/\(Self.mixed)")
     let source = CheckpointSource(folder: folder, precision: .f32, quantization: .nf4)
-    let error = #expect(throws: GoraError.self) { try Llama(config: ModelConfig(of: folder), from: source) }
+    let error = #expect(throws: GoraError.self) { try Decoder(config: ModelConfig(of: folder), from: source) }
     #expect(error?.status == .usage && error?.problem.contains("is in Q4_1 already") == true, "\(String(describing: error))")
   }
 }

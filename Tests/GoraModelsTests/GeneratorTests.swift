@@ -12,7 +12,7 @@ import Glibc
   }
 
   /// Exact probabilities of the token after `prompt`, in double from the model's logits; outside the nucleus 0.
-  static func probabilities(_ model: Llama, _ prompt: [Int32], temperature: Double, topP: Double) -> [Double] {
+  static func probabilities(_ model: Decoder, _ prompt: [Int32], temperature: Double, topP: Double) -> [Double] {
     let batch = PackedBatch(rows: [(prompt, [Int32](repeating: -100, count: prompt.count))])
     let last = model.logits(batch).suffix(model.config.vocabularySize).map { Double($0) / temperature }
     let top = last.max() ?? 0

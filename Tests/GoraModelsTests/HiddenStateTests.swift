@@ -32,7 +32,8 @@ import Testing
     }
     let norm = try #require(model.parameters.first { $0.name == "model.norm.weight" })
     let out = FloatBuffer(zeros: count)
-    gora_rms_norm(x.pointer, norm.vector, out.pointer, nil, batch.tokens, config.hiddenSize, config.normEpsilon)
+    gora_rms_norm(
+      x.pointer, norm.vector, config.normOffset, out.pointer, nil, batch.tokens, config.hiddenSize, config.normEpsilon)
     #expect(relativeError(out.array, try #require(expected["hidden/norm"])) < 2e-5)
   }
 

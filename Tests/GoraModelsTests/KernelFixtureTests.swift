@@ -56,10 +56,10 @@ import Testing
     let (x, w, dy) = (try test.floats("x"), try test.floats("weight"), try test.floats("d_output"))
     var y = x
     var deviation = [Float](repeating: 0, count: rows)
-    gora_rms_norm(x, w, &y, &deviation, rows, columns, Float(try test.field.required("epsilon").double))
+    gora_rms_norm(x, w, 0, &y, &deviation, rows, columns, Float(try test.field.required("epsilon").double))
     #expect(relativeError(y, try test.floats("output")) < 5e-7)
     var dx = [Float](repeating: 0, count: x.count)
-    gora_rms_norm_backward(dy, x, w, deviation, &dx, rows, columns)
+    gora_rms_norm_backward(dy, x, w, 0, deviation, &dx, rows, columns, false)
     #expect(relativeError(dx, try test.floats("d_x")) < 1e-6)
     var dw = [Float](repeating: 0, count: columns)
     gora_rms_norm_weight(dy, x, deviation, &dw, rows, columns, 0, columns)
@@ -81,7 +81,9 @@ import Testing
     try Matmul.open()
     let test = try Case("attention")
     let (tokens, heads) = (try test.int("tokens"), try test.int("heads"))
-    let attention = Attention(heads: heads, keyValueHeads: try test.int("key_value_heads"), headSize: try test.int("head_dim"))
+    let headSize = try test.int("head_dim")
+    let attention = Attention(
+      heads: heads, keyValueHeads: try test.int("key_value_heads"), headSize: headSize, scale: 1 / Float(headSize).squareRoot())
     let (q, k, v) = (try test.buffer("q"), try test.buffer("k"), try test.buffer("v"))
     let (o, lse) = (FloatBuffer(zeros: q.count), FloatBuffer(zeros: tokens * heads))
     attention.forward(

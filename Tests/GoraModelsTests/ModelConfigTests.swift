@@ -62,10 +62,10 @@ import Testing
     #expect(try Self.config(["rope_theta": NSNull()]).rotary.theta == 10_000)
   }
 
-  @Test(arguments: ["gpt2", "mixtral", "gemma2", "Llama", ""]) func unknownType(_ type: String) throws {
+  @Test(arguments: ["gpt2", "mixtral", "gemma", "Llama", ""]) func unknownType(_ type: String) throws {
     let error = try #require(Self.refusal(["model_type": type]))
     #expect(error.status == .data && error.problem.contains("\"\(type)\""))
-    #expect(error.hint == "supported: llama, mistral, qwen2")
+    #expect(error.hint == "supported: llama, mistral, qwen2, qwen3, gemma2, gemma3_text")
     guard case .text("config.json", let line, _) = try #require(error.location) else { throw error }
     #expect(line > 1)
   }
@@ -150,11 +150,11 @@ import Testing
     let source = CheckpointSource(folder: folder, precision: .f32)
     var config = try Self.config()
     config.intermediateSize = 48
-    let shape = #expect(throws: GoraError.self) { try Llama(config: config, from: source) }
+    let shape = #expect(throws: GoraError.self) { try Decoder(config: config, from: source) }
     #expect(shape?.status == .data && shape?.problem.contains("[56, 32]") == true && shape?.problem.contains("[48, 32]") == true)
     config = try Self.config()
     config.layers = 3
-    let missing = #expect(throws: GoraError.self) { try Llama(config: config, from: source) }
+    let missing = #expect(throws: GoraError.self) { try Decoder(config: config, from: source) }
     #expect(missing?.status == .data && missing?.problem.contains("model.layers.2.") == true)
   }
 }

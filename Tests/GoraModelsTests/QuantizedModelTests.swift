@@ -28,10 +28,10 @@ import Testing
       folder: try ModelFolder(path: "\(Fixtures.folder)/\(name)/model"), precision: .f32, quantization: .nf4)
   }
 
-  static func model(_ name: String, dense: Bool = false) throws -> Llama {
+  static func model(_ name: String, dense: Bool = false) throws -> Decoder {
     let source = try source(name)
     let config = try ModelConfig(reading: source.folder.config)
-    return try Llama(config: config, from: dense ? Dequantized(source: source) as any ParameterSource : source)
+    return try Decoder(config: config, from: dense ? Dequantized(source: source) as any ParameterSource : source)
   }
 
   static func isQuantized(_ parameter: Parameter) -> Bool {

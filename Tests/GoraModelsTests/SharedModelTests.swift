@@ -20,11 +20,11 @@ import Testing
     names.allSatisfy { FileManager.default.fileExists(atPath: "\(shared)/data/models/\($0)/reference.json") }
   }
 
-  static func open(_ name: String) throws -> (model: Llama, reference: JSONField) {
+  static func open(_ name: String) throws -> (model: Decoder, reference: JSONField) {
     try Matmul.open()
     let path = "\(shared)/data/models/\(name)"
     let folder = try ModelFolder(path: path)
-    let model = try Llama(config: ModelConfig(reading: folder.config), from: CheckpointSource(folder: folder, precision: .f32))
+    let model = try Decoder(config: ModelConfig(reading: folder.config), from: CheckpointSource(folder: folder, precision: .f32))
     return (model, try JSONDocument(path: "reference.json", text: readWholeFile("\(path)/reference.json")).root)
   }
 

@@ -150,10 +150,13 @@ import Testing
   }
 
   /// The adapter beside the weights, the weights with it merged in, and the adapter in every profile: one loss.
-  @Test func mergedEqualsAdapter() throws {
-    let bench = try Workbench()
+  @Test(arguments: ["llama", "qwen3-windows", "qwen3-bias", "gemma2", "gemma2-silu", "gemma3", "gemma3-layers"])
+  func mergedEqualsAdapter(_ name: String) throws {
+    let bench = try name == "llama" ? Workbench() : Workbench(family: name)
     try Self.flow(bench)
+    let before = try #require(try Self.eval(bench, adapter: nil).loss)
     let loss = try #require(try Self.eval(bench, adapter: "out/tuned").loss)
+    #expect(loss < before - 1e-2)
     for profile in ExportStage.Profile.allCases {
       let name = "export-\(profile.rawValue)"
       _ = try ExportStage(

@@ -42,6 +42,27 @@ import Testing
     }
   }
 
+  /// All weights of other families learn, and stay stored as their checkpoints hold them: Gemma's norms less one.
+  @Test(arguments: ["qwen3-bias", "gemma2", "gemma3"]) func families(_ name: String) throws {
+    let bench = try Workbench(family: name)
+    let line = "gora-train --method full --model model --data rows.jsonl --batch-size 3"
+    let still = try bench.run("\(line) --max-steps 1 --weight-decay 0 --lr 1e-30 --warmup-ratio 0 -o still")
+    #expect(still.status == 0, "\(still.error)")
+    let base = try SafetensorsFile(path: bench.file("model/model.safetensors"))
+    var norms = 0
+    for tensor in try SafetensorsFile(path: bench.file("still/model.safetensors")).tensors {
+      #expect(try tensor.toFloat() == base.tensor(tensor.name)?.toFloat(), "\(tensor.name)")
+      if tensor.name.hasSuffix("norm.weight") { norms += 1 }
+    }
+    #expect(norms == ["qwen3-bias": 13, "gemma2": 13, "gemma3": 19][name])
+    let learnt = try bench.run("\(line) --max-steps 20 --lr 3e-3 -o learnt")
+    #expect(learnt.status == 0, "\(learnt.error)")
+    let losses = try ["model", "still", "learnt"].map { model in
+      try FlowTests.eval(bench, model: model, adapter: nil).loss ?? .nan
+    }
+    #expect(losses[0] == losses[1] && losses[2] < losses[0] - 0.1, "\(losses)")
+  }
+
   /// Rewrites the model's weights in f16.
   private func halve(_ bench: Workbench) throws {
     var halves: [(name: String, shape: [Int], bytes: [UInt8])] = []

@@ -22,6 +22,29 @@ final class Workbench: Sendable {
     try change("other/model.safetensors") { $0[$0.count - 4] ^= 1 }
   }
 
+  /// The same with the model of a case of Fixtures/families and its rows, cut in two; `other` is missing.
+  init(family name: String) throws {
+    let folder = FileManager.default.temporaryDirectory.appending(path: "gora-stages-\(UUID().uuidString)").path()
+    path = folder
+    let golden = try JSONDocument(path: "golden.json", text: readWholeFile("\(Self.fixtures)/families/golden.json")).root
+    let test = try golden.required("cases").required(name)
+    let type = try test.required("type").string
+    var members = try golden.required("shape").members.map { JSON.Member($0.key, $0.field.value) }
+    for (key, field) in try test.required("change").members {
+      members.removeAll { $0.key == key }
+      members.append(JSON.Member(key, field.value))
+    }
+    members.append(JSON.Member("model_type", JSON(type)))
+    try FileManager.default.createDirectory(atPath: "\(folder)/model", withIntermediateDirectories: true)
+    try FileManager.default.copyItem(
+      atPath: "\(Self.fixtures)/families/\(type).safetensors", toPath: "\(folder)/model/model.safetensors")
+    try write(JSON(.object(members)).pretty(), to: "model/config.json")
+    let rows = try golden.required("rows").elements.map { try $0.ints }.flatMap {
+      [$0.prefix($0.count / 2), $0.suffix(from: $0.count / 2)]
+    }
+    try write(rows.map { "{\"input_ids\": \(Array($0)), \"labels\": \(Array($0))}\n" }.joined(), to: "rows.jsonl")
+  }
+
   deinit { try? FileManager.default.removeItem(atPath: path) }
 
   func file(_ name: String) -> String { "\(path)/\(name)" }

@@ -11,7 +11,7 @@ import Testing
 @Suite struct AdaLoRATests {
   init() { ThreadPool.start(threads: 2) }
 
-  private static func adapted(_ folder: String = "start") throws -> (model: Llama, adapter: Adapter) {
+  private static func adapted(_ folder: String = "start") throws -> (model: Decoder, adapter: Adapter) {
     let model = try Fixtures.model("llama")
     let adapter = try Adapter(readingFolder: "\(Fixtures.folder)/adalora/\(folder)")
     for module in adapter.modules {
@@ -23,7 +23,7 @@ import Testing
     return (model, adapter)
   }
 
-  private static func trainer(_ model: Llama, _ adapter: Adapter, _ golden: JSONField, steps: Int) throws -> Trainer {
+  private static func trainer(_ model: Decoder, _ adapter: Adapter, _ golden: JSONField, steps: Int) throws -> Trainer {
     let schedule = try RankSchedule(try #require(adapter.layout as? AdaLoRAKind), steps: steps)
     let optimizer = AdaLoRARule.optimizer(
       model.adapters, StepSettings(ratio: 1, weightDecay: try golden.required("weight_decay").double, ranks: schedule))

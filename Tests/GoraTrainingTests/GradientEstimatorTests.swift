@@ -9,12 +9,12 @@ import Testing
   init() { ThreadPool.start(threads: 2) }
 
   static let names = ["q_proj", "k_proj", "v_proj", "o_proj"]
-  static func targets(_ model: Llama) -> [Linear] {
+  static func targets(_ model: Decoder) -> [Linear] {
     model.linears.filter { linear in names.contains { linear.name.hasSuffix($0) } }
   }
 
   static func estimator(
-    _ model: Llama, _ settings: GradientEstimator.Settings = .init(microBatchTokens: 8192), scratch: ScratchFile? = nil
+    _ model: Decoder, _ settings: GradientEstimator.Settings = .init(microBatchTokens: 8192), scratch: ScratchFile? = nil
   ) throws -> GradientEstimator {
     try GradientEstimator(model: model, targets: targets(model), settings: settings, scratch: scratch)
   }

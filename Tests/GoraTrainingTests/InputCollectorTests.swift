@@ -12,7 +12,7 @@ import Testing
 
   private static func collected(
     _ rows: [EncodedRow], batch: Int = 2, components: Int = 8, gradients: Bool = true, recomputes: Bool = false,
-    microBatchTokens: Int = 8192, model: Llama? = nil
+    microBatchTokens: Int = 8192, model: Decoder? = nil
   ) throws -> InputCollector {
     let model = try model ?? Fixtures.model("llama")
     model.recomputesActivations = recomputes

@@ -11,7 +11,7 @@ import Testing
 @Suite struct MagnitudeTests {
   init() { ThreadPool.start(threads: 2) }
 
-  private static func adapted(_ name: String) throws -> (model: Llama, adapter: Adapter) {
+  private static func adapted(_ name: String) throws -> (model: Decoder, adapter: Adapter) {
     let model = try Fixtures.model(name)
     let adapter = try Adapter(readingFolder: "\(Fixtures.folder)/dora/\(name)/adapter")
     for module in adapter.modules {

@@ -115,7 +115,7 @@ import Testing
   /// Under LoRA-FA a model's A keeps its bits and costs nothing, and B learns as it does beside a learning A, for one step exactly.
   @Test func loraFAKeepsA() throws {
     let rows = try Fixtures.rows("llama")
-    func run(_ rule: any StepRule.Type) throws -> (before: [[Float]], model: Llama) {
+    func run(_ rule: any StepRule.Type) throws -> (before: [[Float]], model: Decoder) {
       let model = try Fixtures.adapted("llama").model
       let before = model.adapters.map { $0.a.values?.array ?? [] }
       let optimizer = rule.optimizer(model.adapters, StepSettings(ratio: 16, weightDecay: 0))

@@ -13,14 +13,14 @@ enum Fixtures {
 
   static let temporaryFolder = FileManager.default.temporaryDirectory.path()
 
-  static func model(_ name: String) throws -> Llama {
+  static func model(_ name: String) throws -> Decoder {
     try Matmul.open()
     let folder = try ModelFolder(path: "\(folder)/\(name)/model")
-    return try Llama(config: ModelConfig(reading: folder.config), from: CheckpointSource(folder: folder, precision: .f32))
+    return try Decoder(config: ModelConfig(reading: folder.config), from: CheckpointSource(folder: folder, precision: .f32))
   }
 
   /// The fixture's adapter, attached.
-  static func adapted(_ name: String) throws -> (model: Llama, adapter: Adapter) {
+  static func adapted(_ name: String) throws -> (model: Decoder, adapter: Adapter) {
     let model = try model(name)
     let adapter = try Adapter(readingFolder: "\(folder)/\(name)/adapter")
     for module in adapter.modules {
@@ -47,14 +47,14 @@ enum Fixtures {
   }
 }
 
-extension Llama {
+extension Decoder {
   /// The adapters' factors, B's rate `ratio` times A's.
   func adapterParameters(ratio: Double) -> [(parameter: Parameter, rateFactor: Float)] { AdamWRule.rates(adapters, ratio: ratio) }
 }
 
 /// A trainer on the fixture's batches: rows in file order, a constant rate.
 func trainer(
-  _ model: Llama, _ optimizer: any Optimizer, rows: [EncodedRow], steps: Int, lr: Double, batchSize: Int = 3,
+  _ model: Decoder, _ optimizer: any Optimizer, rows: [EncodedRow], steps: Int, lr: Double, batchSize: Int = 3,
   microBatchTokens: Int = 8192, clip: Double = 0
 ) -> Trainer {
   Trainer(
@@ -67,7 +67,7 @@ func trainer(
 
 /// The same with AdamW.
 func trainer(
-  _ model: Llama, _ trained: [(parameter: Parameter, rateFactor: Float)], rows: [EncodedRow], steps: Int, lr: Double,
+  _ model: Decoder, _ trained: [(parameter: Parameter, rateFactor: Float)], rows: [EncodedRow], steps: Int, lr: Double,
   weightDecay: Double, batchSize: Int = 3, microBatchTokens: Int = 8192, clip: Double = 0
 ) -> Trainer {
   trainer(

@@ -95,10 +95,11 @@ void gora_add_rows(float *y, const float *bias, size_t rows, size_t columns);
 double gora_sum_squares(const float *x, size_t n);
 double gora_abs_product_sum(const float *x, const float *y, size_t n);  // sum |x y|, fixed order
 bool gora_all_finite(const float *x, size_t n);
-void gora_rms_norm(const float *x, const float *w, float *y, float *rstd, size_t rows, size_t columns, float epsilon);
-// dx += gradient through the norm; rstd as rms_norm left it.
-void gora_rms_norm_backward(const float *dy, const float *x, const float *w, const float *rstd, float *dx, size_t rows,
-                            size_t columns);
+// y = (w + offset) x rstd.
+void gora_rms_norm(const float *x, const float *w, float offset, float *y, float *rstd, size_t rows, size_t columns, float epsilon);
+// dx is the gradient through the norm, or has it added; rstd as rms_norm left it. Where it is not added to, dx may be dy.
+void gora_rms_norm_backward(const float *dy, const float *x, const float *w, float offset, const float *rstd, float *dx, size_t rows,
+                            size_t columns, bool accumulates);
 // dw[j] += sum over rows of dy x rstd, for columns [from, to).
 void gora_rms_norm_weight(const float *dy, const float *x, const float *rstd, float *dw, size_t rows, size_t columns,
                           size_t from, size_t to);
@@ -110,8 +111,14 @@ void gora_column_products(const float *x, const float *y, float *sums, size_t ro
 void gora_rotate(float *x, const float *cosine, const float *sine, size_t heads, size_t d, float sign);
 void gora_swiglu(const float *gate, const float *up, float *y, size_t n);
 void gora_swiglu_backward(const float *dy, const float *gate, const float *up, float *dgate, float *dup, size_t n);
+// The same with the tanh form of GELU in place of SiLU.
+void gora_geglu(const float *gate, const float *up, float *y, size_t n);
+void gora_geglu_backward(const float *dy, const float *gate, const float *up, float *dgate, float *dup, size_t n);
+void gora_soft_cap(float *x, size_t n, float scale, float cap);  // x = cap tanh(x scale / cap)
 // Mean-free cross-entropy of one row: returns its loss and, when scale != 0, replaces logits by scale * dloss/dlogits.
 double gora_cross_entropy(float *logits, size_t vocabulary, size_t label, float scale);
+// The same for logits x = cap tanh(z / cap): the gradient is that of z.
+double gora_capped_cross_entropy(float *logits, size_t vocabulary, size_t label, float scale, float cap);
 size_t gora_argmax(const float *x, size_t n);  // the first of equals; n where an element is NaN or the largest is infinite
 double gora_softmax_weights(float *x, size_t n, float top, float factor);  // x = e^((x - top) factor), and their sum
 // y[i] = x[i] * scale, or that added, where the hash of key and i is at least the threshold; else 0, or nothing.
@@ -185,6 +192,7 @@ typedef struct {
   int64_t q_stride, kv_stride;  // floats from one token to the next
   int64_t lse_stride;
   float scale;
+  float cap;               // scores s become cap tanh(s / cap); 0 for none
 } gora_attention_shape;
 
 // Tokens of a sequence: [from, to). `from` begins a tile and `to` ends one, or the sequence; results do not depend on the cut.
@@ -202,7 +210,7 @@ void gora_attention_backward(const gora_attention_shape *shape, gora_range queri
 
 typedef struct {
   int64_t keys, group, d;  // as above
-  float scale;
+  float scale, cap;
   bool bf16;               // the elements of k and v, [keys, d]; float otherwise
 } gora_cached_attention_shape;
 

@@ -21,7 +21,7 @@ package struct GGUFArchitecture: Sendable {
   /// Members of config.json beside those of all decoders.
   package let settings: @Sendable (GGUFFile) throws(GoraError) -> [JSON.Member]
 
-  package static let all: [GGUFArchitecture] = [.llama, .qwen2]
+  package static let all: [GGUFArchitecture] = [.llama, .qwen2, .qwen3]
 
   /// The architecture of a file.
   /// - Throws: `.data` where the file is no model or of an architecture that is not known.

@@ -1,157 +1,54 @@
-import CGoraKernels
 import GoraCore
 import GoraFormats
 
-/// Decoder-only transformers of the Llama family: Llama 2/3/3.1/3.2, Mistral, Qwen2/2.5
-/// (Touvron et al. 2023; reference: Transformers' LlamaForCausalLM and Qwen2ForCausalLM).
-package final class Llama: GenerativeModel {
-  package let config: ModelConfig
-  package let layers: [DecoderLayer]
-  let embedding: Parameter
-  private let finalNorm: Parameter
-  /// The vocabulary projection; the embedding itself where they are tied.
-  private let projection: Parameter
-  private let head: OutputHead
-  private let rotary: RotaryTable
-  private let workspace = Workspace()
-  let scratch = LayerScratch()
-  let activations = ActivationStore()
-  private let output = FloatBuffer()
-  private let gradient = FloatBuffer()
-  package var recomputesActivations = false
+/// Llama 2, 3, 3.1, 3.2, Mistral, Qwen2 and Qwen2.5 (Touvron et al. 2023; reference: Transformers' LlamaForCausalLM,
+/// MistralForCausalLM and Qwen2ForCausalLM): RMS norms, rotary embeddings, grouped-query attention, an MLP gated by SiLU.
+package enum Llama: DecoderFamily {
+  package static let types = ["llama", "mistral", "qwen2"]
 
-  /// What layers keep from forward to backward.
-  var keeping: ActivationStore.Keeping { keeping(recomputes: recomputesActivations) }
-  func keeping(recomputes: Bool) -> ActivationStore.Keeping { recomputes ? .input : roundsToBFloat16 ? .packed : .whole }
-  /// Whether the products round to bf16, as in PyTorch with a bf16 model.
-  package var roundsToBFloat16: Bool { layers.contains(where: \.roundsToBFloat16) }
-
-  package init(config: ModelConfig, from source: any ParameterSource) throws(GoraError) {
-    self.config = config
-    embedding = try source.parameter(ModelConfig.embeddingName, shape: [config.vocabularySize, config.hiddenSize])
-    var layers: [DecoderLayer] = []
-    for index in 0..<config.layers { layers.append(try DecoderLayer(index: index, config: config, from: source)) }
-    self.layers = layers
-    finalNorm = try source.parameter("model.norm.weight", shape: [config.hiddenSize])
-    projection =
-      config.tiesEmbeddings
-      ? embedding : try source.parameter(ModelConfig.headName, shape: [config.vocabularySize, config.hiddenSize])
-    head = OutputHead(norm: finalNorm, projection: projection, epsilon: config.normEpsilon)
-    rotary = RotaryTable(config.rotary, headSize: config.headSize)
-  }
-
-  package var parameters: [Parameter] {
-    [embedding] + layers.flatMap(\.parameters) + [finalNorm] + (projection === embedding ? [] : [projection])
-  }
-
-  var vocabularyProjection: WeightMatrix { projection.matrix }
-
-  package var blocks: [[Linear]] { layers.map(\.linears) }
-  package var linearsByInput: [[Linear]] { layers.flatMap(\.linearsByInput) }
-
-  // MARK: Forward
-
-  /// The last line before memory is read at a token id or a label, whatever let it come so far.
-  private func check(_ ids: some Sequence<Int32>) {
-    for id in ids where id < 0 || id >= config.vocabularySize {
-      Failure.end(
-        GoraError(.data, "token id \(id) is not in the model's vocabulary, which has 0 to \(config.vocabularySize - 1)"))
+  package static func config(reading root: JSONField) throws(GoraError) -> ModelConfig {
+    let type = try root.required("model_type").string
+    var defaults = DecoderDefaults()
+    switch type {
+    case "mistral":
+      (defaults.intermediateSize, defaults.keyValueHeads, defaults.maxPositions) = (14_336, 8, 131_072)
+      defaults.takesNullKeyValueHeads = false
+    case "qwen2":
+      (defaults.vocabularySize, defaults.intermediateSize, defaults.keyValueHeads) = (151_936, 22_016, 32)
+      (defaults.maxPositions, defaults.bosToken, defaults.eosTokens) = (32_768, nil, [])
+    default: break
     }
-  }
-
-  package func refreshAdapters() { for linear in linears { linear.refresh(workspace: workspace) } }
-
-  private func embed(_ ids: [Int32], into x: UnsafeMutablePointer<Float>) {
-    let h = config.hiddenSize
-    check(ids)
-    for (t, id) in ids.enumerated() { embedding.matrix.widen(Int(id)..<Int(id) + 1, into: x + t * h) }
-  }
-
-  /// Runs all layers on whole rows; returns the last layer's output [T, H], valid until the next call.
-  ///
-  /// Activations are kept from layer `keepFrom` on.
-  private func hidden(_ batch: PackedBatch, keepFrom: Int) -> UnsafeMutablePointer<Float> {
-    let size = batch.tokens * config.hiddenSize
-    rotary.prepare(positions: batch.positions, starts: batch.starts)
-    refreshAdapters()
-    let keeping = keeping
-    let out = output.reserve(size)
-    embed(batch.ids, into: out)
-    for (index, layer) in layers.enumerated() {
-      let (slot, declared) = (index - keepFrom, layer.kept)
-      let work = activations.buffers(slot: slot, keeping, declared, tokens: batch.tokens)
-      work[.input].update(from: out, count: size)
-      layer.forward(work, batch: batch, rotary: rotary, scratch: scratch, workspace: workspace, output: out)
-      activations.keep(slot: slot, keeping, declared, tokens: batch.tokens)
-      // The last layer's weights are the first that backward needs.
-      if index < layers.count - 1 { layer.releaseWeights() }
-    }
-    return out
-  }
-
-  /// Logits [T, vocabulary] of every token, for tests and small inputs.
-  package func logits(_ batch: PackedBatch) -> [Float] {
-    let x = hidden(batch, keepFrom: config.layers)
-    let out = head.logits(x, tokens: Array(0..<batch.tokens), workspace: workspace)
-    return Array(UnsafeBufferPointer(start: out, count: batch.tokens * config.vocabularySize))
-  }
-
-  package func loss(_ batch: PackedBatch, each: ((Int, Double) -> Void)?) -> Double {
-    check(batch.targets.lazy.map(\.label))
-    let x = hidden(batch, keepFrom: config.layers)
-    return head.loss(x, targets: batch.targets, scale: 0, hiddenGradient: nil, each: each, workspace: workspace)
-  }
-
-  // MARK: Backward
-
-  /// The lowest layer that learns; nothing below it is back-propagated.
-  private var lowestLearner: Int {
-    if embedding.gradient != nil { return 0 }
-    return layers.firstIndex(where: \.learns) ?? config.layers
-  }
-
-  package func accumulateGradient(_ batch: PackedBatch, scale: Float, finished: ((Int) -> Void)?) -> Double {
-    let (lowest, keeping) = (lowestLearner, keeping)
-    let size = batch.tokens * config.hiddenSize
-    check(batch.targets.lazy.map(\.label))
-    let x = hidden(batch, keepFrom: lowest)
-    let dx = gradient.reserve(size)
-    dx.update(repeating: 0, count: size)
-    let loss = head.loss(x, targets: batch.targets, scale: scale, hiddenGradient: dx, workspace: workspace)
-    projection.releasePages()
-    for index in stride(from: config.layers - 1, through: lowest, by: -1) {
-      let (layer, declared) = (layers[index], layers[index].kept)
-      let own = activations.recall(slot: index - lowest, keeping, declared, tokens: batch.tokens)
-      if keeping == .input {
-        layer.forward(own, batch: batch, rotary: rotary, scratch: scratch, workspace: workspace, output: output.pointer)
-        if roundsToBFloat16 { own.round(declared, tokens: batch.tokens) }
+    var config = try ModelConfig(decoder: root, defaults: defaults)
+    try config.readRotary(root)
+    switch type {
+    case "mistral": try config.setWindows(root, window: ModelConfig.slidingWindow(root), fullNames: fullNames) { _ in true }
+    case "qwen2":
+      config.hasQKVBias = true
+      try setUpperWindows(&config, root, fullNames: fullNames)
+    default:
+      try config.readAttentionBias(root)
+      config.hasMLPBias = try root.optional("mlp_bias")?.bool ?? false
+      if try root.optional("sliding_window") != nil {
+        config.notes.append("\"sliding_window\" of config.json is not read for llama, as in Transformers")
       }
-      layer.backward(
-        own, batch: batch, rotary: rotary, scratch: scratch, workspace: workspace, gradient: dx,
-        needsInputGradient: index > lowest || embedding.gradient != nil)
-      finished?(index)
-      layer.releaseWeights()
+      if let types = try root.optional("layer_types"),
+        try ModelConfig.slidingLayers(types, layers: config.layers, fullNames: fullNames).contains(true)
+      {
+        config.notes.append("\"layer_types\" of config.json is not read for llama, as in Transformers")
+      }
     }
-    if let sum = embedding.gradient {
-      let h = config.hiddenSize
-      for (t, id) in batch.ids.enumerated() { gora_add(sum.pointer + Int(id) * h, dx + t * h, h) }
-    }
-    return loss
+    return config
   }
 
-  // MARK: Generation
+  private static let fullNames = ["full_attention", "attention"]
 
-  package func next(_ step: CachedStep) -> UnsafeMutablePointer<Float> {
-    let size = step.ids.count * config.hiddenSize
-    rotary.prepare(positions: step.positions, starts: step.starts)
-    let out = output.reserve(size)
-    embed(step.ids, into: out)
-    for (index, layer) in layers.enumerated() {
-      let work = activations.buffers(slot: -1, keeping, layer.kept, tokens: step.ids.count)
-      work[.input].update(from: out, count: size)
-      layer.forward(
-        work, step: step, layer: index, rotary: rotary, scratch: scratch, workspace: workspace, output: out)
-    }
-    return head.logits(out, tokens: step.starts.dropFirst().map { $0 - 1 }, workspace: workspace)
+  /// Windows by Qwen's keys: of the layers that `layer_types` names, or those from `max_window_layers` on; none unless
+  /// `use_sliding_window`.
+  static func setUpperWindows(
+    _ config: inout ModelConfig, _ root: JSONField, fullNames: [String] = ["full_attention"]
+  ) throws(GoraError) {
+    let isOn = try root.optional("use_sliding_window")?.bool ?? false
+    let first = try root.member("max_window_layers")?.int ?? 28
+    try config.setWindows(root, window: isOn ? ModelConfig.slidingWindow(root) : nil, fullNames: fullNames) { $0 >= first }
   }
 }

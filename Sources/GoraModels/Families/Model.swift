@@ -1,9 +1,9 @@
 import GoraCore
 import GoraFormats
 
-/// A family of models, and what stages ask of one of them. A new family is a file beside this and a line in `ModelFamilies`; which
-/// `model_type`s are run, what `all-linear` takes and what adapters' records say follow from it.
-package protocol Model: AnyObject, SendableMetatype {
+/// A family of models. A new one is a file beside this and a line in `ModelFamilies`; which `model_type`s are run, what `all-linear`
+/// takes and what adapters' records say follow from it.
+package protocol ModelFamily: SendableMetatype {
   /// Its spellings of `model_type`.
   static var types: [String] { get }
   /// PEFT's `task_type` of an adapter beside it.
@@ -11,8 +11,21 @@ package protocol Model: AnyObject, SendableMetatype {
   /// Reads config.json as Transformers' classes do, with their defaults; refuses what the family does not run, by name.
   static func config(reading root: JSONField) throws(GoraError) -> ModelConfig
   /// - Throws: `.data` where the source lacks a weight or has it in another shape.
-  init(config: ModelConfig, from source: any ParameterSource) throws(GoraError)
+  static func model(_ config: ModelConfig, from source: any ParameterSource) throws(GoraError) -> any Model
+}
 
+/// A family whose models are `Decoder`s, all that differs said by their configuration.
+package protocol DecoderFamily: ModelFamily {}
+
+extension DecoderFamily {
+  package static var taskType: String { "CAUSAL_LM" }
+  package static func model(_ config: ModelConfig, from source: any ParameterSource) throws(GoraError) -> any Model {
+    try Decoder(config: config, from: source)
+  }
+}
+
+/// What stages ask of a model.
+package protocol Model: AnyObject {
   var config: ModelConfig { get }
   /// All weights, each once, in a fixed order.
   var parameters: [Parameter] { get }

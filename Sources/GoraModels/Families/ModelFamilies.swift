@@ -3,13 +3,13 @@ import GoraFormats
 
 /// All families of models, the one of plans that name no model first.
 package enum ModelFamilies {
-  package static let all: [any Model.Type] = [
-    Llama.self
+  package static let all: [any ModelFamily.Type] = [
+    Llama.self, Qwen3.self, Gemma2.self, Gemma3.self,
   ]
 
   /// The family of a config.json's `model_type`.
   /// - Throws: `.data` where none has it.
-  static func named(_ field: JSONField) throws(GoraError) -> any Model.Type {
+  static func named(_ field: JSONField) throws(GoraError) -> any ModelFamily.Type {
     let name = try field.string
     guard let family = all.first(where: { $0.types.contains(name) }) else {
       let names = all.flatMap { $0.types }
@@ -21,7 +21,7 @@ package enum ModelFamilies {
 
 extension ModelFolder {
   /// The family of the checkpoint.
-  package var family: any Model.Type {
+  package var family: any ModelFamily.Type {
     get throws(GoraError) { try ModelFamilies.named(config.root.required("model_type")) }
   }
 }
@@ -33,7 +33,7 @@ extension ModelConfig {
   }
 
   /// The family that read it.
-  package var family: any Model.Type {
+  package var family: any ModelFamily.Type {
     guard let family = ModelFamilies.all.first(where: { $0.types.contains(modelType) }) else {
       preconditionFailure("no family reads \(modelType)")
     }

@@ -42,8 +42,8 @@ package struct LoadedModel {
     try memory.require(
       linears + (rounds ? 2 * config.vocabularySize * config.hiddenSize : 0), for: "opening the model",
       remedies: quantization == nil ? ["--dtype f32"] : ["no --quantize"], events: events)
-    model = try config.family.init(
-      config: config, from: CheckpointSource(folder: folder, precision: precision, quantization: quantization))
+    model = try config.family.model(
+      config, from: CheckpointSource(folder: folder, precision: precision, quantization: quantization))
   }
 
   /// A new model with random weights, in f32.
@@ -58,7 +58,9 @@ package struct LoadedModel {
     folder = nil
     quantization = nil
     (precision, reason) = (.f32, "new weights are f32")
-    model = try config.family.init(config: config, from: RandomSource(seed: seed, deviation: config.initializerRange))
+    model = try config.family.model(
+      config,
+      from: RandomSource(seed: seed, deviation: config.initializerRange, normOffset: config.normOffset))
   }
 
   /// bf16 where the weights are bf16, or quantised, which costs them more than rounding to bf16 does, and the CPU multiplies bf16;

@@ -163,7 +163,12 @@ struct TokenizerFolder: Sendable {
     if model == "mistral" { return nil }
     if model == "qwen2" { return "Qwen2Tokenizer" }
     if declared == "LlamaTokenizer", text.firstRange(of: Array("\"ByteLevel\"".utf8)) != nil { return nil }
-    return declared
+    guard declared == nil else { return declared }
+    return switch model {
+    case "qwen3": "Qwen2Tokenizer"
+    case "gemma2", "gemma3_text": "GemmaTokenizer"
+    default: nil
+    }
   }
 }
 
@@ -174,10 +179,11 @@ enum TokenizerKind: Sendable, Equatable {
   case llama(addPrefixSpace: Bool, legacy: Bool)
   case qwen2(addPrefixSpace: Bool)
   case gpt2(addPrefixSpace: Bool)
+  case gemma
 
   /// Classes that put together a BPE tokenizer in yet another way.
   private static let others = [
-    "Bart", "Blenderbot", "CLIP", "CodeLlama", "Cohere", "Deberta", "Esmc", "GPTNeoX", "Gemma", "Herbert", "LED", "LayoutLMv3",
+    "Bart", "Blenderbot", "CLIP", "CodeLlama", "Cohere", "Deberta", "Esmc", "GPTNeoX", "Herbert", "LED", "LayoutLMv3",
     "Luke", "MarkupLM", "Mvp", "Nllb", "Nougat", "OpenAIGPT", "Qwen3_5", "Reformer", "Roberta", "SeamlessM4T", "Siglip2",
     "Tipsv2", "Whisper",
   ]
@@ -188,11 +194,14 @@ enum TokenizerKind: Sendable, Equatable {
     switch className {
     case "LlamaTokenizer": self = .llama(addPrefixSpace: addPrefixSpace ?? true, legacy: legacy)
     case "Qwen2Tokenizer": self = .qwen2(addPrefixSpace: addPrefixSpace ?? false)
+    case "GemmaTokenizer": self = .gemma
     case "GPT2Tokenizer": self = .gpt2(addPrefixSpace: addPrefixSpace ?? false)
     case let name? where Self.others.contains { name == $0 + "Tokenizer" }:
       throw place.error(
         "the tokenizer class \"\(name)\" is not supported: Transformers does not read its tokenizer.json as it is",
-        hint: "supported: LlamaTokenizer, Qwen2Tokenizer, GPT2Tokenizer, PreTrainedTokenizerFast (tokenizer.json as it is)")
+        hint:
+          "supported: LlamaTokenizer, GemmaTokenizer, Qwen2Tokenizer, GPT2Tokenizer, PreTrainedTokenizerFast (tokenizer.json as it is)"
+      )
     default: self = .asWritten
     }
   }
@@ -203,6 +212,7 @@ enum TokenizerKind: Sendable, Equatable {
     case .asWritten: [:]
     case .llama: ["bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"]
     case .qwen2: ["eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>", "pad_token": "<|endoftext|>"]
+    case .gemma: ["bos_token": "<bos>", "eos_token": "<eos>", "unk_token": "<unk>", "pad_token": "<pad>", "mask_token": "<mask>"]
     case .gpt2: ["bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>"]
     }
   }
@@ -211,7 +221,7 @@ enum TokenizerKind: Sendable, Equatable {
   fileprivate var takesPadToken: Bool {
     switch self {
     case .asWritten, .llama: true
-    case .qwen2, .gpt2: false
+    case .qwen2, .gpt2, .gemma: false
     }
   }
 
@@ -222,13 +232,16 @@ enum TokenizerKind: Sendable, Equatable {
   }
 
   var normalizers: [TokenizerNormalizer] {
-    if case .qwen2 = self { return [.nfc] }
-    return []
+    switch self {
+    case .qwen2: [.nfc]
+    case .gemma: [.replace([0x20], with: TokenizerPattern.metaspace)]
+    case .asWritten, .llama, .gpt2: []
+    }
   }
 
   var preTokenizers: [TokenizerPreTokenizer] {
     switch self {
-    case .asWritten: []
+    case .asWritten, .gemma: []
     case .llama(let addPrefixSpace, let legacy):
       [
         .metaspace(
@@ -242,13 +255,18 @@ enum TokenizerKind: Sendable, Equatable {
   }
 
   var decoders: [TokenizerDecoder] {
-    guard case .llama(let addPrefixSpace, _) = self else { return [.byteLevel] }
-    let steps: [TokenizerDecoder] = [.replace(TokenizerPattern.metaspace, with: [0x20]), .byteFallback, .fuse]
-    return steps + (addPrefixSpace ? [.strip(content: [0x20], start: 1, stop: 0)] : [])
+    let pieces: [TokenizerDecoder] = [.replace(TokenizerPattern.metaspace, with: [0x20]), .byteFallback, .fuse]
+    return switch self {
+    case .gemma, .llama(addPrefixSpace: false, legacy: _): pieces
+    case .llama: pieces + [.strip(content: [0x20], start: 1, stop: 0)]
+    case .asWritten, .qwen2, .gpt2: [.byteLevel]
+    }
   }
 
   var isSentencePiece: Bool {
-    if case .llama = self { return true }
-    return false
+    switch self {
+    case .llama, .gemma: true
+    case .asWritten, .qwen2, .gpt2: false
+    }
   }
 }

@@ -43,7 +43,7 @@ def make_blocks():
 NAMES = {
     "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output",
     "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down", "input_layernorm": "attn_norm",
-    "post_attention_layernorm": "ffn_norm",
+    "post_attention_layernorm": "ffn_norm", "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm",
 }
 
 
@@ -78,10 +78,21 @@ def divisors(rope, head_size):
 
 
 def make_model(folder, path, kinds=lambda name: "F32", **split):
-    """Writes a model; returns its weights as a reader decodes them, by their names at Hugging Face."""
+    """Writes the model of a folder; returns its weights as a reader decodes them, by their names at Hugging Face."""
     config = json.loads((HERE.parent / folder / "model/config.json").read_text())
-    weights = load_file(HERE.parent / folder / "model/model.safetensors")
-    arch = "qwen2" if config["model_type"] == "qwen2" else "llama"
+    return write_model(config, load_file(HERE.parent / folder / "model/model.safetensors"), path, kinds, **split)
+
+
+def make_family(kind, case, path):
+    """Writes the model of a case of ../families, without the biases that it leaves aside."""
+    golden = json.loads((HERE.parent / "families/golden.json").read_text())
+    config = {"model_type": kind, **golden["shape"], **golden["cases"][case]["change"]}
+    weights = load_file(HERE.parent / f"families/{kind}.safetensors")
+    write_model(config, {name: w for name, w in weights.items() if not name.endswith(".bias")}, path)
+
+
+def write_model(config, weights, path, kinds=lambda name: "F32", **split):
+    arch = config["model_type"] if config["model_type"].startswith("qwen") else "llama"
     heads, kv = config["num_attention_heads"], config["num_key_value_heads"]
     head_size = config.get("head_dim") or config["hidden_size"] // heads
     writer = GGUFWriter(path, arch, **split)
@@ -175,6 +186,7 @@ def main():
     make_blocks()
     for folder in ["llama3", "qwen2", "mistral"]:
         make_model(folder, HERE / f"{folder}.gguf")
+    make_family("qwen3", "qwen3", HERE / "qwen3.gguf")
     mixed = make_model(
         "llama", HERE / "mixed.gguf", lambda name: MIXED[name.split(".")[-2]], split_max_tensors=12, small_first_shard=True)
     save_file(mixed, HERE / "mixed.safetensors", metadata={"format": "pt"})

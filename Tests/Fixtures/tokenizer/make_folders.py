@@ -32,6 +32,11 @@ for base in bases:
         for name in ("PreTrainedTokenizerFast", "LlamaTokenizer", "LlamaTokenizerFast", "GPT2Tokenizer", "Qwen2Tokenizer", "NobodysTokenizer"):
             add(f"{name}, {model}", base, {"model_type": model}, {"tokenizer_class": name, "bos_token": "<s>", "eos_token": "</s>"})
     add("class in config.json", base, {"tokenizer_class": "GPT2Tokenizer" if base == "bytes" else "LlamaTokenizer"}, {"eos_token": "</s>"})
+    for model in ("qwen3", "gemma2", "gemma3_text"):
+        add(f"no settings, {model}", base, {"model_type": model})
+        for name in ("PreTrainedTokenizerFast", "GemmaTokenizer", "GemmaTokenizerFast", "LlamaTokenizer", "Qwen2Tokenizer", "NobodysTokenizer"):
+            if base == "pieces" or "Gemma" not in name:
+                add(f"{name}, {model}", base, {"model_type": model}, {"tokenizer_class": name, "bos_token": "<s>", "eos_token": "</s>"})
     for name in ("PreTrainedTokenizerFast", "LlamaTokenizer" if base == "pieces" else "GPT2Tokenizer"):
         put = lambda what, settings, **k: add(f"{name}: {what}", base, None, {"tokenizer_class": name, **settings}, **k)
         put("marks in added_tokens_decoder", {"added_tokens_decoder": decoder(base, *map(token, marks))})
@@ -56,6 +61,16 @@ for base in bases:
         put("special_tokens_map.json", {"pad_token": "<s>"}, files={"special_tokens_map.json": {
             "pad_token": "<pad>", "eos_token": token("</s>", lstrip=True), "additional_special_tokens": ["<|im_start|>"]}})
         put("added_tokens.json", {"pad_token": "<pad>"}, files={"added_tokens.json": {"<end>": 901, "<pad>": 900}})
+    if base == "pieces":
+        put = lambda what, settings, **k: add(f"GemmaTokenizer: {what}", base, {"model_type": "gemma2"}, {"tokenizer_class": "GemmaTokenizer", **settings}, **k)
+        put("its own names", {})
+        put("marks in added_tokens_decoder", {"added_tokens_decoder": decoder(base, *map(token, marks)), "bos_token": "<s>"})
+        put("an ordinary token", {"bos_token": "the", "pad_token": "<pad>", "mask_token": None})
+        put("add_prefix_space", {"add_prefix_space": True, "spaces_between_special_tokens": False})
+        put("additional_special_tokens", {"additional_special_tokens": marks, "unk_token": "<unk>"})
+        put("no post-processor", {"add_bos_token": True, "bos_token": "<s>"}, change={"post_processor": None})
+        put("padding", {"pad_token": None}, change={
+            "padding": {"strategy": {"Fixed": 20}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 0, "pad_type_id": 0, "pad_token": "<s>"}})
     add("special_tokens_map.json alone", base, None, None, files={"special_tokens_map.json": {"eos_token": "</s>", "pad_token": "<pad>"}})
     add("ids with gaps", base, None, None, {"added_tokens": bases[base]["added_tokens"] + [
         {"id": 990, **token("<end>")}, {"id": 950, **token("<pad>")}, {"id": 3, **token("<|im_end|>")}]})

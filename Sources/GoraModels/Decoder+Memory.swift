@@ -1,6 +1,6 @@
 import GoraCore
 
-extension Llama {
+extension Decoder {
   package var activationBytesPerToken: Int { 4 * layers.count * DecoderLayer.kept(config).reduce(0) { $0 + $1.width } }
 
   package func activationBytes(tokens: Int, labelled: Int, lowest: Int, recomputes: Bool) -> Int {
