@@ -30,7 +30,7 @@ package struct LoadedModel {
     self.folder = folder
     files = folder.files
     let embedding = folder.tensor(ModelConfig.embeddingName)?.dtype ?? .f32
-    (precision, reason) = Self.choose(choice, stored: folder.dtype.isQuantised ? folder.dtype : embedding)
+    (precision, reason) = Self.choose(choice, stored: files.gguf == nil ? embedding : folder.dtype)
     self.quantization = quantization
     model = try config.family.init(
       config: config, from: CheckpointSource(folder: folder, precision: precision, quantization: quantization))
