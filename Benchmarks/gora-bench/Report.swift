@@ -102,7 +102,9 @@ struct Report {
             }
             return json
           })))
-    for measured in scaling + [startup, chat, blocks, large].compactMap({ $0 }) { members.append(.init(measured.name, measured.json)) }
+    for measured in scaling + [startup, chat, blocks, large].compactMap({ $0 }) {
+      members.append(.init(measured.name, measured.json))
+    }
     return JSON(.object(members))
   }
 }

@@ -32,7 +32,7 @@ package struct LoadedModel {
     self.folder = folder
     files = folder.files
     let embedding = folder.tensor(ModelConfig.embeddingName)?.dtype ?? .f32
-    let stored = folder.dtype.isQuantised ? folder.dtype : embedding
+    let stored = files.gguf == nil ? embedding : folder.dtype
     (precision, reason) = Self.choose(choice, stored: stored)
     self.quantization = quantization
     // What is not mapped as it is: linears in 4 bits, and f32 weights that are rounded to bf16.
