@@ -25,7 +25,7 @@ struct Train: GoraCommand {
 
   @Argument(help: ArgumentHelp("Adapter folder to start from, of gora or PEFT.", valueName: "init"))
   var initial: String?
-  @Option(help: ArgumentHelp("Checkpoint folder or GGUF file; with --from-config the tokenizer's folder.", valueName: "path"))
+  @Option(help: ArgumentHelp("Checkpoint folder or GGUF file, or the tokenizer's.", valueName: "path"))
   var model: String
   @OptionGroup var data: DataArguments
   @Option(name: .shortAndLong, help: ArgumentHelp("Folder to write.", valueName: "dir"))
