@@ -74,6 +74,7 @@ package struct WeightMatrix: @unchecked Sendable {
   package func scratchCount(threads: Int) -> Int {
     if case .f32 = storage { return 0 }
     let blocks = threads * min(rows * columns, max(Self.block, 16 * columns))
+    if case .blocks = storage { return max(blocks, rowsDecoded * columns) }
     return isSmall ? max(blocks, rows * columns) : blocks
   }
 
@@ -96,32 +97,27 @@ package struct WeightMatrix: @unchecked Sendable {
         ldc: rows)
       return
     }
-    let ranges = Matmul.ranges(rows, multiplications: tokens * rows * columns)
-    if let w = hardwareBFloat16 {
+    if isMultipliedInBFloat16 {
       let half = narrow(x, count: tokens * columns, scratch: scratch)
-      return parallelParts(ranges.count) { part in
-        let range = ranges[part]
-        gora_bf16_gemm(
-          true, Int64(tokens), Int64(range.count), Int64(columns), half, Int64(columns), w + range.lowerBound * columns,
-          Int64(columns), accumulates, y + range.lowerBound, Int64(rows))
-      }
-    }
-    if let w = hardwareBlocks {
-      let half = narrow(x, count: tokens * columns, scratch: scratch)
-      let block = min(max(16, Self.block / columns / 16 * 16), ranges.lazy.map(\.count).max() ?? 0)
-      let tiles = halves(ThreadPool.threads * block * columns, scratch)
-      return parallelParts(ranges.count) { part in
-        let own = tiles + ThreadPool.index * block * columns
-        for from in stride(from: ranges[part].lowerBound, to: ranges[part].upperBound, by: block) {
-          let count = min(block, ranges[part].upperBound - from)
-          w.decode(from * columns..<(from + count) * columns, into: own)
+      return inBFloat16(scratch) { part, w in
+        let ranges = Matmul.ranges(part.count, multiplications: tokens * part.count * columns)
+        parallelParts(ranges.count) {
+          let range = ranges[$0]
           gora_bf16_gemm(
-            true, Int64(tokens), Int64(count), Int64(columns), half, Int64(columns), own, Int64(columns), accumulates, y + from,
-            Int64(rows))
+            true, Int64(tokens), Int64(range.count), Int64(columns), half, Int64(columns), w + range.lowerBound * columns,
+            Int64(columns), accumulates, y + part.lowerBound + range.lowerBound, Int64(rows))
         }
       }
     }
+    let ranges = Matmul.ranges(rows, multiplications: tokens * rows * columns)
     let x = roundsInputs ? round(x, count: tokens * columns, scratch: scratch) : x
+    if case .blocks = storage {
+      return inFloats(scratch) { part, w in
+        Matmul.sgemm(
+          transposeB: true, m: tokens, n: part.count, k: columns, a: x, lda: columns, b: w, ldb: columns,
+          beta: accumulates ? 1 : 0, c: y + part.lowerBound, ldc: rows)
+      }
+    }
     if isWidenedWhole(tokens: tokens, side: rows) {
       Matmul.sgemm(
         transposeB: true, m: tokens, n: rows, k: columns, a: x, lda: columns, b: widenedWhole(scratch), ldb: columns,
@@ -192,37 +188,28 @@ package struct WeightMatrix: @unchecked Sendable {
         m: tokens, n: columns, k: rows, a: dy, lda: rows, b: w, ldb: columns, beta: accumulates ? 1 : 0, c: dx, ldc: columns)
       return
     }
-    let ranges = Matmul.ranges(columns, multiplications: tokens * rows * columns)
-    if let w = hardwareBFloat16 {
+    if isMultipliedInBFloat16 {
       let half = narrow(dy, count: tokens * rows, scratch: scratch)
-      return parallelParts(ranges.count) { part in
-        let range = ranges[part]
-        gora_bf16_gemm(
-          false, Int64(tokens), Int64(range.count), Int64(rows), half, Int64(rows), w + range.lowerBound, Int64(columns),
-          accumulates, dx + range.lowerBound, Int64(columns))
-      }
-    }
-    if let w = hardwareBlocks {
-      let half = narrow(dy, count: tokens * rows, scratch: scratch)
-      let width = ranges.lazy.map(\.count).max() ?? 0
-      let block = max(16, min(rows, Self.block / width / 16 * 16))
-      let tiles = halves(ThreadPool.threads * block * width, scratch)
-      return parallelParts(ranges.count) { part in
-        let own = tiles + ThreadPool.index * block * width
-        let range = ranges[part]
-        for from in stride(from: 0, to: rows, by: block) {
-          let count = min(block, rows - from)
-          for row in 0..<count {
-            let start = (from + row) * columns
-            w.decode(start + range.lowerBound..<start + range.upperBound, into: own + row * range.count)
-          }
+      return inBFloat16(scratch) { part, w in
+        let ranges = Matmul.ranges(columns, multiplications: tokens * part.count * columns)
+        parallelParts(ranges.count) {
+          let range = ranges[$0]
           gora_bf16_gemm(
-            false, Int64(tokens), Int64(range.count), Int64(count), half + from, Int64(rows), own, Int64(range.count),
-            from > 0 || accumulates, dx + range.lowerBound, Int64(columns))
+            false, Int64(tokens), Int64(range.count), Int64(part.count), half + part.lowerBound, Int64(rows),
+            w + range.lowerBound,
+            Int64(columns), part.lowerBound > 0 || accumulates, dx + range.lowerBound, Int64(columns))
         }
       }
     }
+    let ranges = Matmul.ranges(columns, multiplications: tokens * rows * columns)
     let dy = roundsInputs ? round(dy, count: tokens * rows, scratch: scratch) : dy
+    if case .blocks = storage {
+      return inFloats(scratch) { part, w in
+        Matmul.sgemm(
+          m: tokens, n: columns, k: part.count, a: dy + part.lowerBound, lda: rows, b: w, ldb: columns,
+          beta: part.lowerBound > 0 || accumulates ? 1 : 0, c: dx, ldc: columns)
+      }
+    }
     if isWidenedWhole(tokens: tokens, side: columns) {
       Matmul.sgemm(
         m: tokens, n: columns, k: rows, a: dy, lda: rows, b: widenedWhole(scratch), ldb: columns, beta: accumulates ? 1 : 0,
@@ -245,19 +232,51 @@ package struct WeightMatrix: @unchecked Sendable {
     }
   }
 
-  /// The weight, where the CPU itself multiplies it in bf16.
-  private var hardwareBFloat16: UnsafePointer<UInt16>? {
-    guard roundsInputs, Matmul.hasBFloat16, case .bf16(let w) = storage else { return nil }
-    return w
+  /// Whether the CPU itself multiplies the weight in bf16.
+  private var isMultipliedInBFloat16: Bool {
+    guard roundsInputs, Matmul.hasBFloat16 else { return false }
+    switch storage {
+    case .bf16, .blocks: return true
+    case .f32, .f16, .nf4: return false
+    }
   }
 
-  /// The same of a weight whose blocks are decoded to bf16 a tile at a time.
-  private var hardwareBlocks: BlockWeight? {
-    guard roundsInputs, Matmul.hasBFloat16, case .blocks(let w) = storage else { return nil }
-    return w
+  /// The weight in bf16: all rows where they lie, or quantised ones a part at a time, decoded before each call.
+  private func inBFloat16(_ scratch: MatmulScratch, _ body: (_ rows: Range<Int>, UnsafePointer<UInt16>) -> Void) {
+    switch storage {
+    case .bf16(let w): body(0..<rows, w)
+    case .blocks(let w):
+      let tile = halves(rowsDecoded * columns, scratch)
+      inParts { part, from in
+        w.decode((from + part.lowerBound) * columns..<(from + part.upperBound) * columns, into: tile + part.lowerBound * columns)
+      } use: {
+        body($0, UnsafePointer(tile))
+      }
+    case .f32, .f16, .nf4: preconditionFailure("not multiplied in bf16")
+    }
   }
 
-  private var isMultipliedInBFloat16: Bool { hardwareBFloat16 != nil || hardwareBlocks != nil }
+  /// The weight in floats a part at a time, widened before each call.
+  private func inFloats(_ scratch: MatmulScratch, _ body: (_ rows: Range<Int>, UnsafePointer<Float>) -> Void) {
+    let tile = scratch.weights.reserve(rowsDecoded * columns)
+    inParts { part, from in
+      widen(from + part.lowerBound..<from + part.upperBound, into: tile + part.lowerBound * columns)
+    } use: {
+      body($0, UnsafePointer(tile))
+    }
+  }
+
+  /// Whole rows are decoded by all threads, then all threads multiply with them: what shares out columns would cut blocks.
+  private func inParts(_ decode: (_ part: Range<Int>, _ from: Int) -> Void, use: (_ rows: Range<Int>) -> Void) {
+    for from in stride(from: 0, to: rows, by: rowsDecoded) {
+      let count = min(rowsDecoded, rows - from)
+      parallelRanges(count, grain: max(1, 65_536 / columns)) { decode($0, from) }
+      use(from..<from + count)
+    }
+  }
+
+  /// Rows that are decoded at a time, about a million elements.
+  private var rowsDecoded: Int { min(rows, max(16, 4 * Self.block / columns / 16 * 16)) }
 
   /// Scratch for so many decoded weights.
   private func halves(_ count: Int, _ scratch: MatmulScratch) -> UnsafeMutablePointer<UInt16> {

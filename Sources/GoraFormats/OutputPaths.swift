@@ -79,7 +79,9 @@ private struct InputFiles {
       // A missing input is for its reader to tell.
       guard (input == "-" ? fstat(STDIN_FILENO, &status) : stat(input, &status)) == 0 else { continue }
       switch status.st_mode & S_IFMT {
-      case S_IFREG: files[FilePlace(status)] = input == "-" ? "standard input" : input
+      case S_IFREG:
+        files[FilePlace(status)] = input == "-" ? "standard input" : input
+        for other in GGUFFile.others(than: input) where stat(other, &status) == 0 { files[FilePlace(status)] = other }
       case S_IFDIR:
         folders[FilePlace(status)] = input
         addFiles(in: input)

@@ -12,7 +12,7 @@ package struct TensorView: @unchecked Sendable {
   package let bytes: UnsafeRawBufferPointer
   /// Keeps the mapping alive.
   package let file: MappedFile
-  /// Where the rows lie; nil: in their order.
+  /// Where the rows lie; nil: in their order. Quantised rows that have one are those of a matrix.
   package var rowOrder: RowOrder?
 
   /// Number of elements; 1 for a tensor of rank 0.
@@ -58,14 +58,11 @@ package struct TensorView: @unchecked Sendable {
   package func widen(into out: UnsafeMutablePointer<Float>) {
     defer { withExtendedLifetime(file) {} }
     guard let start = bytes.baseAddress else { return }
-    let columns = shape.dropFirst().reduce(1, *)
-    guard !dtype.isQuantised else {
-      // Blocks may go on from row to row where rows are not whole ones, but then none has another place.
-      let isWhole = columns % dtype.block.elements == 0
-      precondition(isWhole || rowOrder == nil)
-      return BlockWeight(dtype, start, columns: isWhole ? columns : count, rowOrder: rowOrder).decode(0..<count, into: out)
+    if dtype.isQuantised {
+      return BlockWeight(dtype, start, columns: shape.last ?? 1, rowOrder: rowOrder).decode(0..<count, into: out)
     }
     guard let rowOrder else { return widen(start, count, into: out) }
+    let columns = shape.dropFirst().reduce(1, *)
     for row in 0..<(shape.first ?? 0) {
       widen(start + rowOrder.place(of: row) * columns * dtype.byteCount, columns, into: out + row * columns)
     }

@@ -10,7 +10,8 @@ import Testing
   @Test func fromGradientToTunedAdapter() throws {
     let bench = try Workbench()
     func run(_ command: String) throws -> Outcome {
-      let outcome = try bench.run("\(command) --threads 1")
+      let computes = ["gora-grad", "gora-train", "gora-eval"].contains { command.hasPrefix($0) }
+      let outcome = try bench.run("\(command) --threads 1\(computes ? " --dtype f32" : "")")
       try #require(outcome.status == 0, "\(command): \(outcome.error)")
       return outcome
     }
@@ -50,6 +51,14 @@ import Testing
       #expect(outcome.status == 64 && outcome.error.contains(words), "\(outcome.error)")
     }
     #expect(!bench.exists("out"))
+    // The other files of a split model are inputs too.
+    for number in 1...3 {
+      let name = "mixed-0000\(number)-of-00003.gguf"
+      try bench.write(try readWholeFile("\(Workbench.fixtures)/gguf/\(name)"), to: name)
+    }
+    let over = try bench.run(
+      "gora-grad --model mixed-00001-of-00003.gguf --data rows.jsonl -o mixed-00003-of-00003.gguf")
+    #expect(over.status == 64 && over.error.contains("the output is also the input"), "\(over.error)")
     let second = try bench.run(
       "gora-eval --model \(Workbench.fixtures)/gguf/mixed-00002-of-00003.gguf --task loss --data rows.jsonl")
     #expect(second.status == 65 && second.error.contains("this is not the first file"), "\(second.error)")

@@ -12,6 +12,10 @@ extension GGUFFile {
       guard let name = architecture.huggingFaceName(of: tensor.name) else {
         throw GoraError(.data, at: tensor.location, "architecture \"\(architecture.name)\" has no such tensor here")
       }
+      guard !tensor.dtype.isQuantised || tensor.shape.count == 2 else {
+        throw GoraError(
+          .data, at: tensor.location, "shape \(tensor.shape) in \(tensor.dtype.rawValue); only matrices are quantised")
+      }
       if architecture.interleavesRotaryPairs, name.contains(".q_proj.") || name.contains(".k_proj.") {
         guard let rows = tensor.shape.first, headSize % 2 == 0, rows % headSize == 0 else {
           throw GoraError(.data, at: tensor.location, "shape \(tensor.shape), where heads have a size of \(headSize)")

@@ -41,27 +41,36 @@ package final class GGUFFile: Sendable {
     tensorIndex = index
   }
 
-  /// The files of a split model after the first, by the pattern of their names.
+  /// The files of a split model after the first.
   private static func others(
     than path: String, number: GGUFField?, count field: GGUFField
   ) throws(GoraError) -> [(path: String, number: Int)] {
     let count = try field.int
-    func digits(_ number: Int) -> String {
-      let text = String(number)
-      return String(repeating: "0", count: max(0, 5 - text.count)) + text
-    }
-    func ending(_ number: Int) -> String { "-\(digits(number))-of-\(digits(count)).gguf" }
+    let ending = "-00001-of-\(fiveDigits(count)).gguf"
     if let number, try number.int != 0 {
       throw number.error(
-        "is \(try number.int): this is not the first file of the model",
-        hint: "name the file whose name ends in \"\(ending(1))\"")
+        "is \(try number.int): this is not the first file of the model", hint: "name the file whose name ends in \"\(ending)\"")
     }
-    guard path.hasSuffix(ending(1)) else {
+    guard path.hasSuffix(ending) else {
       throw field.error(
-        "is \(count), but the file's name does not end in \"\(ending(1))\"", hint: "the others are found by that pattern")
+        "is \(count), but the file's name does not end in \"\(ending)\"", hint: "the others are found by that pattern")
     }
-    let stem = path.dropLast(ending(1).count)
-    return (2...count).map { ("\(stem)\(ending($0))", $0 - 1) }
+    return others(than: path).enumerated().map { ($1, $0 + 1) }
+  }
+
+  private static func fiveDigits(_ number: Int) -> String {
+    let text = String(number)
+    return String(repeating: "0", count: max(0, 5 - text.count)) + text
+  }
+
+  /// The paths that the files of a split model after the first have by the pattern of their names; none for another name.
+  static func others(than path: String) -> [String] {
+    let parts = path.split(separator: "-", omittingEmptySubsequences: false)
+    guard parts.count > 3, parts[parts.count - 3] == "00001", parts[parts.count - 2] == "of", path.hasSuffix(".gguf"),
+      let count = Int(parts[parts.count - 1].dropLast(5)), (2...99_999).contains(count)
+    else { return [] }
+    let stem = path.dropLast("00001-of-00000.gguf".count)
+    return (2...count).map { "\(stem)\(fiveDigits($0))-of-\(fiveDigits(count)).gguf" }
   }
 
   /// The keys of the metadata, in the order of the file.
