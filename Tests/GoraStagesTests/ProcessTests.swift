@@ -155,7 +155,7 @@ import Testing
       "gora-train init --model model --data rows.jsonl --batch-size 3 --schedule constant --warmup-ratio 0 --validation rows.jsonl "
       + "--validate-every 1 --log log.jsonl --json"
     // A rate at which the loss falls and rises again.
-    let best = try bench.run("\(line) --max-steps 12 --lr 3e-2 --keep-best -o best")
+    let best = try bench.run("\(line) --max-steps 12 --lr 1e-1 --keep-best -o best")
     #expect(best.status == 0, "\(best.error)")
     let losses = try String(decoding: bench.bytes("log.jsonl"), as: UTF8.self).split(separator: "\n").compactMap { line in
       try JSONDocument(path: "log", text: Array(line.utf8)).root.optional("validation_loss")?.double
@@ -170,7 +170,7 @@ import Testing
     // Of the compact profile, whose B has s in it: binary32.
     #expect(abs(loss - least) < 1e-5 * least)
     // Without --keep-best the last values are written.
-    #expect(try bench.run("\(line) --max-steps 12 --lr 3e-2 -o last").status == 0)
+    #expect(try bench.run("\(line) --max-steps 12 --lr 1e-1 -o last").status == 0)
     #expect(try bench.bytes("last/adapter_model.safetensors") != bench.bytes("best/adapter_model.safetensors"))
 
     // At rate 0 nothing is better than the first.
