@@ -38,7 +38,7 @@ import Testing
       let gradients = method == "--method pissa" ? "" : "--gradients grad.h5"
       let start = "gora-init plan.json --model large \(gradients) \(method)"
       let one = try contents(start, 1)
-      #expect(one.count == 2)
+      #expect(one.count == 3)
       for threads in [2, 3, 8] { #expect(try contents(start, threads) == one, "\(method), \(threads) threads") }
       try #require(try bench.run("\(start) -o init -q -t 2").status == 0)
       let merge = "gora-export init --model large --profile merged"

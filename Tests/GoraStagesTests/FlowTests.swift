@@ -93,8 +93,10 @@ import Testing
     let first = try bench.contents("out")
     #expect(
       first.keys.sorted() == [
-        "grad.h5", "init/adapter_config.json", "init/adapter_model.safetensors", "metrics.jsonl", "plan.json", "result.json",
-        "scores.json", "tuned/adapter_config.json", "tuned/adapter_model.safetensors", "tuned/checkpoint/state.safetensors",
+        "grad.h5", "init/README.md", "init/adapter_config.json", "init/adapter_model.safetensors", "metrics.jsonl", "plan.json",
+        "result.json",
+        "scores.json", "tuned/README.md", "tuned/adapter_config.json", "tuned/adapter_model.safetensors",
+        "tuned/checkpoint/state.safetensors",
       ])
     try bench.remove("out")
     try Self.flow(bench)

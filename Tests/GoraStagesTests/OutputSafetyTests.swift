@@ -182,7 +182,10 @@ import Testing
     #expect(try first.wait().status == 128 + SIGKILL)
     #expect(bench.files(in: "tuned").contains { $0.hasSuffix(".tmp") })
     CommandLineTests.expect(try bench.run("\(line) -o tuned --log log.jsonl"), 0)
-    #expect(bench.files(in: "tuned") == ["adapter_config.json", "adapter_model.safetensors", "checkpoint/state.safetensors"])
+    #expect(
+      bench.files(in: "tuned") == [
+        "README.md", "adapter_config.json", "adapter_model.safetensors", "checkpoint/state.safetensors",
+      ])
   }
 
   /// Pipes, devices and folders where a file is needed, at once and by their kind.
