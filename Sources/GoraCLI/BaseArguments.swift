@@ -13,7 +13,7 @@ package struct BaseArguments: ParsableArguments {
 package struct BaseNameArguments: ParsableArguments {
   @Option(
     name: .customLong("base-model"),
-    help: ArgumentHelp("What the folder calls the base, such as the Hub's name (default: where it lies).", valueName: "name"))
+    help: ArgumentHelp("The base's name in the folder (default: its path).", valueName: "name"))
   package var baseModel: String?
 
   package init() {}
