@@ -35,7 +35,7 @@ package final class Tokenizer: Sendable {
   /// Reads the text of a tokenizer.json; `path` is for errors, `files` are those beside it.
   package init(bytes: [UInt8], path: String, files: CheckpointFiles? = nil) throws(GoraError) {
     fingerprint = fnv1a(bytes)
-    let root = try JSONDocument(path: path, text: bytes).root
+    let root = try JSONDocument(path: path, text: bytes, isMade: files?.gguf != nil).root
     let settings = try files.map { files throws(GoraError) in try TokenizerFolder(files, tokenizer: root, text: bytes) }
     let parts = try TokenizerParts(root, kind: settings?.kind ?? .asWritten)
     var added = AddedVocabulary()
