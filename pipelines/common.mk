@@ -41,8 +41,8 @@ paths = $(foreach name,$(1),$(if $(filter 1,$(words $($(name)))),,$(error $(name
   %,$($(name)))$(findstring ',$($(name))),$(error $(name) is "$($(name))": make cannot use a path with a colon, a percent sign or \
   a quotation mark; a symbolic link can give it another name)))
 
-# $(call model-files,DIR): the files of a checkpoint that results depend on.
-model-files = $(wildcard $(1)/config.json $(1)/tokenizer.json $(1)/*.safetensors)
+# $(call model-files,MODEL): what results depend on, of a checkpoint's folder some files, else the GGUF file itself.
+model-files = $(if $(filter %.gguf,$(1)),$(1),$(wildcard $(1)/config.json $(1)/tokenizer.json $(1)/*.safetensors))
 
 # Options that change what is shown and not what is computed.
 RESULT_FLAGS := $(filter-out -q -v -vv --quiet --verbose --progress --color --progress=% --color=% auto always never,$(FLAGS))

@@ -55,16 +55,19 @@ endif
 LR_full ?= 5e-4
 
 # How the methods differ: plan, start, and the rate of B over that of A.
-RATIO_lora := 1
-RATIO_rslora := 1
-RATIO_loraplus := 16
-RATIO_gora := 16
+RATIO_lora ?= 1
+RATIO_rslora ?= 1
+RATIO_loraplus ?= 16
+RATIO_gora ?= 16
 SCALING_lora := lora
 SCALING_loraplus := lora
 SCALING_rslora := rslora
 
-# More options for gora-train, such as --log metrics.jsonl or --max-length 1024.
+# How prompts are wrapped, where not by the kind of row: a name or file for --template.
+TEMPLATE ?=
+# More options for gora-train and gora-eval, such as --max-length 1024 and --limit 100.
 TRAIN_FLAGS ?=
+EVAL_FLAGS ?=
 PIPE ?=
 
 $(call paths,MODEL OUT TRAIN TEST)
@@ -73,10 +76,10 @@ $(if $(UNKNOWN),$(error no such method: $(UNKNOWN); there are: lora rslora lorap
 $(if $(and $(METHODS),$(SEEDS)),,$(error METHODS and SEEDS must name one or more))
 
 MODEL_FILES := $(call model-files,$(MODEL))
-$(call settings,grad,MODEL TRAIN TARGETS STEPS GRAD_BATCH)
+$(call settings,grad,MODEL TRAIN TEMPLATE TARGETS STEPS GRAD_BATCH)
 $(call settings,plan,RANK BUDGET)
 $(call settings,init,GAMMA)
-$(call settings,eval,MODEL TEST MAX_NEW)
+$(call settings,eval,MODEL TEST TEMPLATE MAX_NEW EVAL_FLAGS)
 $(call settings,table,METHODS SEEDS)
 
 .PHONY: table report
@@ -103,12 +106,12 @@ $(OUT)/test.jsonl: | $(TOOLS)
 	$(BIN)gora-problems --kind problems --split test --count 400 --seed 0 -o $@
 
 $(OUT)/base.json: $(TEST) $(MODEL_FILES) $(OUT)/settings/eval | $(TOOLS)
-	$(TIMED) $@ $(BIN)gora-eval --model $(MODEL) --task gsm8k --data $(TEST) --max-new-tokens $(MAX_NEW) \
-	  --samples $(OUT)/base-samples.jsonl -t $(THREADS) $(FLAGS) -o $@
+	$(TIMED) $@ $(BIN)gora-eval --model $(MODEL) --task gsm8k --data $(TEST) $(TEMPLATE:%=--template %) \
+	  --max-new-tokens $(MAX_NEW) $(EVAL_FLAGS) --samples $(OUT)/base-samples.jsonl -t $(THREADS) $(FLAGS) -o $@
 
 # Each seed: the gradient, its scores and GoRA's plan.
 $(SEEDS:%=$(OUT)/seed-%/grad.h5): $(OUT)/seed-%/grad.h5: $(TRAIN) $(MODEL_FILES) $(OUT)/settings/grad | $(TOOLS)
-	$(TIMED) $@ $(BIN)gora-grad --model $(MODEL) --data $(TRAIN) --targets $(TARGETS) --steps $(STEPS) \
+	$(TIMED) $@ $(BIN)gora-grad --model $(MODEL) --data $(TRAIN) $(TEMPLATE:%=--template %) --targets $(TARGETS) --steps $(STEPS) \
 	  --batch-size $(GRAD_BATCH) --seed $* -t $(THREADS) $(FLAGS) -o $@
 
 $(SEEDS:%=$(OUT)/seed-%/scores.json): $(OUT)/seed-%/scores.json: $(OUT)/seed-%/grad.h5
@@ -144,18 +147,18 @@ $(foreach method,lora rslora loraplus,$(eval $(call plain_method,$(method))))
 
 # Training and evaluation are the same for all. --resume: an interrupted make goes on where it was.
 define train_and_eval
-$$(call settings,train-$(1),TRAIN BATCH TRAIN_STEPS LR_$(1) RATIO_$(1) TRAIN_FLAGS)
+$$(call settings,train-$(1),TRAIN TEMPLATE BATCH TRAIN_STEPS LR_$(1) RATIO_$(1) TRAIN_FLAGS)
 
 $(SEEDS:%=$(OUT)/seed-%/$(1)/tuned/adapter_config.json): $(OUT)/seed-%/$(1)/tuned/adapter_config.json: \
   $(OUT)/seed-%/$(1)/init/adapter_config.json $(TRAIN) $(OUT)/settings/train-$(1)
 	$$(call drop-stale,$$(@D)/checkpoint,$$^)
-	$(TIMED) $$@ $(BIN)gora-train $$(<D) --model $(MODEL) --data $(TRAIN) --batch-size $(BATCH) \
+	$(TIMED) $$@ $(BIN)gora-train $$(<D) --model $(MODEL) --data $(TRAIN) $(TEMPLATE:%=--template %) --batch-size $(BATCH) \
 	  $$(if $(TRAIN_STEPS),--max-steps $(TRAIN_STEPS)) --lr $(LR_$(1)) --lr-ratio $(RATIO_$(1)) $(TRAIN_FLAGS) \
 	  --log $(OUT)/seed-$$*/$(1)/metrics.jsonl --resume --seed $$* -t $(THREADS) $(FLAGS) -o $$(@D)
 
 $(SEEDS:%=$(OUT)/seed-%/$(1)/result.json): $(OUT)/seed-%/$(1)/result.json: $(OUT)/seed-%/$(1)/tuned/adapter_config.json \
   $(TEST) $(OUT)/settings/eval
-	$(TIMED) $$@ $(BIN)gora-eval --model $(MODEL) --adapter $$(<D) --task gsm8k --data $(TEST) --max-new-tokens $(MAX_NEW) \
-	  --samples $(OUT)/seed-$$*/$(1)/samples.jsonl -t $(THREADS) $(FLAGS) -o $$@
+	$(TIMED) $$@ $(BIN)gora-eval --model $(MODEL) --adapter $$(<D) --task gsm8k --data $(TEST) $(TEMPLATE:%=--template %) \
+	  --max-new-tokens $(MAX_NEW) $(EVAL_FLAGS) --samples $(OUT)/seed-$$*/$(1)/samples.jsonl -t $(THREADS) $(FLAGS) -o $$@
 endef
 $(foreach method,lora rslora loraplus gora,$(eval $(call train_and_eval,$(method))))

