@@ -97,7 +97,7 @@ package struct ExportStage {
       details: truncation?.details ?? [], json: JSON(.object(json)))
     if profile == .ranked || profile == .compact || profile == .native || profile == .padded, let largest = adapter.largestRank {
       if let allowed = AdapterReader.vLLMRank(for: largest) {
-        events(.information("for vLLM: --max-lora-rank \(allowed)"))
+        events(.note("for vLLM: --max-lora-rank \(allowed)"))
       } else {
         events(.warning("the largest rank is \(largest); vLLM takes 512 at most"))
       }
