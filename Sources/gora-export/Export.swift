@@ -16,12 +16,12 @@ struct Export: GoraCommand {
         gora-export tuned --model Llama-3.2-1B --check llama.cpp
         gora-export tuned --model Llama-3.2-1B --keep-parameters 25% -o small
 
-      ranked is right in PEFT, vLLM from 0.32 on and llama.cpp's converter, padded in
-      older vLLM too, at the price of its size; compact and native are wrong in llama.cpp
-      without a message. gguf is what llama.cpp loads; merged a model of its own.
+      ranked is right in PEFT, vLLM from 0.32 on and llama.cpp's converter, padded
+      in older vLLM too, at the price of its size; compact and native are wrong in
+      llama.cpp without a message. gguf is what llama.cpp loads, merged a model.
 
-      --keep-parameters and --max-rank make the adapter smaller: the components with the
-      largest singular values of its update stay. The error that this makes is said.
+      --keep-parameters and --max-rank make the adapter smaller: the components with
+      the largest singular values of its update stay. The error made is said.
       """,
     version: Version.line("gora-export"))
 
@@ -29,12 +29,12 @@ struct Export: GoraCommand {
   var adapter: String
   @Option(help: ArgumentHelp("Checkpoint folder or GGUF file the adapter is for.", valueName: "path"))
   var model: String
-  @Option(help: ArgumentHelp("ranked, compact, padded, native, gguf or merged (default: ranked).", valueName: "name"))
+  @Option(help: ArgumentHelp("Who is to read it (default: ranked).", valueName: "name"))
   var profile: ExportStage.Profile?
   @Option(
-    help: ArgumentHelp("Write nothing: what peft, vllm, vllm-0.31 or llama.cpp would make of the folder.", valueName: "reader"))
+    help: ArgumentHelp("Write nothing: what that reader would make of it.", valueName: "reader"))
   var check: AdapterReader?
-  @Option(help: ArgumentHelp("Elements of a GGUF file: f32, f16; merged also bf16, q8_0.", valueName: "type"))
+  @Option(help: ArgumentHelp("Elements of a GGUF file (default: f32; merged: f16).", valueName: "type"))
   var outtype: Outtype?
   @Option(
     name: .customLong("keep-parameters"),
@@ -52,7 +52,8 @@ struct Export: GoraCommand {
   @OptionGroup var common: CommonOptions
 
   enum Outtype: String, ExpressibleByArgument, CaseIterable {
-    case f32, f16, bf16, q8_0
+    case f32, f16, bf16
+    case q80 = "q8_0"
     var dtype: DType { DType(rawValue: rawValue.uppercased()) ?? .f32 }
   }
 
