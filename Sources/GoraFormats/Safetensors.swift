@@ -14,6 +14,8 @@ package struct TensorView: @unchecked Sendable {
   package let file: MappedFile
   /// Where the rows lie; nil: in their order. Quantised rows that have one are those of a matrix.
   package var rowOrder: RowOrder?
+  /// What is added to each element as it is read as a float.
+  package var addend: Float = 0
 
   /// Number of elements; 1 for a tensor of rank 0.
   package var count: Int { bytes.count / dtype.block.bytes * dtype.block.elements }
@@ -26,7 +28,7 @@ package struct TensorView: @unchecked Sendable {
 
   /// Whether another tensor has the same elements in the same type.
   package func hasElements(of other: TensorView) -> Bool {
-    guard dtype == other.dtype, shape == other.shape, rowOrder == other.rowOrder else { return false }
+    guard dtype == other.dtype, shape == other.shape, rowOrder == other.rowOrder, addend == other.addend else { return false }
     guard let a = bytes.baseAddress, let b = other.bytes.baseAddress else { return bytes.isEmpty }
     return memcmp(a, b, bytes.count) == 0
   }
@@ -56,7 +58,10 @@ package struct TensorView: @unchecked Sendable {
 
   /// The same into room for `count` floats; the elements must be floating-point numbers.
   package func widen(into out: UnsafeMutablePointer<Float>) {
-    defer { withExtendedLifetime(file) {} }
+    defer {
+      if addend != 0 { for i in 0..<count { out[i] += addend } }
+      withExtendedLifetime(file) {}
+    }
     guard let start = bytes.baseAddress else { return }
     if dtype.isQuantised {
       return BlockWeight(dtype, start, columns: shape.last ?? 1, rowOrder: rowOrder).decode(0..<count, into: out)

@@ -18,7 +18,7 @@ enum Fixtures {
 
   /// The model of one of a golden's `cases`: their `type`'s weights with the `shape` and the case's change in config.json.
   static func model(
-    of golden: JSONField, _ name: String, in fixture: String, _ precision: Precision = .f32
+    of golden: JSONField, _ name: String, in fixture: String, _ precision: Precision = .f32, changed: [String: String] = [:]
   ) throws -> Decoder {
     let test = try golden.required("cases").required(name)
     let type = try test.required("type").string
@@ -26,7 +26,7 @@ enum Fixtures {
       try field.members.map { ($0.key, $0.field.value.compact()) }
     }
     members.append(("model_type", "\"\(type)\""))
-    let last = Dictionary(members) { $1 }
+    let last = Dictionary(members + changed.map { ($0.key, $0.value) }) { $1 }
     let folder = FileManager.default.temporaryDirectory.appending(path: "gora-\(UUID().uuidString)").path()
     try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
     defer { try? FileManager.default.removeItem(atPath: folder) }

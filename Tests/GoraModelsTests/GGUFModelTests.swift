@@ -63,6 +63,21 @@ import Testing
     }
   }
 
+  /// Gemma's norms less one, caps, windows and both rotary bases, scores over the root of a head's size: the same model as the folder of the
+  /// same case that says so. A norm's 1 is taken off and added again, which f32 rounds.
+  @Test(arguments: ["gemma2", "gemma3"]) func gemma(_ name: String) throws {
+    let model = try Self.model("\(name).gguf")
+    let folder = try Fixtures.model(
+      of: FamilyFixtureTests.golden, name, in: "families", changed: ["query_pre_attn_scalar": "8"])
+    var config = model.config
+    (config.bosToken, config.notes) = (folder.config.bosToken, folder.config.notes)
+    #expect(config == folder.config)
+    let batch = PackedBatch(rows: FamilyFixtureTests.rows.map { ($0, $0) })
+    #expect(relativeError(model.logits(batch), folder.logits(batch)) < 1e-6)
+    // And another one than with the case's own divisor.
+    #expect(relativeError(model.logits(batch), try FamilyFixtureTests.model(name).logits(batch)) > 1e-3)
+  }
+
   /// A folder with the weights of `mixed`, decoded by gguf-py.
   final class Decoded {
     let path: String

@@ -18,10 +18,12 @@ package struct GGUFArchitecture: Sendable {
   package let keys: [String]
   /// Further `model_type`s that llama.cpp's converter takes for it.
   package var otherModelTypes: [String] = []
-  /// Members of config.json beside those of all decoders.
+  /// What the weights of norms have in the file beside those at Hugging Face.
+  package var normOffset: Float = 0
+  /// Members of config.json beside those of all decoders, or in their place.
   package let settings: @Sendable (GGUFFile) throws(GoraError) -> [JSON.Member]
 
-  package static let all: [GGUFArchitecture] = [.llama, .qwen2, .qwen3]
+  package static let all: [GGUFArchitecture] = [.llama, .qwen2, .qwen3, .gemma2, .gemma3]
 
   /// The architecture of a file.
   /// - Throws: `.data` where the file is no model or of an architecture that is not known.

@@ -72,14 +72,16 @@ package struct GGUFConfig {
       JSON.Member("head_dim", JSON(headSize)), JSON.Member("max_position_embeddings", JSON(try size("context_length"))),
       JSON.Member(
         "rms_norm_eps", JSON(try file.required("\(architecture.name).attention.layer_norm_rms_epsilon").double)),
-      JSON.Member("rope_parameters", try rotary(headSize: headSize)), JSON.Member("vocab_size", JSON(try vocabularySize)),
+      JSON.Member("rope_parameters", try rotary), JSON.Member("vocab_size", JSON(try vocabularySize)),
       JSON.Member("tie_word_embeddings", JSON(file.tensor("output.weight") == nil)),
     ]
     for key in ["bos_token_id", "eos_token_id"] {
       let field = file.metadata("tokenizer.ggml.\(key)")
       members.append(JSON.Member(key, try field.map { field throws(GoraError) in JSON(try field.int) } ?? nil))
     }
-    return JSON(.object(members + (try architecture.settings(file))))
+    let own = try architecture.settings(file)
+    members.removeAll { member in own.contains { $0.key == member.key } }
+    return JSON(.object(members + own))
   }
 
   /// The rows of the embedding; without one, as the metadata says.
@@ -96,6 +98,10 @@ package struct GGUFConfig {
 
   /// The base and its scaling. Divisors of the frequencies (`rope_freqs.weight`, Llama 3's scaling) are longrope's with one set for all
   /// lengths.
+  var rotary: JSON {
+    get throws(GoraError) { try rotary(headSize: headSize) }
+  }
+
   private func rotary(headSize: Int) throws(GoraError) -> JSON {
     var members = [JSON.Member("rope_theta", JSON(try own("rope.freq_base")?.double ?? 10_000))]
     let older = own("rope.scale_linear")

@@ -22,6 +22,7 @@ extension GGUFFile {
         }
         tensor.rowOrder = RowOrder(headSize: headSize)
       }
+      if architecture.normOffset != 0, name.hasSuffix("norm.weight") { tensor.addend = -architecture.normOffset }
       tensor.name = name
       renamed[name] = tensor
     }

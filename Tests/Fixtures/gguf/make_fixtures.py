@@ -47,13 +47,19 @@ NAMES = {
 }
 
 
-def gguf_name(name):
+GEMMA = {
+    "post_attention_layernorm": "post_attention_norm", "pre_feedforward_layernorm": "ffn_norm", "post_feedforward_layernorm": "post_ffw_norm",
+}
+
+
+def gguf_name(name, arch):
     for own, other in [("model.embed_tokens", "token_embd"), ("model.norm", "output_norm"), ("lm_head", "output")]:
         if name.startswith(own + "."):
             return name.replace(own, other)
     _, _, layer, rest = name.split(".", 3)
     module, suffix = rest.rsplit(".", 1)
-    return f"blk.{layer}.{NAMES[module]}.{suffix}"
+    names = {**NAMES, **GEMMA} if arch.startswith("gemma") else NAMES
+    return f"blk.{layer}.{names[module]}.{suffix}"
 
 
 def permuted(weights, heads):
@@ -83,16 +89,16 @@ def make_model(folder, path, kinds=lambda name: "F32", **split):
     return write_model(config, load_file(HERE.parent / folder / "model/model.safetensors"), path, kinds, **split)
 
 
-def make_family(kind, case, path):
-    """Writes the model of a case of ../families, without the biases that it leaves aside."""
+def make_family(kind, case, path, **change):
+    """Writes the model of a case of ../families, changed, without the biases that it leaves aside."""
     golden = json.loads((HERE.parent / "families/golden.json").read_text())
-    config = {"model_type": kind, **golden["shape"], **golden["cases"][case]["change"]}
+    config = {"model_type": kind, **golden["shape"], **golden["cases"][case]["change"], **change}
     weights = load_file(HERE.parent / f"families/{kind}.safetensors")
     write_model(config, {name: w for name, w in weights.items() if not name.endswith(".bias")}, path)
 
 
 def write_model(config, weights, path, kinds=lambda name: "F32", **split):
-    arch = config["model_type"] if config["model_type"].startswith("qwen") else "llama"
+    arch = config["model_type"].removesuffix("_text") if config["model_type"].startswith(("qwen", "gemma")) else "llama"
     heads, kv = config["num_attention_heads"], config["num_key_value_heads"]
     head_size = config.get("head_dim") or config["hidden_size"] // heads
     writer = GGUFWriter(path, arch, **split)
@@ -115,19 +121,33 @@ def write_model(config, weights, path, kinds=lambda name: "F32", **split):
     if scaling.get("type") == "linear":
         writer.add_string(f"{arch}.rope.scaling.type", "linear")
         writer.add_rope_scaling_factor(scaling["factor"])
+    if scaling.get("rope_type") == "linear":
+        writer.add_string(f"{arch}.rope.scaling.type", "linear")
+        writer.add_rope_scaling_factor(scaling["factor"])
+    if arch.startswith("gemma"):
+        writer.add_sliding_window(config["sliding_window"])
+        for key in ["attn_logit_softcapping", "final_logit_softcapping"]:
+            if key in config:
+                writer.add_float32(f"{arch}.{key}", config[key])
+        if "sliding_window_pattern" in config:
+            writer.add_uint32(f"{arch}.attention.sliding_window_pattern", config["sliding_window_pattern"])
+        if "rope_local_base_freq" in config:
+            writer.add_float32(f"{arch}.rope.freq_base_swa", config["rope_local_base_freq"])
     if rope.get("rope_type") == "llama3":
         writer.add_tensor("rope_freqs.weight", divisors(rope, head_size))
     writer.add_eos_token_id(2)
     decoded = {}
     for name in sorted(weights):
         values = weights[name].astype(numpy.float32)
+        if arch.startswith("gemma") and name.endswith("norm.weight"):
+            values = values + 1
         kind = Type[kinds(name)] if values.ndim == 2 else Type.F32
         if kind != Type.F32 and values.shape[1] % GGML_QUANT_SIZES[kind][0] != 0:
             kind = Type.F16
         is_permuted = arch == "llama" and (".q_proj." in name or ".k_proj." in name)
         count = heads if ".q_proj." in name else kv
         data = quants.quantize(permuted(values, count) if is_permuted else values, kind)
-        writer.add_tensor(gguf_name(name), data, raw_dtype=kind)
+        writer.add_tensor(gguf_name(name, arch), data, raw_dtype=kind)
         # Blocks lie within rows, so that those of the rows as they were are the same.
         decoded[name] = quants.dequantize(quants.quantize(values, kind), kind).astype(numpy.float32).reshape(values.shape)
     writer.write_header_to_file()
@@ -187,6 +207,9 @@ def main():
     for folder in ["llama3", "qwen2", "mistral"]:
         make_model(folder, HERE / f"{folder}.gguf")
     make_family("qwen3", "qwen3", HERE / "qwen3.gguf")
+    # Scores are divided by the root of the size of a head, as llama.cpp has it.
+    for kind, case in [("gemma2", "gemma2"), ("gemma3_text", "gemma3")]:
+        make_family(kind, case, HERE / f"{case}.gguf", query_pre_attn_scalar=8)
     mixed = make_model(
         "llama", HERE / "mixed.gguf", lambda name: MIXED[name.split(".")[-2]], split_max_tensors=12, small_first_shard=True)
     save_file(mixed, HERE / "mixed.safetensors", metadata={"format": "pt"})
