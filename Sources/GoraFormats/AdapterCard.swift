@@ -41,9 +41,11 @@ struct AdapterCard {
 
   private func loading(largest: Int) -> [String] {
     let kind = type(of: adapter.layout)
+    // PEFT reads no GGUF file: there the adapter belongs beside the checkpoint.
+    let checkpoint = baseModel.hasSuffix(".gguf") ? "the-checkpoint-of-this-GGUF-file" : baseModel
     var lines = [
       "PEFT:", "", "```python", "from peft import PeftModel", "from transformers import AutoModelForCausalLM", "",
-      "base = AutoModelForCausalLM.from_pretrained(\(JSON(baseModel).compact()))",
+      "base = AutoModelForCausalLM.from_pretrained(\(JSON(checkpoint).compact()))",
       "model = PeftModel.from_pretrained(base, \"this-folder\")", "```", "",
     ]
     guard kind.profiles.contains(.padded) else {

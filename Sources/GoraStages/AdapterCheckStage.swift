@@ -73,7 +73,7 @@ package struct AdapterCheckStage {
                 "reader_scaling": JSON($0.scaling), "difference": JSON($0.difference),
               ])
             }),
-        ]), output: details.joined(separator: "\n")))
+        ]), output: details.joined(separator: "\n") + "\n"))
     guard wrong.isEmpty else {
       throw GoraError(
         .negative, at: .file(c.adapter),
