@@ -48,7 +48,7 @@ struct AdapterCard {
       "base = AutoModelForCausalLM.from_pretrained(\(JSON(checkpoint).compact()))",
       "model = PeftModel.from_pretrained(base, \"this-folder\")", "```", "",
     ]
-    guard kind.profiles.contains(.padded) else {
+    guard kind.isReadElsewhere else {
       lines.append("vLLM and llama.cpp do not know \(kind.title): `gora-export --profile merged` makes a checkpoint for them.")
       return lines
     }

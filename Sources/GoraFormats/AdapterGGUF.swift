@@ -16,12 +16,12 @@ extension Adapter {
     provenance: Provenance?
   ) throws(GoraError) {
     let kind = type(of: layout)
-    guard kind.profiles.contains(.padded) else {
+    guard kind.isReadElsewhere else {
       throw GoraError(
         .usage, "llama.cpp does not know \(kind.title)", hint: "--profile merged, then its own converter")
     }
     var entries: [GGUFWriter.Entry] = []
-    var contents: [String: [Float]] = [:]
+    var contents: [String: [UInt8]] = [:]
     for module in modules where module.rank > 0 {
       let weight = ModuleName.weight(of: module.name)
       guard let name = architecture.ggufName(of: weight), tensors?.contains(name) ?? true else {
@@ -42,13 +42,12 @@ extension Adapter {
       for (suffix, shape, values) in [
         (".lora_a", [module.rank, module.shape[1]], module.a), (".lora_b", [module.shape[0], module.rank], b),
       ] {
-        let limit: Float = dtype == .f16 ? 65519.99 : .greatestFiniteMagnitude
-        guard values.allSatisfy({ $0.magnitude <= limit }) else {
+        guard let bytes = BlockEncoding.bytes(of: values, as: dtype) else {
           throw GoraError(
             .data, at: .file(file.path), "module \"\(module.name)\" has factors that do not fit \(dtype.rawValue)")
         }
         entries.append(GGUFWriter.Entry(name: name + suffix, dtype: dtype, shape: shape))
-        contents[name + suffix] = values
+        contents[name + suffix] = bytes
       }
     }
     guard !entries.isEmpty else {
@@ -61,11 +60,7 @@ extension Adapter {
     if let model { metadata.append(("gora.model", .string(model))) }
     if let provenance { metadata.append(("gora.provenance", .string(provenance.text))) }
     try GGUFWriter.write(to: file, metadata: metadata, entries: entries) { entry, append throws(GoraError) in
-      let values = contents[entry.name] ?? []
-      func send(_ bytes: UnsafeRawBufferPointer) -> Result<Void, GoraError> {
-        do throws(GoraError) { return .success(try append(bytes)) } catch { return .failure(error) }
-      }
-      try (dtype == .f16 ? values.map { Float16($0) }.withUnsafeBytes(send) : values.withUnsafeBytes(send)).get()
+      try (contents[entry.name] ?? []).giveBytes(to: append)
     }
   }
 }

@@ -47,6 +47,8 @@ extension AdapterLayout {
   package static var suffixes: AdapterSuffixes { AdapterSuffixes(a: ".lora_A.weight", b: ".lora_B.weight", vector: nil) }
   package static func vectorShape(rank: Int, weight: [Int]) -> [Int]? { nil }
   package static var profiles: Set<AdapterProfile> { Set(AdapterProfile.allCases) }
+  /// Whether readers besides PEFT know it.
+  package static var isReadElsewhere: Bool { profiles.contains(.padded) }
   package static var hasOwnRanks: Bool { false }
   package func rank(of module: String) -> Int? { nil }
   package func scaling(alpha: Double) -> Double? { nil }

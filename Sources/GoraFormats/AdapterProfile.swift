@@ -101,9 +101,7 @@ extension Adapter {
 
     try SafetensorsWriter.write(to: folder[Self.weightsName], entries: entries, metadata: metadata) {
       entry, append throws(GoraError) in
-      try (factors[entry.name] ?? []).withUnsafeBytes { bytes -> Result<Void, GoraError> in
-        do throws(GoraError) { return .success(try append(bytes)) } catch { return .failure(error) }
-      }.get()
+      try (factors[entry.name] ?? []).giveBytes(to: append)
     }
     try folder[AdapterCard.name].write(
       Array(AdapterCard(adapter: self, profile: profile, baseModel: baseModel, provenance: provenance).text.utf8))

@@ -33,9 +33,9 @@ package enum AdapterReader: String, CaseIterable, Sendable {
   ) throws(GoraError) -> Reading {
     let path = "\(folder)/\(Adapter.configName)"
     let config = try AdapterConfig(reading: JSONDocument(path: path, text: readWholeFile(path)).root, kinds: kinds)
-    let isPlain = type(of: config.layout).profiles.contains(.padded)
     let largest = adapter.modules.map(\.rank).max() ?? 0
-    if self != .peft, !isPlain { return Reading(refusal: "it does not know \(type(of: config.layout).title)") }
+    let kind = type(of: config.layout)
+    if self != .peft, !kind.isReadElsewhere { return Reading(refusal: "it does not know \(kind.title)") }
     switch self {
     case .peft: return Reading(scalings: adapter.modules.map { config.scaling(of: $0.name, rank: $0.rank) })
     case .vllm, .oldVLLM:

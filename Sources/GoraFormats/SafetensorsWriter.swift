@@ -83,14 +83,33 @@ package enum SafetensorsWriter {
     header.append(contentsOf: repeatElement(UInt8(ascii: " "), count: (8 - header.count % 8) % 8))
     try file.write(withUnsafeBytes(of: UInt64(header.count).littleEndian) { Array($0) } + header)
     for entry in ordered {
-      var written = 0
-      try body(entry) { bytes throws(GoraError) in
-        written += bytes.count
-        try file.write(bytes)
-      }
-      guard written == entry.byteCount else {
-        throw GoraError(.internal, "tensor \"\(entry.name)\": \(written) bytes written, \(entry.byteCount) announced")
-      }
+      try file.write(entry, name: entry.name, byteCount: entry.byteCount, body: body)
     }
+  }
+}
+
+extension AtomicFile {
+  /// A tensor that is made in pieces, exactly as long as the header has announced.
+  func write<Entry>(
+    _ entry: Entry, name: String, byteCount: Int,
+    body: (Entry, (UnsafeRawBufferPointer) throws(GoraError) -> Void) throws(GoraError) -> Void
+  ) throws(GoraError) {
+    var written = 0
+    try body(entry) { bytes throws(GoraError) in
+      written += bytes.count
+      try write(bytes)
+    }
+    guard written == byteCount else {
+      throw GoraError(.internal, "tensor \"\(name)\": \(written) bytes written, \(byteCount) announced")
+    }
+  }
+}
+
+extension Array where Element: BitwiseCopyable {
+  /// Hands out the bytes of the elements.
+  package func giveBytes(to append: (UnsafeRawBufferPointer) throws(GoraError) -> Void) throws(GoraError) {
+    try withUnsafeBytes { bytes -> Result<Void, GoraError> in
+      do throws(GoraError) { return .success(try append(bytes)) } catch { return .failure(error) }
+    }.get()
   }
 }

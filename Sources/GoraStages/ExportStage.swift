@@ -95,7 +95,7 @@ package struct ExportStage {
       line: "\(content), \(adapter.modules.count) modules, \(NumberText.count(parameters)) parameters"
         + (truncation.map { ", relative error \(NumberText.significant($0.error))" } ?? "") + " -> \(c.output)",
       details: truncation?.details ?? [], json: JSON(.object(json)))
-    if profile == .ranked || profile == .compact || profile == .native || profile == .padded, let largest = adapter.largestRank {
+    if profile != nil, let largest = adapter.largestRank {
       if let allowed = AdapterReader.vLLMRank(for: largest) {
         events(.note("for vLLM: --max-lora-rank \(allowed)"))
       } else {

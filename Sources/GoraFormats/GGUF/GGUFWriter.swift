@@ -65,15 +65,8 @@ package enum GGUFWriter {
     header.append([UInt8](repeating: 0, count: padding(header.all.count)))
     try file.write(header.all)
     for entry in entries {
-      var written = 0
-      try body(entry) { bytes throws(GoraError) in
-        written += bytes.count
-        try file.write(bytes)
-      }
-      guard written == entry.byteCount else {
-        throw GoraError(.internal, "tensor \"\(entry.name)\": \(written) bytes written, \(entry.byteCount) announced")
-      }
-      try file.write([UInt8](repeating: 0, count: padding(written)))
+      try file.write(entry, name: entry.name, byteCount: entry.byteCount, body: body)
+      try file.write([UInt8](repeating: 0, count: padding(entry.byteCount)))
     }
   }
 

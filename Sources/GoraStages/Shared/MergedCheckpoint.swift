@@ -28,9 +28,7 @@ struct MergedCheckpoint {
         let merged = try merged(tensor, module)
         changed += merged.changed
         unmoved += merged.unmoved
-        try merged.bytes.withUnsafeBytes { bytes -> Result<Void, GoraError> in
-          do throws(GoraError) { return .success(try append(bytes)) } catch { return .failure(error) }
-        }.get()
+        try merged.bytes.giveBytes(to: append)
       } else {
         try append(tensor.bytes)
       }

@@ -40,10 +40,7 @@ struct MergedGGUF {
     var done = 0
     try GGUFWriter.write(to: file, metadata: metadata, entries: entries) { entry, append throws(GoraError) in
       if let module = changed[entry.name], let weight = model.tensor(ModuleName.weight(of: module.name)) {
-        let bytes = try merged(weight, module, into: entry.dtype)
-        try bytes.withUnsafeBytes { bytes -> Result<Void, GoraError> in
-          do throws(GoraError) { return .success(try append(bytes)) } catch { return .failure(error) }
-        }.get()
+        try merged(weight, module, into: entry.dtype).giveBytes(to: append)
       } else if let tensor = base.tensor(entry.name) {
         try append(tensor.bytes)
         tensor.releasePages()
