@@ -4,6 +4,20 @@ import GoraCore
 /// Keys and values of the rows being generated, one slot a row: per layer [slots, kvHeads, capacity, d], so that a head's keys lie
 /// side by side. In bf16 where the model's products round to it.
 package final class KeyValueCache {
+  /// What is kept of a token: d keys and d values of each head in each layer.
+  package struct Width: Sendable {
+    package var layers: Int
+    /// Of keys and values.
+    package var heads: Int
+    package var headSize: Int
+
+    package init(layers: Int, heads: Int, headSize: Int) {
+      self.layers = layers
+      self.heads = heads
+      self.headSize = headSize
+    }
+  }
+
   private let keys: [FloatBuffer]
   private let values: [FloatBuffer]
   private let heads: Int
@@ -14,27 +28,27 @@ package final class KeyValueCache {
   fileprivate var lengths: [Int]
 
   /// - Parameter capacity: tokens a slot can hold
-  package init(config: ModelConfig, slots: Int, capacity: Int, isBFloat16: Bool) {
+  package init(_ width: Width, slots: Int, capacity: Int, isBFloat16: Bool) {
     self.slots = slots
     self.capacity = capacity
     self.isBFloat16 = isBFloat16
-    heads = config.keyValueHeads
-    headSize = config.headSize
-    let floats = Self.floats(config, slots: slots, capacity: capacity, isBFloat16: isBFloat16)
-    keys = (0..<config.layers).map { _ in FloatBuffer(capacity: floats) }
-    values = (0..<config.layers).map { _ in FloatBuffer(capacity: floats) }
+    heads = width.heads
+    headSize = width.headSize
+    let floats = Self.floats(width, slots: slots, capacity: capacity, isBFloat16: isBFloat16)
+    keys = (0..<width.layers).map { _ in FloatBuffer(capacity: floats) }
+    values = (0..<width.layers).map { _ in FloatBuffer(capacity: floats) }
     lengths = Array(repeating: 0, count: slots)
   }
 
   /// Keys, or values, of one layer.
-  private static func floats(_ config: ModelConfig, slots: Int, capacity: Int, isBFloat16: Bool) -> Int {
-    let elements = slots * capacity * config.keyValueSize
+  private static func floats(_ width: Width, slots: Int, capacity: Int, isBFloat16: Bool) -> Int {
+    let elements = slots * capacity * width.heads * width.headSize
     return isBFloat16 ? (elements + 1) / 2 : elements
   }
 
   /// Bytes of a cache, once all its slots are full.
-  static func byteCount(_ config: ModelConfig, slots: Int, capacity: Int, isBFloat16: Bool) -> Int {
-    2 * config.layers * 4 * floats(config, slots: slots, capacity: capacity, isBFloat16: isBFloat16)
+  static func byteCount(_ width: Width, slots: Int, capacity: Int, isBFloat16: Bool) -> Int {
+    2 * width.layers * 4 * floats(width, slots: slots, capacity: capacity, isBFloat16: isBFloat16)
   }
 
   /// Forgets a slot's row.

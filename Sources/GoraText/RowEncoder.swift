@@ -2,6 +2,8 @@ import GoraCore
 
 /// A row as token ids with the labels to learn.
 package struct EncodedRow: Sendable, Equatable {
+  /// What the encoder of an encoder-decoder model reads; empty for a decoder.
+  package var source: [Int32] = []
   package var ids: [Int32]
   /// One label per id, −100 where it is not learnt; not shifted: label i is learnt from the ids before i.
   package var labels: [Int32]
@@ -15,6 +17,11 @@ package struct EncodedRow: Sendable, Equatable {
     self.labels = labels
     self.cutTokens = cutTokens
   }
+
+  /// All tokens that run through the model.
+  package var tokens: Int { source.count + ids.count }
+  /// Positions that it takes.
+  package var length: Int { max(source.count, ids.count) }
 
   /// What is learnt at each token; nil for nothing. The first token is never predicted, so its label teaches nothing.
   package var lessons: [Int32?] {

@@ -36,7 +36,7 @@ package struct LoadedText {
   private let vocabularySize: Int
 
   /// - Parameter files: tokenizer.json among them, and perhaps tokenizer_config.json.
-  package init(files: CheckpointFiles, config: ModelConfig, options: DataOptions) throws(GoraError) {
+  package init(files: CheckpointFiles, config: any ModelConfig, options: DataOptions) throws(GoraError) {
     let tokenizer = try Tokenizer(of: files)
     self.tokenizer = tokenizer
     guard let end = tokenizer?.specialId("eos_token") ?? config.eosTokens.first else {
@@ -148,7 +148,7 @@ package struct LoadedText {
 
   /// - Throws: status 65 with the row's place where the embedding lacks a token of it.
   private func requireKnown(_ row: EncodedRow) throws(GoraError) {
-    guard let id = row.ids.first(where: { $0 >= vocabularySize }) else { return }
+    guard let id = (row.source + row.ids).first(where: { $0 >= vocabularySize }) else { return }
     throw GoraError(
       .data, at: row.place,
       "the row has the token \"\(tokenizer?.token(id) ?? "")\", id \(id); the model's vocabulary ends at \(vocabularySize - 1)",
@@ -170,6 +170,10 @@ private struct NoTokenizer: TextEncoder {
 func fingerprint(of rows: [EncodedRow]) -> String {
   let digest = SHA256()
   for row in rows {
+    if !row.source.isEmpty {
+      digest.update(row.source.count)
+      row.source.withUnsafeBytes { digest.update($0) }
+    }
     digest.update(row.ids.count)
     row.ids.withUnsafeBytes { digest.update($0) }
     row.labels.withUnsafeBytes { digest.update($0) }
