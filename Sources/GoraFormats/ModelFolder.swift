@@ -53,7 +53,7 @@ package final class ModelFolder: Sendable {
   }
 
   /// Weights by the names of a causal language model: those of its body alone lack "model.", and of tied embeddings only the head
-  /// may be there.
+  /// may be there. An encoder-decoder may have its one embedding under any of its names.
   private static func canonical(_ tensors: [String: TensorView], isTied: Bool) -> [String: TensorView] {
     var renamed: [String: TensorView] = [:]
     for (name, tensor) in tensors {
@@ -62,7 +62,15 @@ package final class ModelFolder: Sendable {
       if isBody, tensors["model." + name] == nil { tensor.name = "model." + name }
       renamed[tensor.name] = tensor
     }
-    if isTied, renamed["model.embed_tokens.weight"] == nil, var head = renamed.removeValue(forKey: "lm_head.weight") {
+    if renamed.keys.contains(where: { $0.hasPrefix("encoder.block.") }) {
+      let others = ["encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight"]
+      if renamed["shared.weight"] == nil, let name = others.first(where: { renamed[$0] != nil }),
+        var embedding = renamed.removeValue(forKey: name)
+      {
+        embedding.name = "shared.weight"
+        renamed[embedding.name] = embedding
+      }
+    } else if isTied, renamed["model.embed_tokens.weight"] == nil, var head = renamed.removeValue(forKey: "lm_head.weight") {
       head.name = "model.embed_tokens.weight"
       renamed[head.name] = head
     }

@@ -155,6 +155,21 @@ struct Attention {
     return 5 * longest * ThreadPool.threads > 7 * total
   }
 
+  /// Attention of new tokens to all that their rows' encoder has read.
+  /// - Parameter q: [T, heads·d] of the new tokens
+  func forward(q: UnsafePointer<Float>, sourceOf step: CachedStep, layer: Int, o: UnsafeMutablePointer<Float>) {
+    let parts = parts(step.starts, step.starts, .queries(1))
+    parallelParts(parts.count) { index in
+      let part = parts[index]
+      let (keys, values, count) = step.ofSource(layer, row: part.index.row, head: part.index.head)
+      var shape = gora_cached_attention_shape(
+        keys: Int64(count), group: Int64(group), d: Int64(headSize), scale: scale, cap: softCap ?? 0, bias: nil, bias_stride: 0,
+        bf16: step.isBFloat16)
+      let query = part.q + Int(part.tokens.from) * heads * headSize
+      gora_attention_cached(&shape, q + query, keys, values, o + query)
+    }
+  }
+
   /// Attention of new tokens to all that a cache holds of their row and the window reaches, themselves included. A whole prompt's
   /// keys and values are read where they have just been made.
   /// - Parameters:

@@ -14,7 +14,7 @@ extension Decoder {
       ActivationStore.floats(layers.map(\.kept), lowest: lowest, keeping(recomputes: recomputes), tokens: tokens)
       + LayerScratch.floats(config, tokens: tokens, backward: true)
       + tokens * (2 * config.hiddenSize + low + dropped + scaled)
-      + OutputHead.floats(config, rows: rows, backward: true)
+      + OutputHead.floats(config.embedding.shape, rows: rows, backward: true)
     return 4 * (floats + scratchFloats(tokens: tokens, rows: rows, rowWidth: max(config.vocabularySize, config.hiddenSize)))
   }
 
@@ -29,7 +29,7 @@ extension Decoder {
       ActivationStore.floats(layers.map(\.kept), lowest: layers.count, keeping, tokens: tokens)
       + LayerScratch.floats(config, tokens: tokens, backward: false)
       + tokens * config.hiddenSize
-      + OutputHead.floats(config, rows: rows, backward: false)
+      + OutputHead.floats(config.embedding.shape, rows: rows, backward: false)
     return 4 * (floats + scratchFloats(tokens: tokens, rows: rows, rowWidth: config.hiddenSize))
   }
 

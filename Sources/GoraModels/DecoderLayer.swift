@@ -171,8 +171,8 @@ package final class DecoderLayer {
     rotary.rotate(activations[.k], heads: config.keyValueHeads)
     if roundsToBFloat16 {
       // Scores are then the same where queries and keys come back from 16 bits.
-      round(activations[.q], count: tokens * config.querySize)
-      round(activations[.k], count: tokens * config.keyValueSize)
+      Elementwise.round(activations[.q], count: tokens * config.querySize)
+      Elementwise.round(activations[.k], count: tokens * config.keyValueSize)
     }
     attend(activations)
     let middle = activations[.middle]
@@ -180,7 +180,7 @@ package final class DecoderLayer {
     linear(.o).forward(
       activations[.attention], tokens: tokens, into: attended, down: activations.down(.o), workspace: workspace)
     branchNorms?.attention.forward(attended, into: middle, rstd: activations[.branchDeviationAttention], rows: tokens)
-    add(activations[.input], to: middle, count: tokens * h)
+    Elementwise.add(activations[.input], to: middle, count: tokens * h)
 
     middleNorm.forward(middle, into: normalised, rstd: activations[.middleDeviation], rows: tokens)
     let gate = activations[.gate]
@@ -192,7 +192,7 @@ package final class DecoderLayer {
     let added = branchNorms == nil ? output : activations[.branchMLP]
     linear(.down).forward(product, tokens: tokens, into: added, down: activations.down(.down), workspace: workspace)
     branchNorms?.mlp.forward(added, into: output, rstd: activations[.branchDeviationMLP], rows: tokens)
-    add(middle, to: output, count: tokens * h)
+    Elementwise.add(middle, to: output, count: tokens * h)
   }
 
   /// Whole rows, as in training.
@@ -304,15 +304,6 @@ package final class DecoderLayer {
         dNormalised, x: activations[.input], rstd: activations[.inputDeviation], rows: tokens, dx: gradient, accumulates: true)
     }
   }
-}
-
-private func add(_ x: UnsafePointer<Float>, to y: UnsafeMutablePointer<Float>, count: Int) {
-  parallelRanges(count, grain: 65_536, alignment: 16) { gora_add(y + $0.lowerBound, x + $0.lowerBound, $0.count) }
-}
-
-/// To the values that bf16 holds.
-private func round(_ x: UnsafeMutablePointer<Float>, count: Int) {
-  parallelRanges(count, grain: 65_536, alignment: 16) { gora_round_bf16(x + $0.lowerBound, x + $0.lowerBound, $0.count) }
 }
 
 extension ActivationSet {

@@ -42,10 +42,13 @@ package struct Generator {
   }
 
   /// Bytes that `generate` takes at most: of keys and values, which grow until answers are as long as they may be, and of the rest.
-  package func byteCounts(_ prompts: [[Int32]]) -> (cache: Int, activations: Int) {
+  package func byteCounts(_ prompts: [[Int32]], sources: [[Int32]] = []) -> (cache: Int, activations: Int) {
     let (slots, capacity) = cacheSize(prompts)
-    let cache = KeyValueCache.byteCount(model.cachedWidth, slots: slots, capacity: capacity, isBFloat16: model.roundsToBFloat16)
-    let firstStep = prompts.map(\.count).sorted(by: >).prefix(slots)
+    let cache = KeyValueCache.byteCount(
+      model.cachedWidth, slots: slots, capacity: capacity, sourceCapacity: Self.longest(sources),
+      isBFloat16: model.roundsToBFloat16)
+    let firstStep = prompts.indices.map { prompts[$0].count + (sources.isEmpty ? 0 : sources[$0].count) }.sorted(by: >)
+      .prefix(slots)
     let tokens = min(firstStep.reduce(0, +), max(Self.tokensAtOnce, firstStep.first ?? 0))
     return (cache, model.forwardBytes(tokens: tokens, rows: slots))
   }
@@ -69,24 +72,29 @@ package struct Generator {
 
   /// Rows that advance together, and tokens that each may come to.
   private func cacheSize(_ prompts: [[Int32]]) -> (slots: Int, capacity: Int) {
-    (min(batchSize, prompts.count), (prompts.map(\.count).max() ?? 0) + maxNewTokens)
+    (min(batchSize, prompts.count), Self.longest(prompts) + maxNewTokens)
   }
+
+  private static func longest(_ rows: [[Int32]]) -> Int { rows.map(\.count).max() ?? 0 }
 
   /// - Parameters:
   ///   - prompts: token ids, none empty
+  ///   - sources: what an encoder reads for each prompt, none empty; none at all for a decoder alone
   ///   - rows: what the prompts are called in their random numbers' names, so that a prompt's do not depend on the others; their
   ///     places where nil
   ///   - stops: whether a prompt's new tokens so far end it (a stop string); asked after each token
   ///   - finished: told of each prompt's new tokens, end token excluded, as it finishes
   /// - Throws: status 1 where logits are not finite.
   package func generate(
-    _ prompts: [[Int32]], rows: [Int]? = nil, stops: (_ prompt: Int, _ new: [Int32]) -> Bool = { _, _ in false },
+    _ prompts: [[Int32]], sources: [[Int32]] = [], rows: [Int]? = nil, stops: (_ prompt: Int, _ new: [Int32]) -> Bool = { _, _ in false },
     finished: (_ prompt: Int, _ new: [Int32]) -> Void
   ) throws(GoraError) {
     if prompts.isEmpty { return }
     let rows = rows ?? Array(prompts.indices)
     let (slots, capacity) = cacheSize(prompts)
-    let cache = KeyValueCache(model.cachedWidth, slots: slots, capacity: capacity, isBFloat16: model.roundsToBFloat16)
+    let cache = KeyValueCache(
+      model.cachedWidth, slots: slots, capacity: capacity, sourceCapacity: Self.longest(sources),
+      isBFloat16: model.roundsToBFloat16)
     var waiting = prompts.indices.makeIterator()
     var active: [(prompt: Int, slot: Int, new: [Int32], random: Random)] = []
     var free = Array((0..<slots).reversed())
@@ -100,8 +108,10 @@ package struct Generator {
       if active.isEmpty { return }
       let next = active.map { (slot: $0.slot, ids: $0.new.last.map { [$0] } ?? prompts[$0.prompt]) }
       var still: [(prompt: Int, slot: Int, new: [Int32], random: Random)] = []
-      for piece in Self.pieces(next.map(\.ids.count)) {
-        let logits = model.next(CachedStep(cache: cache, rows: Array(next[piece])))
+      let read = active.map { sources.isEmpty || !$0.new.isEmpty ? [] : sources[$0.prompt] }
+      for piece in Self.pieces(zip(next, read).map { $0.ids.count + $1.count }) {
+        let logits = model.next(
+          CachedStep(cache: cache, rows: Array(next[piece]), sources: sources.isEmpty ? [] : Array(read[piece])))
         for (row, entry) in active[piece].enumerated() {
           var entry = entry
           guard let token = sampling.token(logits + row * vocabulary, vocabulary: vocabulary, random: &entry.random) else {

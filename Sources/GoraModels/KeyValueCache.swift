@@ -18,6 +18,8 @@ package final class KeyValueCache {
     }
   }
 
+  /// Of what rows' encoder has read, in an encoder-decoder model: made once a row.
+  let source: KeyValueCache?
   private let keys: [FloatBuffer]
   private let values: [FloatBuffer]
   private let heads: Int
@@ -27,8 +29,11 @@ package final class KeyValueCache {
   package let isBFloat16: Bool
   fileprivate var lengths: [Int]
 
-  /// - Parameter capacity: tokens a slot can hold
-  package init(_ width: Width, slots: Int, capacity: Int, isBFloat16: Bool) {
+  /// - Parameters:
+  ///   - capacity: tokens a slot can hold
+  ///   - sourceCapacity: tokens of an encoder that it can hold; 0 for a decoder alone
+  package init(_ width: Width, slots: Int, capacity: Int, sourceCapacity: Int = 0, isBFloat16: Bool) {
+    source = sourceCapacity == 0 ? nil : KeyValueCache(width, slots: slots, capacity: sourceCapacity, isBFloat16: isBFloat16)
     self.slots = slots
     self.capacity = capacity
     self.isBFloat16 = isBFloat16
@@ -47,12 +52,17 @@ package final class KeyValueCache {
   }
 
   /// Bytes of a cache, once all its slots are full.
-  static func byteCount(_ width: Width, slots: Int, capacity: Int, isBFloat16: Bool) -> Int {
-    2 * width.layers * 4 * floats(width, slots: slots, capacity: capacity, isBFloat16: isBFloat16)
+  static func byteCount(_ width: Width, slots: Int, capacity: Int, sourceCapacity: Int = 0, isBFloat16: Bool) -> Int {
+    [capacity, sourceCapacity].reduce(0) {
+      $0 + 2 * width.layers * 4 * floats(width, slots: slots, capacity: $1, isBFloat16: isBFloat16)
+    }
   }
 
   /// Forgets a slot's row.
-  package func clear(_ slot: Int) { lengths[slot] = 0 }
+  package func clear(_ slot: Int) {
+    lengths[slot] = 0
+    source?.clear(slot)
+  }
   package func length(_ slot: Int) -> Int { lengths[slot] }
 
   private func address(_ buffer: FloatBuffer, slot: Int, head: Int, position: Int) -> UnsafeMutableRawPointer {
@@ -92,14 +102,20 @@ package final class CachedStep {
   let starts: [Int]
   /// Tokens of each row, the new ones included.
   let lengths: [Int]
+  /// The tokens that an encoder reads for the rows that begin; nil where none does.
+  let source: CachedStep?
   private let slots: [Int]
   private let cache: KeyValueCache
 
   var isBFloat16: Bool { cache.isBFloat16 }
 
-  /// - Parameter rows: a slot and its new tokens, all of an empty slot's row or one more of another; a slot appears once.
-  package init(cache: KeyValueCache, rows: [(slot: Int, ids: [Int32])]) {
+  /// - Parameters:
+  ///   - rows: a slot and its new tokens, all of an empty slot's row or one more of another; a slot appears once.
+  ///   - sources: of each row for an encoder, where it begins.
+  package init(cache: KeyValueCache, rows: [(slot: Int, ids: [Int32])], sources: [[Int32]] = []) {
     self.cache = cache
+    let begun = zip(rows, sources).filter { cache.lengths[$0.0.slot] == 0 }.map { (slot: $0.0.slot, ids: $0.1) }
+    source = cache.source.flatMap { begun.isEmpty ? nil : CachedStep(cache: $0, rows: begun) }
     slots = rows.map(\.slot)
     ids = rows.flatMap(\.ids)
     var starts = [0]
@@ -134,5 +150,15 @@ package final class CachedStep {
   }
   func values(_ layer: Int, row: Int, head: Int, from position: Int) -> UnsafeRawPointer {
     cache.value(layer, slot: slots[row], head: head, position: position)
+  }
+
+  /// Keys and values of what a row's encoder has read, and how many they are.
+  func ofSource(_ layer: Int, row: Int, head: Int) -> (keys: UnsafeRawPointer, values: UnsafeRawPointer, count: Int) {
+    guard let source = cache.source else { preconditionFailure("the cache has no place for sources") }
+    let slot = slots[row]
+    return (
+      source.key(layer, slot: slot, head: head, position: 0), source.value(layer, slot: slot, head: head, position: 0),
+      source.lengths[slot]
+    )
   }
 }

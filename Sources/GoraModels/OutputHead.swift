@@ -1,13 +1,15 @@
 import CGoraKernels
 import GoraCore
 
-/// Final norm, vocabulary projection, cap of the logits and cross-entropy, on labelled tokens only and a chunk of rows at a time:
+/// Final norm, vocabulary projection, factor or cap of the logits and cross-entropy, on labelled tokens only and a chunk of rows at a time:
 /// [T, vocabulary] never exists.
 final class OutputHead {
   private let norm: RMSNorm
   private let projection: Parameter
   /// Logits z become c·tanh(z/c) for such a c.
   private let softCap: Float?
+  /// Of what the norm gives.
+  private let scale: Float
   private let hiddenSize: Int
   private let gathered = FloatBuffer()
   private let normalised = FloatBuffer()
@@ -16,10 +18,11 @@ final class OutputHead {
   private let normalisedGradient = FloatBuffer()
   private let gatheredGradient = FloatBuffer()
 
-  init(norm: RMSNorm, projection: Parameter, softCap: Float?) {
+  init(norm: RMSNorm, projection: Parameter, softCap: Float? = nil, scale: Float = 1) {
     self.norm = norm
     self.projection = projection
     self.softCap = softCap
+    self.scale = scale
     hiddenSize = projection.shape[1]
   }
 
@@ -31,8 +34,9 @@ final class OutputHead {
   static func rows(_ labelled: Int, vocabulary: Int) -> Int { min(labelled, chunk(vocabulary: vocabulary)) }
 
   /// Floats that its buffers come to hold: per row logits, norm's factor, two of the hidden size, and two gradients of theirs.
-  static func floats(_ config: DecoderConfig, rows: Int, backward: Bool) -> Int {
-    rows * (config.vocabularySize + 1 + (backward ? 4 : 2) * config.hiddenSize)
+  /// - Parameter projection: its shape, [vocabulary, hidden].
+  static func floats(_ projection: [Int], rows: Int, backward: Bool) -> Int {
+    rows * (projection[0] + 1 + (backward ? 4 : 2) * projection[1])
   }
 
   private func gather(_ hidden: UnsafePointer<Float>, _ tokens: some RandomAccessCollection<Int>) {
@@ -43,6 +47,7 @@ final class OutputHead {
     let out = normalised.reserve(tokens.count * hiddenSize)
     let rstd = deviation.reserve(tokens.count)
     norm.forward(target, into: out, rstd: rstd, rows: tokens.count)
+    if scale != 1 { gora_scale(out, scale, tokens.count * hiddenSize) }
   }
 
   /// Logits [tokens.count, vocabulary] of some tokens; valid until the next call.
@@ -99,6 +104,7 @@ final class OutputHead {
       }
       let dNormalised = normalisedGradient.reserve(rows * hiddenSize)
       projection.matrix.multiplyTransposed(out, tokens: rows, into: dNormalised, scratch: workspace.matmul)
+      if self.scale != 1 { gora_scale(dNormalised, self.scale, rows * hiddenSize) }
       let dGathered = gatheredGradient.reserve(rows * hiddenSize)
       norm.backward(
         dNormalised, x: gathered.pointer, rstd: deviation.pointer, rows: rows, dx: dGathered, accumulates: false)

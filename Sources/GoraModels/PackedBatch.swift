@@ -10,6 +10,11 @@ package struct PackedTokens: Sendable {
     ids = rows.flatMap { $0 }
     starts = rows.reduce(into: [0]) { $0.append($0.last! + $1.count) }
   }
+
+  init(ids: [Int32], starts: [Int]) {
+    self.ids = ids
+    self.starts = starts
+  }
 }
 
 /// Rows laid end to end: no padding. T is the number of a decoder's tokens.
@@ -24,7 +29,8 @@ package struct PackedBatch: Sendable {
   package let starts: [Int]
   /// Tokens whose successor is learnt, with that successor (the shift of Hugging Face's labels).
   package let targets: [(token: Int, label: Int32)]
-  /// Tokens that are themselves learnt, a row's first one too: where labels are not −100, without the shift.
+  /// Tokens that are themselves learnt, a row's first one too: where labels are not −100, without the shift. Of an encoder-decoder
+  /// model's rows those whose successor is learnt: the begin token shifts them already.
   package let labelled: [Int]
 
   /// All tokens, of encoder and decoder.
@@ -34,7 +40,8 @@ package struct PackedBatch: Sendable {
 
   /// - Parameters:
   ///   - rows: ids and labels of equal length each; label −100 is not learnt.
-  ///   - sources: of each row for an encoder; all empty for a decoder.
+  ///   - sources: of each row for an encoder; all empty for a decoder. With them a row's last token is a label alone, as in
+  ///     Transformers: the decoder does not read it.
   package init(rows: [(ids: [Int32], labels: [Int32])], sources: [[Int32]] = []) {
     source = sources.contains { !$0.isEmpty } ? PackedTokens(sources) : nil
     var ids: [Int32] = []
@@ -44,18 +51,19 @@ package struct PackedBatch: Sendable {
     var labelled: [Int] = []
     for row in rows {
       let start = ids.count
-      ids += row.ids
-      positions += (0..<Int32(row.ids.count))
+      let read = source == nil ? row.ids.count : max(0, row.ids.count - 1)
+      ids += row.ids.prefix(read)
+      positions += (0..<Int32(read))
       for i in row.labels.indices.dropFirst() where row.labels[i] != -100 {
         targets.append((token: start + i - 1, label: row.labels[i]))
       }
-      labelled += row.labels.indices.filter { row.labels[$0] != -100 }.map { start + $0 }
+      if source == nil { labelled += row.labels.indices.filter { row.labels[$0] != -100 }.map { start + $0 } }
       starts.append(ids.count)
     }
     self.ids = ids
     self.positions = positions
     self.starts = starts
     self.targets = targets
-    self.labelled = labelled
+    self.labelled = source == nil ? labelled : targets.map(\.token)
   }
 }

@@ -10,9 +10,15 @@ struct RMSNorm {
   let offset: Float
 
   init(_ name: String, width: Int, _ config: DecoderConfig, from source: any ParameterSource) throws(GoraError) {
+    try self.init(name, width: width, epsilon: config.normEpsilon, offset: config.normOffset, from: source)
+  }
+
+  init(
+    _ name: String, width: Int, epsilon: Float, offset: Float = 0, from source: any ParameterSource
+  ) throws(GoraError) {
     weight = try source.parameter(name, shape: [width])
-    epsilon = config.normEpsilon
-    offset = config.normOffset
+    self.epsilon = epsilon
+    self.offset = offset
   }
 
   private var width: Int { weight.shape[0] }

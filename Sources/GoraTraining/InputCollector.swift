@@ -5,7 +5,7 @@ import GoraModels
 /// The principal components of what chosen linears see of the labelled tokens (EVA, arXiv 2410.07170, as PEFT's `lora/eva.py` has it), taken in
 /// while the model runs.
 ///
-/// A token counts where its own label is learnt, not where its successor's is. Each batch that runs together is one part of the incremental
+/// A token counts where its own label is learnt, not where its successor's is; all tokens of an encoder count. Each batch that runs together is one part of the incremental
 /// analysis; where it has fewer labelled tokens than components are wanted, they wait for the next one's.
 package final class InputCollector {
   /// Linears that see the same inputs.
@@ -22,11 +22,15 @@ package final class InputCollector {
   package static let settledSimilarity = 0.99
 
   package private(set) var groups: [Group] = []
+  private let model: any Model
   private var labelled: [Int] = []
+  /// Tokens of an encoder, all of which count.
+  private var source: Range<Int> = 0..<0
   private var failure: GoraError?
 
   /// - Parameter components: k, for inputs narrower than that as many as they are wide.
   package init(model: any Model, targets: [Linear], components: Int, seed: UInt64) {
+    self.model = model
     for sharing in model.linearsByInput {
       let linears = sharing.filter { linear in targets.contains { $0 === linear } }
       guard let first = linears.first else { continue }
@@ -46,6 +50,7 @@ package final class InputCollector {
   /// Says which batch runs next.
   func begin(_ batch: PackedBatch) {
     labelled = batch.labelled
+    source = 0..<(batch.source?.ids.count ?? 0)
     for i in groups.indices { groups[i].isDue = true }
   }
 
@@ -85,8 +90,9 @@ package final class InputCollector {
     let width = analysis.inputSize
     var rows = groups[index].waiting
     groups[index].waiting = []
-    rows.reserveCapacity(rows.count + labelled.count * width)
-    for token in labelled { rows.append(contentsOf: UnsafeBufferPointer(start: x + token * width, count: width)) }
+    let tokens = model.seesSource(groups[index].linears[0]) ? Array(source) : labelled
+    rows.reserveCapacity(rows.count + tokens.count * width)
+    for token in tokens { rows.append(contentsOf: UnsafeBufferPointer(start: x + token * width, count: width)) }
     guard rows.count >= analysis.count * width else {
       groups[index].waiting = rows
       return

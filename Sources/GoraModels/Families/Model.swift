@@ -30,6 +30,8 @@ package protocol Model: AnyObject {
   var blocks: [[Linear]] { get }
   /// The same linears, those that see the same inputs together.
   var linearsByInput: [[Linear]] { get }
+  /// Whether a linear's inputs are of the tokens of an encoder, in an encoder-decoder model.
+  func seesSource(_ linear: Linear) -> Bool
   /// Blocks keep only their input and run forward again in backward.
   var recomputesActivations: Bool { get set }
   /// Takes in what the adapters' factors are now; passes over whole rows do, generation goes by what they were last.
@@ -77,6 +79,7 @@ package protocol GenerativeModel: Model {
 }
 
 extension Model {
+  package func seesSource(_ linear: Linear) -> Bool { false }
   /// All linears that may have an adapter, first block first.
   package var linears: [Linear] { blocks.flatMap { $0 } }
 
