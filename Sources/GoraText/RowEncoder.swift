@@ -170,7 +170,8 @@ package struct RowEncoder: Sendable {
   /// What precedes the (last) answer, for generation; the answer itself is `row.expectedAnswer`. Never cut.
   ///
   /// A tokenised row gives the ids before its first label, a plain text the begin token alone.
-  package func encodePrompt(_ row: DataRow) throws(GoraError) -> [Int32] {
+  /// - Parameter opening: what the answer of an instruction or a chat begins with already.
+  package func encodePrompt(_ row: DataRow, opening: String = "") throws(GoraError) -> [Int32] {
     switch row {
     case .tokens(let ids, let labels):
       return Array(ids[..<(labels.firstIndex { $0 != DataRow.notLearnt } ?? ids.count)])
@@ -179,10 +180,25 @@ package struct RowEncoder: Sendable {
       let template = template(for: row.kind)
       if case .tokenizer(let own) = template {
         let chat = conversation(row)
-        return encoder.tokenized(try own.template(for: chat).prompt(chat)).ids
+        return encoder.tokenized(try own.template(for: chat).prompt(chat) + opening).ids
       }
-      return encoded(try segments(row, template).dropLast()).ids
+      return encoded(try segments(row, template).dropLast() + [TemplateSegment(text: opening)]).ids
     }
+  }
+
+  /// A context with what may follow it, as lm-evaluation-harness splits them: blanks that end the context belong to what follows, the two are
+  /// tokenised together, and the context is as long as it is by itself.
+  ///
+  /// - Returns: the ids of both with the begin token, and how many are the context's; nil where nothing is left to follow.
+  package func encode(context: String, continuation: String) -> (ids: [Int32], context: Int)? {
+    let scalars = context.unicodeScalars
+    let end = scalars.lastIndex { !$0.isPythonSpace }.map { scalars.index(after: $0) } ?? scalars.startIndex
+    let before = encoder.encode(String(scalars[..<end]), addSpecialTokens: false)
+    let whole = encoder.encode(context + continuation, addSpecialTokens: false)
+    guard whole.count > before.count else { return nil }
+    // Something must come before what is measured.
+    let begin = before.isEmpty ? [bos ?? eos] : begun(before: before).ids
+    return (begin + before + whole[before.count...], begin.count + before.count)
   }
 
   /// For the start-up line: which template rows of these kinds get, and why.

@@ -82,21 +82,31 @@ package struct LoadedText {
   package func read(_ options: DataOptions, vocabularySize: Int, files: CheckpointFiles, events: EventHandler) throws(GoraError)
     -> DataRows
   {
-    // Rows are kept in memory: no more than there is.
-    let data = try DataFile.read(
-      options.paths, vocabularySize: vocabularySize, skipBadRows: options.skipsBadRows,
-      limit: min(InputText.standardLimit, ProcessMemory.available))
+    let data = try read(options, events: events) { row throws(GoraError) in
+      try DataRow.rows(row, vocabularySize: vocabularySize)
+    }
     if tokenizer == nil, data.kinds != [.tokens] {
       throw GoraError(
         .noInput, at: .file(files.place("tokenizer.json")), "missing, and the data is text",
         hint: "put the checkpoint's tokenizer.json there, or give rows of input_ids and labels")
     }
-    warn(ofBadRows: data.badRows, first: data.firstBadRow, events)
     for kind in data.kinds {
       if case .tokenizer(let own) = encoder.template(for: kind) { try own.check() }
     }
     let explanation = encoder.explanation(of: data.kinds)
     events(data.kinds.contains(where: \.isWrapped) ? .information(explanation) : .note(explanation))
+    return data
+  }
+
+  /// Rows of another kind, which `rows` makes of each object.
+  func read<Row>(
+    _ options: DataOptions, events: EventHandler, rows: (JSONField) throws(GoraError) -> [Row]
+  ) throws(GoraError) -> ReadRows<Row> {
+    // Rows are kept in memory: no more than there is.
+    let data = try DataFile.read(
+      options.paths, skipBadRows: options.skipsBadRows, limit: min(InputText.standardLimit, ProcessMemory.available),
+      rows: rows)
+    warn(ofBadRows: data.badRows, first: data.firstBadRow, events)
     return data
   }
 
