@@ -54,7 +54,7 @@ package struct BeamSearch {
   package func byteCounts(_ prompts: [[Int32]]) -> (cache: Int, activations: Int) {
     let (slots, capacity) = cacheSize(prompts)
     return (
-      KeyValueCache.byteCount(model.config, slots: slots, capacity: capacity, isBFloat16: model.roundsToBFloat16),
+      KeyValueCache.byteCount(model.cachedWidth, slots: slots, capacity: capacity, isBFloat16: model.roundsToBFloat16),
       model.forwardBytes(tokens: max(slots, prompts.map(\.count).max() ?? 0), rows: slots)
     )
   }
@@ -71,11 +71,11 @@ package struct BeamSearch {
   ) throws(GoraError) {
     if prompts.isEmpty { return }
     let (slots, capacity) = cacheSize(prompts)
-    let cache = KeyValueCache(config: model.config, slots: slots, capacity: capacity, isBFloat16: model.roundsToBFloat16)
+    let cache = KeyValueCache(model.cachedWidth, slots: slots, capacity: capacity, isBFloat16: model.roundsToBFloat16)
     var waiting = prompts.indices.makeIterator()
     var free = stride(from: slots - beams, through: 0, by: -beams).map { Array($0..<$0 + beams) }
     var searches: [Search] = []
-    let vocabulary = model.config.vocabularySize
+    let vocabulary = model.vocabularySize
     while true {
       while let own = free.last, let prompt = waiting.next() {
         free.removeLast()

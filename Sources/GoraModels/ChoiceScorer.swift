@@ -67,7 +67,7 @@ package struct ChoiceScorer {
     let tokens = groups.map { $0.reduce(0) { $0 + $1.ids.count } }.max() ?? 0
     let targets = groups.map { $0.reduce(0) { $0 + $1.ids.count - $1.context } }.max() ?? 0
     return (
-      KeyValueCache.byteCount(model.config, slots: slots, capacity: capacity, isBFloat16: model.roundsToBFloat16),
+      KeyValueCache.byteCount(model.cachedWidth, slots: slots, capacity: capacity, isBFloat16: model.roundsToBFloat16),
       model.lossBytes(tokens: tokens, labelled: targets)
     )
   }
@@ -81,7 +81,7 @@ package struct ChoiceScorer {
   ) throws(GoraError) {
     if questions.isEmpty { return }
     let (slots, capacity) = cacheSize(questions)
-    let cache = KeyValueCache(config: model.config, slots: slots, capacity: capacity, isBFloat16: model.roundsToBFloat16)
+    let cache = KeyValueCache(model.cachedWidth, slots: slots, capacity: capacity, isBFloat16: model.roundsToBFloat16)
     for group in groups(questions) {
       var contexts: [(slot: Int, ids: [Int32])] = []
       var rows: [(slot: Int, ids: [Int32])] = []

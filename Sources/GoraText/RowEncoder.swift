@@ -60,6 +60,7 @@ package struct RowEncoder: Sendable {
   private let eos: Int32
   private let template: Template?
   private let chatTemplate: Template?
+  private let learning: LearntPart
   private let maxLength: Int
 
   /// - Parameters:
@@ -68,7 +69,8 @@ package struct RowEncoder: Sendable {
   ///   - chatTemplate: the checkpoint's own, the default for chats where it is known.
   ///   - maxLength: tokens kept of a row.
   package init(
-    encoder: any TextEncoder, bos: Int32?, eos: Int32, template: Template?, chatTemplate: Template? = nil, maxLength: Int
+    encoder: any TextEncoder, bos: Int32?, eos: Int32, template: Template?, chatTemplate: Template? = nil,
+    learning: LearntPart = .answers, maxLength: Int
   ) {
     precondition(maxLength > 0)
     self.encoder = encoder
@@ -76,6 +78,7 @@ package struct RowEncoder: Sendable {
     self.eos = eos
     self.template = template
     self.chatTemplate = chatTemplate
+    self.learning = learning
     self.maxLength = maxLength
   }
 
@@ -117,10 +120,12 @@ package struct RowEncoder: Sendable {
       if case .tokenizer(let own) = template {
         let chat = conversation(row)
         let rendered = try own.template(for: chat).rendered(chat)
-        result = tokenised(rendered.text, learnt: rendered.learnt)
+        let text = Array(rendered.text.utf8)
+        result = tokenised(rendered.text, learnt: rendered.learnt.flatMap { learning.ranges(in: text[$0]) })
       } else {
         result = encoded(try segments(row, template))
       }
+      if learning == .all { result.labels = result.ids }
     }
     result.cutTokens = max(0, result.ids.count - maxLength)
     result.ids.removeLast(result.cutTokens)
@@ -251,10 +256,12 @@ package struct RowEncoder: Sendable {
     for segment in segments {
       let start = text.utf8.count
       text += segment.text
-      if segment.isLearnt { learnt.append(start..<text.utf8.count) }
+      if segment.isLearnt {
+        learnt += learning.ranges(in: Array(segment.text.utf8)[...]).map { start + $0.lowerBound..<start + $0.upperBound }
+      }
       if segment.isEnded {
         flush()
-        if !endsItself(segment.text, result.ids) { result.append([eos], learnt: segment.isLearnt) }
+        if !endsItself(segment.text, result.ids) { result.append([eos], learnt: segment.isLearnt && learning != .code) }
       }
     }
     if !text.isEmpty || result.ids.isEmpty { flush() }

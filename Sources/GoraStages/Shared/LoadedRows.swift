@@ -10,6 +10,8 @@ package struct DataOptions: Sendable {
   package var template: String?
   package var maxLength: Int
   package var skipsBadRows: Bool
+  /// What of each row is learnt.
+  package var learning: LearntPart
 
   /// All files that are read for rows, a template's included.
   var inputs: [String] { paths + (template.map { [$0] } ?? []) }
@@ -17,7 +19,11 @@ package struct DataOptions: Sendable {
   /// Tokens kept of a row where nothing else is said.
   package static let standardLength = 512
 
-  package init(paths: [String], template: String? = nil, maxLength: Int = standardLength, skipsBadRows: Bool = false) {
+  package init(
+    paths: [String], template: String? = nil, maxLength: Int = standardLength, skipsBadRows: Bool = false,
+    learning: LearntPart = .answers
+  ) {
+    self.learning = learning
     self.paths = paths
     self.template = template
     self.maxLength = maxLength
@@ -66,7 +72,7 @@ package struct LoadedText {
     }
     encoder = RowEncoder(
       encoder: tokenizer ?? NoTokenizer(), bos: tokenizer?.beginTokens.first, eos: end,
-      template: chosen, chatTemplate: own, maxLength: options.maxLength)
+      template: chosen, chatTemplate: own, learning: options.learning, maxLength: options.maxLength)
   }
 
   /// `eos_token_id` of generation_config.json, a number or several; nil where it says none.

@@ -67,7 +67,7 @@ struct ChoicesDriver {
 
   private func outcome(_ format: ChoiceFormat, _ right: Int, _ rightNormalised: Int, of count: Int) -> TaskOutcome {
     var values: [(metric: String, value: Double)] = []
-    var members = [JSON.Member("format_of_rows", JSON(format.rawValue))]
+    var members = [JSON.Member("questions", JSON(format.rawValue))]
     var words: [String] = []
     for (metric, right) in [("acc", right), ("acc_norm", rightNormalised)] {
       let value = Double(right) / Double(max(1, count))

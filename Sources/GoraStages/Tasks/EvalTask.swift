@@ -29,6 +29,7 @@ package enum TaskOption: String, Sendable, CaseIterable {
   case samples = "--samples"
   case template = "--template"
   case maxLength = "--max-length"
+  case learn = "--learn"
   case maxNewTokens = "--max-new-tokens"
   case batchSize = "--batch-size"
   case temperature = "--temperature"
@@ -76,7 +77,7 @@ package protocol RowsTask: EvalTask {
 }
 
 extension RowsTask {
-  package static var options: Set<TaskOption> { [.template, .maxLength] }
+  package static var options: Set<TaskOption> { [.template, .maxLength, .learn] }
 }
 
 /// A task by what the model answers, right or wrong (`AnswersDriver`).
