@@ -187,15 +187,19 @@ struct Attention {
         var shape = shape(part, bias)
         gora_attention(&shape, part.tokens, q + part.q, k + part.kv, v + part.kv, o + part.q, nil)
       } else {
-        let visible = min(keys, window ?? keys)
-        let (row, head, first) = (part.index.row, part.index.head, keys - visible)
-        var shape = gora_cached_attention_shape(
-          keys: Int64(visible), group: Int64(group), d: Int64(headSize), scale: scale, cap: softCap ?? 0,
-          bias: bias.map { $0.values + head * group * $0.stride + first - (keys - 1) }, bias_stride: Int64(bias?.stride ?? 0),
-          bf16: step.isBFloat16)
-        gora_attention_cached(
-          &shape, q + part.q, step.keys(layer, row: row, head: head, from: first),
-          step.values(layer, row: row, head: head, from: first), o + part.q)
+        // What was there before is in the cache alone: a query at a time.
+        for token in part.tokens.from..<part.tokens.to {
+          let seen = keys - Int(part.queries.to - token) + 1
+          let visible = min(seen, window ?? seen)
+          let (row, head, first, at) = (part.index.row, part.index.head, seen - visible, part.q + Int(token) * heads * headSize)
+          var shape = gora_cached_attention_shape(
+            keys: Int64(visible), group: Int64(group), d: Int64(headSize), scale: scale, cap: softCap ?? 0,
+            bias: bias.map { $0.values + head * group * $0.stride + first - (seen - 1) }, bias_stride: Int64(bias?.stride ?? 0),
+            bf16: step.isBFloat16)
+          gora_attention_cached(
+            &shape, q + at, step.keys(layer, row: row, head: head, from: first),
+            step.values(layer, row: row, head: head, from: first), o + at)
+        }
       }
     }
   }

@@ -3,7 +3,7 @@ import GoraCore
 import GoraFormats
 
 /// A decoder-only transformer: embedding, layers, final norm and head. What families of them differ in is said by `config`.
-package final class Decoder: GenerativeModel {
+package final class Decoder: ScoringModel {
   package let config: DecoderConfig
   package let layers: [DecoderLayer]
   let embedding: Parameter
@@ -166,6 +166,19 @@ package final class Decoder: GenerativeModel {
   // MARK: Generation
 
   package func next(_ step: CachedStep) -> UnsafeMutablePointer<Float> {
+    head.logits(hidden(step), tokens: step.starts.dropFirst().map { $0 - 1 }, workspace: workspace)
+  }
+
+  package func losses(_ step: CachedStep, targets: [(token: Int, label: Int32)]) -> [Double] {
+    check(targets.lazy.map(\.label))
+    var losses = [Double](repeating: 0, count: targets.count)
+    let x = hidden(step)
+    _ = head.loss(x, targets: targets, scale: 0, hiddenGradient: nil, each: { losses[$0] = $1 }, workspace: workspace)
+    return losses
+  }
+
+  /// Runs all layers on new tokens; returns the last layer's output [T, H], valid until the next call.
+  private func hidden(_ step: CachedStep) -> UnsafeMutablePointer<Float> {
     let size = step.ids.count * config.hiddenSize
     prepareRotary(positions: step.positions, starts: step.starts)
     let out = output.reserve(size)
@@ -176,6 +189,6 @@ package final class Decoder: GenerativeModel {
       layer.forward(
         work, step: step, layer: index, rotary: rotary(of: index), scratch: scratch, workspace: workspace, output: out)
     }
-    return head.logits(out, tokens: step.starts.dropFirst().map { $0 - 1 }, workspace: workspace)
+    return out
   }
 }

@@ -63,6 +63,19 @@ package final class KeyValueCache {
     lengths[slot] = 0
     source?.clear(slot)
   }
+
+  /// Puts a copy of a slot's row into another.
+  package func copy(_ slot: Int, to other: Int) {
+    let bytes = lengths[slot] * headSize * (isBFloat16 ? 2 : 4)
+    for buffer in keys + values {
+      for head in 0..<heads {
+        address(buffer, slot: other, head: head, position: 0)
+          .copyMemory(from: address(buffer, slot: slot, head: head, position: 0), byteCount: bytes)
+      }
+    }
+    lengths[other] = lengths[slot]
+    source?.copy(slot, to: other)
+  }
   package func length(_ slot: Int) -> Int { lengths[slot] }
 
   private func address(_ buffer: FloatBuffer, slot: Int, head: Int, position: Int) -> UnsafeMutableRawPointer {
@@ -110,7 +123,7 @@ package final class CachedStep {
   var isBFloat16: Bool { cache.isBFloat16 }
 
   /// - Parameters:
-  ///   - rows: a slot and its new tokens, all of an empty slot's row or one more of another; a slot appears once.
+  ///   - rows: a slot and its new tokens, all of an empty slot's row or more of another; a slot appears once.
   ///   - sources: of each row for an encoder, where it begins.
   package init(cache: KeyValueCache, rows: [(slot: Int, ids: [Int32])], sources: [[Int32]] = []) {
     self.cache = cache
@@ -123,7 +136,6 @@ package final class CachedStep {
     for row in rows {
       let past = cache.lengths[row.slot]
       precondition(past + row.ids.count <= cache.capacity, "the cache slot is full")
-      precondition(past == 0 || row.ids.count == 1, "a started row goes on one token at a time")
       positions += (0..<row.ids.count).map { Int32(past + $0) }
       starts.append(starts.last! + row.ids.count)
       cache.lengths[row.slot] += row.ids.count

@@ -78,6 +78,12 @@ package protocol GenerativeModel: Model {
   func forwardBytes(tokens: Int, rows: Int) -> Int
 }
 
+/// A model that says how likely texts are after what a cache holds.
+package protocol ScoringModel: GenerativeModel {
+  /// Runs new tokens of cached rows; returns −log p(label) after each target's token, counted through the step's.
+  func losses(_ step: CachedStep, targets: [(token: Int, label: Int32)]) -> [Double]
+}
+
 extension Model {
   package func seesSource(_ linear: Linear) -> Bool { false }
   /// All linears that may have an adapter, first block first.

@@ -10,7 +10,8 @@ struct RowsDriver {
 
   func measure(_ summary: inout EvalStage.Summary, _ events: EventHandler) throws(GoraError) {
     let (loaded, options) = (inputs.loaded, inputs.configuration)
-    let rows = try inputs.text.encode(inputs.data, options: options.data, events: events)
+    let data = try inputs.rows(&summary, events)
+    let rows = try inputs.text.encode(data, options: inputs.data, events: events)
     loaded.warn(ofLength: rows.map(\.length).max() ?? 0, events: events)
     summary.rows = rows.count
     let pieces = microBatches(rows, maxTokens: loaded.defaultMicroBatchTokens)
