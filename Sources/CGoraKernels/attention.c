@@ -1,4 +1,4 @@
-// Causal attention of one key/value head and the query heads that share it (Dao et al. 2022, tiled over keys).
+// Attention of one key/value head and the query heads that share it (Dao et al. 2022, tiled over keys).
 // No [queries, keys] matrix is kept: backward makes the probabilities again from the stored log-sum-exp.
 #include "gora_kernels.h"
 
@@ -6,6 +6,7 @@
 #include <string.h>
 
 float gora_attention_row(float *s, size_t n, float scale, float *running);
+void gora_attention_biased(float *s, const float *bias, size_t n, float scale);
 void gora_attention_probabilities(float *s, size_t n, float scale, float lse);
 void gora_attention_dscores(float *dp, const float *p, size_t n, float scale, float delta);
 void gora_attention_capped_dscores(float *dp, float *p, size_t n, float scale, float cap, float lse, float delta);
@@ -22,8 +23,11 @@ static float *thread_scratch(void) {
   return scratch;
 }
 
-// First key that query `i` sees.
-static int64_t oldest(const gora_attention_shape *shape, int64_t i) { return i < shape->window ? 0 : i + 1 - shape->window; }
+// First key that query `i` sees, and the end of those it sees.
+static int64_t oldest(const gora_attention_shape *shape, int64_t i) {
+  return shape->keys > 0 || i < shape->window ? 0 : i + 1 - shape->window;
+}
+static int64_t newest(const gora_attention_shape *shape, int64_t i) { return shape->keys > 0 ? shape->keys : i + 1; }
 
 // The keys of [k0, k0+nk) that query `i` sees, counted from k0: [from, to), empty where it sees none.
 typedef struct {
@@ -31,7 +35,7 @@ typedef struct {
 } span;
 
 static span visible(const gora_attention_shape *shape, int64_t i, int64_t k0, int64_t nk) {
-  int64_t from = oldest(shape, i) - k0, to = least(nk, i + 1 - k0);
+  int64_t from = oldest(shape, i) - k0, to = least(nk, newest(shape, i) - k0);
   from = least(from < 0 ? 0 : from, nk);
   return (span){from, to > from ? to : from};
 }
@@ -45,11 +49,18 @@ static void clear_hidden(float *row, span seen, int64_t nk) {
   if (seen.to < nk) memset(row + seen.to, 0, (size_t)(nk - seen.to) * sizeof(float));
 }
 
-// Products of queries and keys to weights, as gora_attention_row does; where there is a cap, of cap tanh(s scale / cap).
-static float weights(float *s, size_t n, float scale, float cap, float *running) {
-  if (cap == 0) return gora_attention_row(s, n, scale, running);
-  gora_soft_cap(s, n, scale, cap);
+// Products of queries and keys to weights, as gora_attention_row does; where there is a cap, of cap tanh(s scale / cap), where there is
+// a bias, of s scale + bias.
+static float weights(float *s, size_t n, float scale, float cap, const float *bias, float *running) {
+  if (cap == 0 && !bias) return gora_attention_row(s, n, scale, running);
+  if (bias) gora_attention_biased(s, bias, n, scale);
+  else gora_soft_cap(s, n, scale, cap);
   return gora_attention_row(s, n, 1, running);
+}
+
+// The biases of head `h`, query `i` and the keys from j on.
+static const float *biases(const gora_attention_shape *shape, int64_t h, int64_t i, int64_t j) {
+  return shape->bias ? shape->bias + h * shape->bias_stride + j - i : NULL;
 }
 
 void gora_attention(const gora_attention_shape *shape, gora_range queries, const float *q, const float *k, const float *v, float *o,
@@ -65,7 +76,7 @@ void gora_attention(const gora_attention_shape *shape, gora_range queries, const
         sums[i] = 0;
         memset(o + (q0 + i) * qs, 0, (size_t)d * sizeof(float));
       }
-      int64_t last = q0 + nq;  // keys the tile's last query sees
+      int64_t last = newest(shape, q0 + nq - 1);
       for (int64_t k0 = oldest(shape, q0), nk; k0 < last; k0 += nk) {
         nk = tile_length(k0, last);
         gora_sgemm(false, true, nq, nk, d, 1, q + q0 * qs, qs, k + k0 * ks, ks, 0, s, key_tile);
@@ -75,7 +86,8 @@ void gora_attention(const gora_attention_shape *shape, gora_range queries, const
           clear_hidden(row, seen, nk);
           if (seen.from == seen.to) continue;
           float before = running[i];
-          float sum = weights(row + seen.from, (size_t)(seen.to - seen.from), shape->scale, shape->cap, &running[i]);
+          float sum = weights(row + seen.from, (size_t)(seen.to - seen.from), shape->scale, shape->cap,
+                              biases(shape, h, q0 + i, k0 + seen.from), &running[i]);
           float shrink = before == running[i] ? 1 : expf(before - running[i]);
           sums[i] = sums[i] * shrink + sum;
           if (shrink != 1) gora_scale(o + (q0 + i) * qs, shrink, (size_t)d);
@@ -108,7 +120,8 @@ static void cached_heads(const gora_cached_attention_shape *shape, size_t heads,
     }
     for (size_t h = 0; h < heads; h++) {
       float before = running[h];
-      float part = weights(s + h * tile, n, shape->scale, shape->cap, &running[h]);
+      const float *bias = shape->bias ? shape->bias + (int64_t)h * shape->bias_stride + (int64_t)from : NULL;
+      float part = weights(s + h * tile, n, shape->scale, shape->cap, bias, &running[h]);
       float shrink = before == running[h] ? 1 : expf(before - running[h]);
       sums[h] = sums[h] * shrink + part;
       if (shrink != 1) gora_scale(o + h * d, shrink, d);
@@ -122,12 +135,16 @@ static void cached_heads(const gora_cached_attention_shape *shape, size_t heads,
 }
 
 void gora_attention_cached(const gora_cached_attention_shape *shape, const float *q, const void *k, const void *v, float *o) {
-  for (int64_t h = 0; h < shape->group; h += query_tile)
-    cached_heads(shape, (size_t)least(query_tile, shape->group - h), q + h * shape->d, k, v, o + h * shape->d);
+  gora_cached_attention_shape some = *shape;
+  for (int64_t h = 0; h < shape->group; h += query_tile) {
+    if (shape->bias) some.bias = shape->bias + h * shape->bias_stride;
+    cached_heads(&some, (size_t)least(query_tile, shape->group - h), q + h * shape->d, k, v, o + h * shape->d);
+  }
 }
 
 void gora_attention_backward(const gora_attention_shape *shape, gora_range queries, gora_range keys, const float *q, const float *k,
-                             const float *v, const float *o, const float *lse, const float *d_o, float *dq, float *dk, float *dv) {
+                             const float *v, const float *o, const float *lse, const float *d_o, float *dq, float *dk, float *dv,
+                             float *dbias, int64_t dbias_stride) {
   int64_t d = shape->d, qs = shape->q_stride, ks = shape->kv_stride;
   float *scratch = thread_scratch();
   float *p = scratch, *dp = scratch + query_tile * key_tile, *delta = dp + query_tile * key_tile;
@@ -138,7 +155,7 @@ void gora_attention_backward(const gora_attention_shape *shape, gora_range queri
   for (int64_t h = 0; h < shape->group; h++, q += d, o += d, d_o += d, dq += dq ? d : 0) {
     for (int64_t q0 = queries.from; q0 < queries.to; q0 += query_tile) {
       int64_t nq = least(query_tile, queries.to - q0);
-      int64_t last = least(q0 + nq, keys.to), first = oldest(shape, q0);
+      int64_t last = least(newest(shape, q0 + nq - 1), keys.to), first = oldest(shape, q0);
       if (first < keys.from) first = keys.from;
       if (first >= last) continue;
       for (int64_t i = 0; i < nq; i++) {
@@ -155,8 +172,11 @@ void gora_attention_backward(const gora_attention_shape *shape, gora_range queri
           float *pi = p + i * key_tile, *dpi = dp + i * key_tile;
           float sum = lse[(q0 + i) * shape->lse_stride + h];
           if (shape->cap == 0) {
-            gora_attention_probabilities(pi + seen.from, n, shape->scale, sum);
+            const float *bias = biases(shape, h, q0 + i, k0 + seen.from);
+            if (bias) gora_attention_biased(pi + seen.from, bias, n, shape->scale);
+            gora_attention_probabilities(pi + seen.from, n, bias ? 1 : shape->scale, sum);
             gora_attention_dscores(dpi + seen.from, pi + seen.from, n, shape->scale, delta[i]);
+            if (dbias) gora_add_scaled(dbias + h * dbias_stride + k0 + seen.from - q0 - i, dpi + seen.from, 1 / shape->scale, n);
           } else {
             gora_attention_capped_dscores(dpi + seen.from, pi + seen.from, n, shape->scale, shape->cap, sum, delta[i]);
           }

@@ -283,6 +283,15 @@ CLONES void gora_quick_gelu_backward(const float *dy, const float *x, float *dx,
   }
 }
 
+// NaN stays NaN, as in PyTorch.
+CLONES void gora_relu(const float *x, float *y, size_t n) {
+  for (size_t i = 0; i < n; i++) y[i] = x[i] <= 0 ? 0 : x[i];
+}
+
+CLONES void gora_relu_backward(const float *dy, const float *x, float *dx, size_t n) {
+  for (size_t i = 0; i < n; i++) dx[i] = x[i] <= 0 ? 0 : dy[i];
+}
+
 CLONES void gora_soft_cap(float *x, size_t n, float scale, float cap) {
   float inner = scale / cap;
   for (size_t i = 0; i < n; i++) x[i] = cap * tanh_f32(x[i] * inner);
@@ -408,6 +417,11 @@ CLONES float gora_attention_row(float *s, size_t n, float scale, float *running)
     sum += s[j];
   }
   return sum;
+}
+
+// s[j] = s[j] scale + bias[j]
+CLONES void gora_attention_biased(float *s, const float *bias, size_t n, float scale) {
+  for (size_t j = 0; j < n; j++) s[j] = s[j] * scale + bias[j];
 }
 
 // s[j] = e^(s[j] scale - lse): the probabilities again.

@@ -2,12 +2,15 @@ import CGoraKernels
 import Glibc
 import GoraCore
 
-/// Causal grouped-query attention over packed rows, shared out by row, key/value head and tile of tokens.
+/// Grouped-query attention over packed rows, shared out by row, key/value head and tile of tokens. Rows see what precedes in them, or
+/// all of themselves, or all of other rows (cross-attention).
 struct Attention {
   let heads: Int
   let keyValueHeads: Int
   let headSize: Int
-  /// A query sees so many keys, its own included; nil: all before it.
+  /// A query sees the keys up to its own; all keys otherwise.
+  var isCausal = true
+  /// Causal: a query sees so many keys, its own included; nil: all before it.
   var window: Int?
   /// Factor of the scores.
   let scale: Float
@@ -16,95 +19,136 @@ struct Attention {
 
   private var group: Int { heads / keyValueHeads }
 
-  private var shape: gora_attention_shape {
+  private func shape(_ part: Part, _ bias: AttentionBias?) -> gora_attention_shape {
     gora_attention_shape(
-      window: window.map { Int64($0) } ?? .max, group: Int64(group), d: Int64(headSize),
+      keys: isCausal ? 0 : part.keys.to, window: window.map { Int64($0) } ?? .max, group: Int64(group), d: Int64(headSize),
       q_stride: Int64(heads * headSize), kv_stride: Int64(keyValueHeads * headSize), lse_stride: Int64(heads), scale: scale,
-      cap: softCap ?? 0)
+      cap: softCap ?? 0, bias: bias.map { $0.values + part.index.head * group * $0.stride },
+      bias_stride: Int64(bias?.stride ?? 0))
   }
 
   /// Tokens of a row, for one key/value head and its queries; offsets to the row's beginning.
   private struct Part {
     let index: (row: Int, head: Int)
+    /// Some of the queries, or of the keys.
     let tokens: gora_range
-    let row: gora_range
+    /// All of the row.
+    let queries: gora_range
+    let keys: gora_range
     let q: Int
     let kv: Int
     let lse: Int
   }
 
-  /// - Parameter length: rows are cut at its multiples; nil: they stay whole
-  private func parts(_ starts: [Int], length: Int? = nil) -> [Part] {
+  /// Which tokens of a row go apart from each other.
+  private enum Cut {
+    case none
+    /// At multiples of so many.
+    case queries(Int)
+    case keys(Int)
+  }
+
+  private func parts(_ starts: [Int], _ keyStarts: [Int], _ cut: Cut) -> [Part] {
     var parts: [Part] = []
     for row in 0..<starts.count - 1 {
-      let (start, tokens) = (starts[row], starts[row + 1] - starts[row])
-      let length = length ?? max(1, tokens)
+      let (start, queries) = (starts[row], starts[row + 1] - starts[row])
+      let (keyStart, keys) = (keyStarts[row], keyStarts[row + 1] - keyStarts[row])
+      let (tokens, length) =
+        switch cut {
+        case .none: (min(1, queries), 1)
+        case .queries(let length): (queries, length)
+        case .keys(let length): (keys, length)
+        }
       for head in 0..<keyValueHeads {
         for from in stride(from: 0, to: tokens, by: length) {
           parts.append(
             Part(
               index: (row, head), tokens: gora_range(from: Int64(from), to: Int64(min(tokens, from + length))),
-              row: gora_range(from: 0, to: Int64(tokens)), q: (start * heads + head * group) * headSize,
-              kv: (start * keyValueHeads + head) * headSize, lse: start * heads + head * group))
+              queries: gora_range(from: 0, to: Int64(queries)), keys: gora_range(from: 0, to: Int64(keys)),
+              q: (start * heads + head * group) * headSize, kv: (keyStart * keyValueHeads + head) * headSize,
+              lse: start * heads + head * group))
         }
       }
     }
     return parts
   }
 
-  /// o = softmax(q·kᵀ·scale)·v within each row, the scores capped where they are.
+  /// o = softmax(q·kᵀ·scale + bias)·v within each row, the scores capped where they are.
   /// - Parameters:
-  ///   - q: [T, heads·d]; k, v: [T, kvHeads·d]; o: [T, heads·d]
+  ///   - q: [T, heads·d]; k, v: [T', kvHeads·d]; o: [T, heads·d]
+  ///   - starts: of the rows of queries
+  ///   - keyStarts: of the rows of keys, where they are others; not causal then
   ///   - lse: [T, heads], kept for backward
   func forward(
-    q: UnsafePointer<Float>, k: UnsafePointer<Float>, v: UnsafePointer<Float>, starts: [Int], o: UnsafeMutablePointer<Float>,
-    lse: UnsafeMutablePointer<Float>
+    q: UnsafePointer<Float>, k: UnsafePointer<Float>, v: UnsafePointer<Float>, starts: [Int], keyStarts: [Int]? = nil,
+    bias: AttentionBias? = nil, o: UnsafeMutablePointer<Float>, lse: UnsafeMutablePointer<Float>?
   ) {
-    let parts = parts(starts, length: Int(GORA_ATTENTION_TILE))
+    let parts = parts(starts, keyStarts ?? starts, .queries(Int(GORA_ATTENTION_TILE)))
     parallelParts(parts.count) { index in
       let part = parts[index]
-      var shape = shape
-      gora_attention(&shape, part.tokens, q + part.q, k + part.kv, v + part.kv, o + part.q, lse + part.lse)
+      var shape = shape(part, bias)
+      gora_attention(&shape, part.tokens, q + part.q, k + part.kv, v + part.kv, o + part.q, lse.map { $0 + part.lse })
     }
   }
 
-  /// dq, dk, dv are overwritten.
+  /// dq, dk, dv are overwritten, as is the bias's gradient where it is asked for.
   func backward(
     q: UnsafePointer<Float>, k: UnsafePointer<Float>, v: UnsafePointer<Float>, o: UnsafePointer<Float>,
-    lse: UnsafePointer<Float>, starts: [Int], gradient: UnsafePointer<Float>, dq: UnsafeMutablePointer<Float>,
-    dk: UnsafeMutablePointer<Float>, dv: UnsafeMutablePointer<Float>
+    lse: UnsafePointer<Float>, starts: [Int], keyStarts: [Int]? = nil, bias: AttentionBias? = nil,
+    gradient: UnsafePointer<Float>, dq: UnsafeMutablePointer<Float>, dk: UnsafeMutablePointer<Float>,
+    dv: UnsafeMutablePointer<Float>
   ) {
-    guard needsSplitBackward(starts) else {
-      let parts = parts(starts)
+    let keyStarts = keyStarts ?? starts
+    if bias?.gradient != nil || !needsSplitBackward(starts, keyStarts) {
+      let sums = bias?.gradient.map { biasSums($0, starts, keyStarts) }
+      let parts = parts(starts, keyStarts, .none)
       parallelParts(parts.count) { index in
         let part = parts[index]
-        var shape = shape
+        var shape = shape(part, bias)
+        let width = sums.map { $0[part.index.row].width } ?? 0
         gora_attention_backward(
-          &shape, part.row, part.row, q + part.q, k + part.kv, v + part.kv, o + part.q, lse + part.lse, gradient + part.q,
-          dq + part.q, dk + part.kv, dv + part.kv)
+          &shape, part.queries, part.keys, q + part.q, k + part.kv, v + part.kv, o + part.q, lse + part.lse,
+          gradient + part.q, dq + part.q, dk + part.kv, dv + part.kv,
+          sums.map { $0[part.index.row].zero + part.index.head * group * width }, Int64(width))
       }
       return
     }
-    let queries = parts(starts, length: Int(GORA_ATTENTION_TILE))
-    let keys = parts(starts, length: 2 * Int(GORA_ATTENTION_TILE))
+    let queries = parts(starts, keyStarts, .queries(Int(GORA_ATTENTION_TILE)))
+    let keys = parts(starts, keyStarts, .keys(2 * Int(GORA_ATTENTION_TILE)))
     parallelParts(queries.count + keys.count) { index in
       let isQueries = index < queries.count
       let part = isQueries ? queries[index] : keys[index - queries.count]
-      var shape = shape
+      var shape = shape(part, bias)
       gora_attention_backward(
-        &shape, isQueries ? part.tokens : part.row, isQueries ? part.row : part.tokens, q + part.q, k + part.kv, v + part.kv,
-        o + part.q, lse + part.lse, gradient + part.q, isQueries ? dq + part.q : nil, isQueries ? nil : dk + part.kv,
-        isQueries ? nil : dv + part.kv)
+        &shape, isQueries ? part.tokens : part.queries, isQueries ? part.keys : part.tokens, q + part.q, k + part.kv,
+        v + part.kv, o + part.q, lse + part.lse, gradient + part.q, isQueries ? dq + part.q : nil,
+        isQueries ? nil : dk + part.kv, isQueries ? nil : dv + part.kv, nil, 0)
     }
+  }
+
+  /// Each row's place in the bias's gradient, zeroed: that of head 0 and distance 0, and the floats of a head.
+  private func biasSums(
+    _ gradient: UnsafeMutablePointer<Float>, _ starts: [Int], _ keyStarts: [Int]
+  ) -> [(zero: UnsafeMutablePointer<Float>, width: Int)] {
+    var next = gradient
+    var rows: [(zero: UnsafeMutablePointer<Float>, width: Int)] = []
+    for row in 0..<starts.count - 1 {
+      let queries = starts[row + 1] - starts[row]
+      let width = AttentionBias.distances(queries: queries, keys: keyStarts[row + 1] - keyStarts[row])
+      rows.append((next + queries - 1, width))
+      next.update(repeating: 0, count: heads * width)
+      next += heads * width
+    }
+    return rows
   }
 
   /// Whether backward is faster with queries and keys apart: 7 products a tile in place of 5, but in small parts; the same numbers.
   /// So it is where the longest row alone would take longer.
-  private func needsSplitBackward(_ starts: [Int]) -> Bool {
+  private func needsSplitBackward(_ starts: [Int], _ keyStarts: [Int]) -> Bool {
     var (longest, total) = (0, 0)
     for row in 0..<starts.count - 1 {
-      let tokens = starts[row + 1] - starts[row]
-      let pairs = tokens * min(tokens, 2 * (window ?? tokens))
+      let (queries, keys) = (starts[row + 1] - starts[row], keyStarts[row + 1] - keyStarts[row])
+      let pairs = queries * min(keys, 2 * (window ?? keys))
       longest = max(longest, pairs)
       total += pairs * keyValueHeads
     }
@@ -118,21 +162,22 @@ struct Attention {
   ///   - step: whose cache has k and v already
   func forward(
     q: UnsafePointer<Float>, k: UnsafePointer<Float>, v: UnsafePointer<Float>, step: CachedStep, layer: Int,
-    o: UnsafeMutablePointer<Float>
+    bias: AttentionBias? = nil, o: UnsafeMutablePointer<Float>
   ) {
-    let parts = parts(step.starts, length: Int(GORA_ATTENTION_TILE))
+    let parts = parts(step.starts, step.starts, .queries(Int(GORA_ATTENTION_TILE)))
     parallelParts(parts.count) { index in
       let part = parts[index]
       let keys = step.lengths[part.index.row]
-      if part.row.to == keys {
-        var shape = shape
+      if part.keys.to == keys {
+        var shape = shape(part, bias)
         gora_attention(&shape, part.tokens, q + part.q, k + part.kv, v + part.kv, o + part.q, nil)
       } else {
         let visible = min(keys, window ?? keys)
+        let (row, head, first) = (part.index.row, part.index.head, keys - visible)
         var shape = gora_cached_attention_shape(
           keys: Int64(visible), group: Int64(group), d: Int64(headSize), scale: scale, cap: softCap ?? 0,
+          bias: bias.map { $0.values + head * group * $0.stride + first - (keys - 1) }, bias_stride: Int64(bias?.stride ?? 0),
           bf16: step.isBFloat16)
-        let (row, head, first) = (part.index.row, part.index.head, keys - visible)
         gora_attention_cached(
           &shape, q + part.q, step.keys(layer, row: row, head: head, from: first),
           step.values(layer, row: row, head: head, from: first), o + part.q)

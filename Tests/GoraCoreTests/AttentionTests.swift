@@ -14,7 +14,16 @@ import Testing
     var window = 0
     /// 0: none
     var cap: Float = 0
-    var testDescription: String { "\(queries) queries, \(keys) keys, group \(group), d \(d), window \(window), cap \(cap)" }
+    /// Every query sees every key.
+    var isWhole = false
+    var isBiased = false
+    var testDescription: String {
+      "\(queries) queries, \(keys) keys, group \(group), d \(d), window \(window), cap \(cap), "
+        + (isWhole ? "whole" : "causal") + (isBiased ? ", biased" : "")
+    }
+
+    /// Distances of keys to queries.
+    var distances: Int { queries + keys - 1 }
   }
 
   static let shapes: [Shape] = [
@@ -28,12 +37,25 @@ import Testing
     Shape(queries: 300, keys: 300, group: 2, d: 2, window: 299), Shape(queries: 300, keys: 300, group: 2, d: 2, window: 301),
     Shape(queries: 5, keys: 5, group: 2, d: 4, cap: 0.5), Shape(queries: 300, keys: 300, group: 2, d: 12, cap: 2),
     Shape(queries: 515, keys: 515, group: 1, d: 6, window: 129, cap: 50),
+    Shape(queries: 1, keys: 1, group: 2, d: 4, isWhole: true), Shape(queries: 128, keys: 256, group: 2, d: 4, isWhole: true),
+    Shape(queries: 129, keys: 257, group: 1, d: 12, isWhole: true), Shape(queries: 300, keys: 3, group: 2, d: 4, isWhole: true),
+    Shape(queries: 2, keys: 515, group: 3, d: 5, isWhole: true),
+    Shape(queries: 270, keys: 270, group: 1, d: 6, cap: 2, isWhole: true),
+    Shape(queries: 1, keys: 1, group: 1, d: 2, isBiased: true), Shape(queries: 5, keys: 5, group: 2, d: 4, isBiased: true),
+    Shape(queries: 129, keys: 129, group: 2, d: 12, isBiased: true),
+    Shape(queries: 515, keys: 515, group: 1, d: 6, isBiased: true),
+    Shape(queries: 300, keys: 300, group: 2, d: 2, window: 131, isBiased: true),
+    Shape(queries: 5, keys: 5, group: 2, d: 4, isWhole: true, isBiased: true),
+    Shape(queries: 257, keys: 257, group: 1, d: 12, isWhole: true, isBiased: true),
+    Shape(queries: 140, keys: 530, group: 2, d: 4, isWhole: true, isBiased: true),
   ]
   /// One has more keys than the kernel looks at together (65,536), one more heads (128).
   static let cachedShapes: [Shape] = [
     Shape(queries: 1, keys: 1, group: 1, d: 2), Shape(queries: 1, keys: 300, group: 4, d: 12),
     Shape(queries: 1, keys: 256, group: 1, d: 64), Shape(queries: 1, keys: 70_000, group: 2, d: 5),
     Shape(queries: 1, keys: 600, group: 130, d: 2), Shape(queries: 1, keys: 300, group: 4, d: 12, cap: 2),
+    Shape(queries: 1, keys: 1, group: 1, d: 2, isBiased: true), Shape(queries: 1, keys: 300, group: 4, d: 12, isBiased: true),
+    Shape(queries: 1, keys: 600, group: 130, d: 2, isBiased: true),
   ]
 
   /// One case: rows are wider than the heads they hold, as in a matrix of several key/value heads.
@@ -46,6 +68,8 @@ import Testing
     let k: [Float]
     let v: [Float]
     let dOut: [Float]
+    /// [group, distances], the greatest negative distance first; empty without a bias.
+    let bias: [Float]
     var c: gora_attention_shape
 
     init(_ shape: Shape, padding: Int = 5) {
@@ -57,10 +81,21 @@ import Testing
       k = numbers(shape.keys * kvStride, "k", range: 2)
       v = numbers(shape.keys * kvStride, "v")
       dOut = numbers(shape.queries * qStride, "dO")
+      bias = shape.isBiased ? numbers(shape.group * shape.distances, "bias", range: 2) : []
       c = gora_attention_shape(
-        window: shape.window == 0 ? .max : Int64(shape.window), group: Int64(shape.group), d: Int64(shape.d),
+        keys: shape.isWhole ? Int64(shape.keys) : 0, window: shape.window == 0 ? .max : Int64(shape.window),
+        group: Int64(shape.group), d: Int64(shape.d),
         q_stride: Int64(qStride), kv_stride: Int64(kvStride), lse_stride: Int64(lseStride),
-        scale: 1 / Float(shape.d).squareRoot(), cap: shape.cap)
+        scale: 1 / Float(shape.d).squareRoot(), cap: shape.cap, bias: nil, bias_stride: Int64(shape.distances))
+    }
+
+    /// The case in C's terms, its bias included.
+    func withC<Result>(_ body: (inout gora_attention_shape) -> Result) -> Result {
+      var c = c
+      return bias.withUnsafeBufferPointer {
+        if shape.isBiased { c.bias = $0.baseAddress! + shape.queries - 1 }
+        return body(&c)
+      }
     }
   }
 
@@ -70,31 +105,34 @@ import Testing
     var dq: [Double]
     var dk: [Double]
     var dv: [Double]
+    var dBias: [Double]
   }
 
-  /// softmax(q·kᵀ·scale)·v with its mask, and its gradient, in the case's layout.
-  static func plain(_ test: Case, q: [Double], k: [Double], v: [Double]) -> Expected {
+  /// softmax(q·kᵀ·scale + bias)·v with its mask, and its gradient, in the case's layout.
+  static func plain(_ test: Case, q: [Double], k: [Double], v: [Double], bias: [Double]? = nil) -> Expected {
     let (s, qs, ks) = (test.shape, test.qStride, test.kvStride)
     let (scale, cap) = (Double(test.c.scale), Double(test.c.cap))
     var result = Expected(
       o: [Double](repeating: 0, count: q.count), lse: [Double](repeating: 0, count: s.queries * test.lseStride),
       dq: [Double](repeating: 0, count: q.count), dk: [Double](repeating: 0, count: k.count),
-      dv: [Double](repeating: 0, count: v.count))
+      dv: [Double](repeating: 0, count: v.count), dBias: [Double](repeating: 0, count: test.bias.count))
     let dO = test.dOut.doubles
+    let bias = bias ?? test.bias.doubles
     q.withUnsafeBufferPointer { q in
       k.withUnsafeBufferPointer { k in
         v.withUnsafeBufferPointer { v in
           for h in 0..<s.group {
             for i in 0..<s.queries {
               let row = i * qs + h * s.d
-              let seen = s.keys - s.queries + i + 1
+              let seen = s.isWhole ? s.keys : s.keys - s.queries + i + 1
+              let distance = h * s.distances + s.queries - 1 - i
               let oldest = s.window == 0 ? 0 : max(0, seen - s.window)
               var p = [Double](repeating: 0, count: seen)
               var slopes = [Double](repeating: 1, count: seen)
               for j in oldest..<seen {
                 var dot = 0.0
                 for e in 0..<s.d { dot += q[row + e] * k[j * ks + e] }
-                p[j] = dot * scale
+                p[j] = dot * scale + (s.isBiased ? bias[distance + j] : 0)
                 if cap > 0 {
                   p[j] = cap * tanh(p[j] / cap)
                   slopes[j] = 1 - p[j] * p[j] / (cap * cap)
@@ -119,6 +157,7 @@ import Testing
                 mean += p[j] * dot
               }
               for j in oldest..<seen {
+                if s.isBiased { result.dBias[distance + j] += p[j] * (dp[j] - mean) }
                 let ds = p[j] * (dp[j] - mean) * scale * slopes[j]
                 for e in 0..<s.d {
                   result.dq[row + e] += ds * k[j * ks + e]
@@ -151,12 +190,13 @@ import Testing
 
   @Test(arguments: shapes) func againstPlainFormula(_ shape: Shape) throws {
     _ = gora_libraries_open()
-    var test = Case(shape)
+    let test = Case(shape)
     let expected = Self.plain(test, q: test.q.doubles, k: test.k.doubles, v: test.v.doubles)
     func empty(_ like: Int) -> [Float] { [Float](repeating: canary, count: like) }
     var (o, lse) = (empty(test.q.count), empty(shape.queries * test.lseStride))
     let all = gora_range(from: 0, to: Int64(shape.queries))
-    gora_attention(&test.c, all, test.q, test.k, test.v, &o, &lse)
+    let keys = gora_range(from: 0, to: Int64(shape.keys))
+    test.withC { gora_attention(&$0, all, test.q, test.k, test.v, &o, &lse) }
     let width = shape.group * shape.d
     let forward = try #require(Self.stripped(o, stride: test.qStride, width: width))
     #expect(relativeError(forward, expected.o) < 3e-6)
@@ -165,23 +205,37 @@ import Testing
 
     // Without log-sum-exp, as in generation: the same bits.
     var again = empty(test.q.count)
-    gora_attention(&test.c, all, test.q, test.k, test.v, &again, nil)
+    test.withC { gora_attention(&$0, all, test.q, test.k, test.v, &again, nil) }
     #expect(again == o)
     // In parts: the same bits.
     var parts = empty(test.q.count)
     for range in Self.ranges(shape.queries, step: tile).reversed() {
-      gora_attention(&test.c, range, test.q, test.k, test.v, &parts, nil)
+      test.withC { gora_attention(&$0, range, test.q, test.k, test.v, &parts, nil) }
     }
     #expect(parts == o)
 
     var (dq, dk, dv) = (empty(test.q.count), empty(test.k.count), empty(test.v.count))
-    gora_attention_backward(&test.c, all, all, test.q, test.k, test.v, o, lse, test.dOut, &dq, &dk, &dv)
+    // What is there already stays in the bias's sums.
+    var dBias = [Float](repeating: 1, count: test.bias.count)
+    test.withC { c in
+      dBias.withUnsafeMutableBufferPointer {
+        gora_attention_backward(
+          &c, all, keys, test.q, test.k, test.v, o, lse, test.dOut, &dq, &dk, &dv,
+          shape.isBiased ? $0.baseAddress! + shape.queries - 1 : nil, Int64(shape.distances))
+      }
+    }
     var (dqParts, dkParts, dvParts) = (empty(test.q.count), empty(test.k.count), empty(test.v.count))
     for range in Self.ranges(shape.queries, step: tile) {
-      gora_attention_backward(&test.c, range, all, test.q, test.k, test.v, o, lse, test.dOut, &dqParts, nil, nil)
+      test.withC {
+        gora_attention_backward(
+          &$0, range, keys, test.q, test.k, test.v, o, lse, test.dOut, &dqParts, nil, nil, nil, 0)
+      }
     }
     for range in Self.ranges(shape.keys, step: 2 * tile) {
-      gora_attention_backward(&test.c, all, range, test.q, test.k, test.v, o, lse, test.dOut, nil, &dkParts, &dvParts)
+      test.withC {
+        gora_attention_backward(
+          &$0, all, range, test.q, test.k, test.v, o, lse, test.dOut, nil, &dkParts, &dvParts, nil, 0)
+      }
     }
     #expect(dqParts == dq && dkParts == dk && dvParts == dv)
     let dQuery = try #require(Self.stripped(dq, stride: test.qStride, width: width))
@@ -195,38 +249,52 @@ import Testing
       #expect((dQuery + dKey).allSatisfy { abs($0) < 1e-5 })
     }
     #expect(relativeError(dValue, expected.dv) < 1e-5)
+    // Sums of up to as many terms as there are queries, each of its own rounding beside the 1 that was there.
+    for (sum, exact) in zip(dBias, expected.dBias) { #expect(abs(Double(sum) - 1 - exact) < 1e-4) }
+    if shape.isBiased && shape.keys > 1 { #expect(expected.dBias.contains { abs($0) > 1e-2 }) }
   }
 
   /// One query on a cache of keys and values in f32, and in bf16 whose elements count as they are.
   @Test(arguments: cachedShapes, [false, true]) func cached(_ shape: Shape, bf16: Bool) {
     let test = Case(shape, padding: 0)
     var cached = gora_cached_attention_shape(
-      keys: Int64(shape.keys), group: Int64(shape.group), d: Int64(shape.d), scale: test.c.scale, cap: shape.cap,
-      bf16: bf16)
+      keys: Int64(shape.keys), group: Int64(shape.group), d: Int64(shape.d), scale: test.c.scale, cap: shape.cap, bias: nil,
+      bias_stride: Int64(shape.distances), bf16: bf16)
     var o = [Float](repeating: canary, count: test.q.count + 1)
     let (k, v) = (test.k.map { BFloat16($0) }, test.v.map { BFloat16($0) })
     let expected =
       bf16
       ? Self.plain(test, q: test.q.doubles, k: k.map { Double(Float($0)) }, v: v.map { Double(Float($0)) })
       : Self.plain(test, q: test.q.doubles, k: test.k.doubles, v: test.v.doubles)
-    if bf16 {
-      gora_attention_cached(&cached, test.q, k.map(\.bitPattern), v.map(\.bitPattern), &o)
-    } else {
-      gora_attention_cached(&cached, test.q, test.k, test.v, &o)
+    test.bias.withUnsafeBufferPointer {
+      // One query, the last token: all distances are those of its keys.
+      if shape.isBiased { cached.bias = $0.baseAddress }
+      if bf16 {
+        gora_attention_cached(&cached, test.q, k.map(\.bitPattern), v.map(\.bitPattern), &o)
+      } else {
+        gora_attention_cached(&cached, test.q, test.k, test.v, &o)
+      }
     }
     #expect(o.popLast() == canary)
     // Sums of up to 70,000 values of both signs, in f32 and one after another: errors grow with the square root of their number.
     #expect(relativeError(o, expected.o) < (shape.keys > 1000 ? 1e-4 : 3e-6))
   }
 
+  static let differentiated: [Shape] = [
+    Shape(queries: 4, keys: 4, group: 2, d: 4), Shape(queries: 4, keys: 4, group: 2, d: 4, cap: 0.7),
+    Shape(queries: 3, keys: 5, group: 2, d: 4, isWhole: true, isBiased: true),
+    Shape(queries: 4, keys: 4, group: 1, d: 4, isBiased: true),
+  ]
+
   /// The plain backward above, by central differences of the plain forward.
-  @Test(arguments: [Float(0), 0.7]) func plainFormulaAgainstDifferences(_ cap: Float) {
-    let test = Case(Shape(queries: 4, keys: 4, group: 2, d: 4, cap: cap))
-    let (q, k, v) = (test.q.doubles, test.k.doubles, test.v.doubles)
+  @Test(arguments: differentiated) func plainFormulaAgainstDifferences(_ shape: Shape) {
+    let test = Case(shape)
+    let (q, k, v, bias) = (test.q.doubles, test.k.doubles, test.v.doubles, test.bias.doubles)
     let expected = Self.plain(test, q: q, k: k, v: v)
-    func loss(_ q: [Double], _ k: [Double], _ v: [Double]) -> Double {
-      zip(Self.plain(test, q: q, k: k, v: v).o, test.dOut).reduce(0) { $0 + $1.0 * Double($1.1) }
+    func loss(_ q: [Double], _ k: [Double], _ v: [Double], _ bias: [Double]? = nil) -> Double {
+      zip(Self.plain(test, q: q, k: k, v: v, bias: bias).o, test.dOut).reduce(0) { $0 + $1.0 * Double($1.1) }
     }
+    for i in bias.indices { #expect(abs(expected.dBias[i] - slope(bias, i) { loss(q, k, v, $0) }) < 1e-8) }
     for i in q.indices { #expect(abs(expected.dq[i] - slope(q, i) { loss($0, k, v) }) < 1e-8) }
     for i in k.indices {
       #expect(abs(expected.dk[i] - slope(k, i) { loss(q, $0, v) }) < 1e-8)

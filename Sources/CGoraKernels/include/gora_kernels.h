@@ -128,6 +128,8 @@ void gora_gelu(const float *x, float *y, size_t n);
 void gora_gelu_backward(const float *dy, const float *x, float *dx, size_t n);
 void gora_quick_gelu(const float *x, float *y, size_t n);
 void gora_quick_gelu_backward(const float *dy, const float *x, float *dx, size_t n);
+void gora_relu(const float *x, float *y, size_t n);
+void gora_relu_backward(const float *dy, const float *x, float *dx, size_t n);  // dx may be dy
 void gora_soft_cap(float *x, size_t n, float scale, float cap);  // x = cap tanh(x scale / cap)
 // Mean-free cross-entropy of one row: returns its loss and, when scale != 0, replaces logits by scale * dloss/dlogits.
 double gora_cross_entropy(float *logits, size_t vocabulary, size_t label, float scale);
@@ -203,19 +205,23 @@ typedef enum { GORA_Q8_0, GORA_Q4_0, GORA_Q4_1, GORA_Q5_0, GORA_Q5_1, GORA_Q4_K,
 void gora_blocks_decode(gora_block_type type, const void *blocks, size_t from, size_t count, float *y);
 void gora_blocks_decode_bf16(gora_block_type type, const void *blocks, size_t from, size_t count, uint16_t *y);
 
-// MARK: attention.c — causal attention of one sequence, tiled over keys with a running maximum
+// MARK: attention.c — attention of one sequence, tiled over keys with a running maximum
 
 // Queries go through in tiles of so many, counted from the sequence's beginning, keys in tiles of twice as many.
 #define GORA_ATTENTION_TILE 128
 
+// Scores are s = q k scale, capped or with a bias added that goes by the distance of key and query, or neither.
 typedef struct {
-  int64_t window;          // query i sees keys i+1−window … i: at least 1; INT64_MAX for all keys before it
+  int64_t keys;            // every query sees so many keys, all that there are; 0: causal, query i sees those up to its own, i
+  int64_t window;          // causal: query i sees keys i+1−window … i: at least 1; INT64_MAX for all keys before it
   int64_t group;           // query heads that share this key/value head
   int64_t d;               // head dimension
   int64_t q_stride, kv_stride;  // floats from one token to the next
   int64_t lse_stride;
   float scale;
   float cap;               // scores s become cap tanh(s / cap); 0 for none
+  const float *bias;       // of the first head and key i of query i: key j of query i has bias[j - i]; NULL for none
+  int64_t bias_stride;     // floats from one head to the next
 } gora_attention_shape;
 
 // Tokens of a sequence: [from, to). `from` begins a tile and `to` ends one, or the sequence; results do not depend on the cut.
@@ -227,15 +233,19 @@ typedef struct {
 void gora_attention(const gora_attention_shape *shape, gora_range queries, const float *q, const float *k, const float *v, float *o,
                     float *lse);
 // dq, dk, dv (layouts of q, k, v) are overwritten in their ranges. Where dq, or dk and dv, are NULL the others alone are made: dq of
-// some of the queries from all keys, dk and dv of some of the keys from all queries.
+// some of the queries from all keys, dk and dv of some of the keys from all queries. Where dbias (layout of the bias) is not NULL the
+// bias's gradient is added there.
 void gora_attention_backward(const gora_attention_shape *shape, gora_range queries, gora_range keys, const float *q, const float *k,
-                             const float *v, const float *o, const float *lse, const float *d_o, float *dq, float *dk, float *dv);
+                             const float *v, const float *o, const float *lse, const float *d_o, float *dq, float *dk, float *dv,
+                             float *dbias, int64_t dbias_stride);
 
 typedef struct {
   int64_t keys, group, d;  // as above
   float scale, cap;
+  const float *bias;       // of the first head and key: key j has bias[j]; NULL for none
+  int64_t bias_stride;
   bool bf16;               // the elements of k and v, [keys, d]; float otherwise
 } gora_cached_attention_shape;
 
-// One query, the last token, for one key/value head: q and o are [group, d].
+// One query that sees all keys, for one key/value head: q and o are [group, d].
 void gora_attention_cached(const gora_cached_attention_shape *shape, const float *q, const void *k, const void *v, float *o);
