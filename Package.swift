@@ -6,7 +6,7 @@ import PackageDescription
 
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 let libraries: [Target.Dependency] = [
-  "GoraCore", "GoraFormats", "GoraJinja", "GoraText", "GoraMethods", "GoraModels", "GoraTraining", "GoraReport", "GoraStages",
+  "GoraCore", "GoraFormats", "GoraImages", "GoraJinja", "GoraText", "GoraMethods", "GoraModels", "GoraTraining", "GoraReport", "GoraStages",
 ]
 
 let package = Package(
@@ -20,6 +20,8 @@ let package = Package(
     .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
     .systemLibrary(name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+    .systemLibrary(name: "CJPEG", pkgConfig: "libjpeg", providers: [.apt(["libjpeg-dev"])]),
+    .systemLibrary(name: "CPNG", pkgConfig: "libpng", providers: [.apt(["libpng-dev"])]),
     // Hot loops, the thread pool, and OpenBLAS/oneDNN behind one matrix product.
     .target(
       name: "CGoraKernels",
@@ -29,10 +31,15 @@ let package = Package(
     // What signal handlers do: temporary files removed, mapped files that shrink told.
     .target(name: "CGoraSignals"),
 
+    // JPEG and PNG to pixels, with the long jumps of their libraries kept inside.
+    .target(name: "CGoraImages", dependencies: ["CJPEG", "CPNG"]),
+
     // Buffers, numbers, random numbers, errors, kernels.
     library("GoraCore", ["CGoraKernels"]),
     // Files between the stages: JSON, safetensors, HDF5, plans, adapters.
     library("GoraFormats", ["CGoraSignals", "GoraCore", "CHDF5", "CZstd", "CZlib", "CCrypto"]),
+    // Image files to pixels, and those to what a checkpoint's image processor makes of them.
+    library("GoraImages", ["CGoraKernels", "CGoraImages", "GoraCore", "GoraFormats"]),
     // Jinja as chat templates are written in it. Pure functions, no files.
     library("GoraJinja", ["GoraCore"]),
     // Tokenizers, data rows and prompt templates.
@@ -64,7 +71,7 @@ let package = Package(
     .target(name: "CLibFuzzer", path: "Tests/fuzz/CLibFuzzer"),
     .executableTarget(name: "gora-fuzz", dependencies: libraries + ["CLibFuzzer"], path: "Tests/fuzz/gora-fuzz"),
   ] + ["grad", "score", "plan", "init", "train", "eval", "export", "report", "problems"].map(tool)
-    + ["Core", "Formats", "Jinja", "Text", "Methods", "Models", "Training", "Report", "Stages"].map(tests),
+    + ["Core", "Formats", "Images", "Jinja", "Text", "Methods", "Models", "Training", "Report", "Stages"].map(tests),
   swiftLanguageModes: [.v6]
 )
 

@@ -8,7 +8,7 @@
 # prints the command to run and exits 1. Silent and quick where nothing is missing.
 set -eu
 
-packages='libopenblas-dev libhdf5-dev libzstd-dev zlib1g-dev libssl-dev pkg-config'
+packages='libopenblas-dev libhdf5-dev libzstd-dev zlib1g-dev libssl-dev libjpeg-dev libpng-dev pkg-config'
 # bf16 products and faster f32 ones; the sandbox for programs that gora-eval runs. gora runs without.
 optional='libdnnl-dev bubblewrap'
 lost='without libdnnl-dev more slowly, without bubblewrap it runs no programs of models but with --no-sandbox'
@@ -31,9 +31,9 @@ fi
 
 if ! command -v dpkg-query >/dev/null 2>&1; then
   # Not Debian: what pkg-config finds is good enough.
-  for module in openblas hdf5 libzstd zlib libcrypto; do
+  for module in openblas hdf5 libzstd zlib libcrypto libjpeg libpng; do
     if ! pkg-config --exists "$module" 2>/dev/null; then
-      say "error: pkg-config does not find $module; install the development files of OpenBLAS, HDF5, zstd, zlib and OpenSSL"
+      say "error: pkg-config does not find $module; install the development files of OpenBLAS, HDF5, zstd, zlib, OpenSSL, libjpeg and libpng"
       exit 1
     fi
   done

@@ -162,6 +162,49 @@ CLONES void gora_rms_norm_weight(const float *dy, const float *x, const float *r
     for (size_t j = from; j < to; j++) dw[j] += dy[t * columns + j] * x[t * columns + j] * rstd[t];
 }
 
+CLONES void gora_layer_norm(const float *x, const float *w, const float *b, float *y, float *statistics, size_t rows, size_t columns,
+                            float epsilon) {
+  REASSOCIATE
+  for (size_t t = 0; t < rows; t++, x += columns, y += columns) {
+    float sum = 0, squares = 0;
+    for (size_t j = 0; j < columns; j++) sum += x[j];
+    float mean = sum / (float)columns;
+    for (size_t j = 0; j < columns; j++) squares += (x[j] - mean) * (x[j] - mean);
+    float r = 1.0f / sqrtf(squares / (float)columns + epsilon);
+    for (size_t j = 0; j < columns; j++) y[j] = w[j] * ((x[j] - mean) * r) + b[j];
+    statistics[2 * t] = mean;
+    statistics[2 * t + 1] = r;
+  }
+}
+
+// With n_j = (x_j - mean) r: dx_j = r (w_j dy_j - mean(w dy) - n_j mean(w dy n)), or that added
+CLONES void gora_layer_norm_backward(const float *dy, const float *x, const float *w, const float *statistics, float *dx, size_t rows,
+                                     size_t columns, bool accumulates) {
+  REASSOCIATE
+  for (size_t t = 0; t < rows; t++, dy += columns, x += columns, dx += columns) {
+    float mean = statistics[2 * t], r = statistics[2 * t + 1], sum = 0, products = 0;
+    for (size_t j = 0; j < columns; j++) {
+      float g = w[j] * dy[j];
+      sum += g;
+      products += g * (x[j] - mean);
+    }
+    float shift = sum / (float)columns, slope = products * r * r / (float)columns;
+    if (accumulates) {
+      for (size_t j = 0; j < columns; j++) dx[j] += r * (w[j] * dy[j] - shift - (x[j] - mean) * slope);
+    } else {
+      for (size_t j = 0; j < columns; j++) dx[j] = r * (w[j] * dy[j] - shift - (x[j] - mean) * slope);
+    }
+  }
+}
+
+CLONES void gora_layer_norm_weight(const float *dy, const float *x, const float *statistics, float *dw, size_t rows, size_t columns,
+                                   size_t from, size_t to) {
+  for (size_t t = 0; t < rows; t++) {
+    float mean = statistics[2 * t], r = statistics[2 * t + 1];
+    for (size_t j = from; j < to; j++) dw[j] += dy[t * columns + j] * (x[t * columns + j] - mean) * r;
+  }
+}
+
 CLONES void gora_column_sums(const float *dy, float *db, size_t rows, size_t columns, size_t from, size_t to) {
   for (size_t t = 0; t < rows; t++)
     for (size_t j = from; j < to; j++) db[j] += dy[t * columns + j];
@@ -212,6 +255,31 @@ CLONES void gora_geglu_backward(const float *dy, const float *gate, const float 
     float slope = 1.59576912f * fmaf(3 * 0.044715f * x, x, 1.0f);
     dgate[i] = d * up[i] * (s + gelu * (1 - s) * slope);
     dup[i] = d * gelu;
+  }
+}
+
+// The normal distribution Phi(x) = (1 + erf(x / sqrt 2)) / 2.
+static inline float normal_below(float x) { return 0.5f * erfcf(-0.707106781f * x); }
+
+CLONES void gora_gelu(const float *x, float *y, size_t n) {
+  for (size_t i = 0; i < n; i++) y[i] = x[i] * normal_below(x[i]);
+}
+
+CLONES void gora_gelu_backward(const float *dy, const float *x, float *dx, size_t n) {
+  for (size_t i = 0; i < n; i++) {
+    float density = 0.398942280f * exp_f32(-0.5f * x[i] * x[i]);
+    dx[i] = dy[i] * (normal_below(x[i]) + x[i] * density);
+  }
+}
+
+CLONES void gora_quick_gelu(const float *x, float *y, size_t n) {
+  for (size_t i = 0; i < n; i++) y[i] = x[i] * sigmoid(1.702f * x[i]);
+}
+
+CLONES void gora_quick_gelu_backward(const float *dy, const float *x, float *dx, size_t n) {
+  for (size_t i = 0; i < n; i++) {
+    float s = sigmoid(1.702f * x[i]);
+    dx[i] = dy[i] * (s + 1.702f * x[i] * s * (1 - s));
   }
 }
 

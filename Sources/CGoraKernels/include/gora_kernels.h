@@ -103,6 +103,15 @@ void gora_rms_norm_backward(const float *dy, const float *x, const float *w, flo
 // dw[j] += sum over rows of dy x rstd, for columns [from, to).
 void gora_rms_norm_weight(const float *dy, const float *x, const float *rstd, float *dw, size_t rows, size_t columns,
                           size_t from, size_t to);
+// y = w (x - mean) rstd + b; statistics hold mean and rstd of each row.
+void gora_layer_norm(const float *x, const float *w, const float *b, float *y, float *statistics, size_t rows, size_t columns,
+                     float epsilon);
+// dx is the gradient through the norm, or has it added. Where it is not added to, dx may be dy.
+void gora_layer_norm_backward(const float *dy, const float *x, const float *w, const float *statistics, float *dx, size_t rows,
+                              size_t columns, bool accumulates);
+// dw[j] += sum over rows of dy (x - mean) rstd, for columns [from, to); the bias has gora_column_sums.
+void gora_layer_norm_weight(const float *dy, const float *x, const float *statistics, float *dw, size_t rows, size_t columns,
+                            size_t from, size_t to);
 void gora_column_sums(const float *dy, float *db, size_t rows, size_t columns, size_t from, size_t to);  // db += sum
 void gora_scale_columns(const float *x, const float *factors, float *y, size_t rows, size_t columns);  // y may be x
 // sums[j] += sum over rows of x y, for columns [from, to).
@@ -114,6 +123,11 @@ void gora_swiglu_backward(const float *dy, const float *gate, const float *up, f
 // The same with the tanh form of GELU in place of SiLU.
 void gora_geglu(const float *gate, const float *up, float *y, size_t n);
 void gora_geglu_backward(const float *dy, const float *gate, const float *up, float *dgate, float *dup, size_t n);
+// y = x Phi(x) with the exact normal distribution, and y = x sigmoid(1.702 x); dx may be dy.
+void gora_gelu(const float *x, float *y, size_t n);
+void gora_gelu_backward(const float *dy, const float *x, float *dx, size_t n);
+void gora_quick_gelu(const float *x, float *y, size_t n);
+void gora_quick_gelu_backward(const float *dy, const float *x, float *dx, size_t n);
 void gora_relu(const float *x, float *y, size_t n);
 void gora_relu_backward(const float *dy, const float *x, float *dx, size_t n);  // dx may be dy
 void gora_soft_cap(float *x, size_t n, float scale, float cap);  // x = cap tanh(x scale / cap)
@@ -131,6 +145,15 @@ void gora_adamw(float *p, const float *g, float *m, float *v, size_t n, float gr
 // AdaLoRA: mean of |p g| where g = gradient_scale gradient, and then of its distance from that mean.
 void gora_sensitivity(const float *p, const float *gradient, float *mean, float *spread, size_t n, float gradient_scale, float beta1,
                       float beta2);
+
+// MARK: resample.c — images of RGB pixels in 8 bits, one direction of a separable filter at a time
+
+// Pixel j of the outputs is the sum over i < count[j] of pixel first[j]+i times weights[j * taps + i] / 2^22, rounded and clipped to 8 bits.
+void gora_resample_rows(const uint8_t *x, uint8_t *y, size_t rows, size_t columns, size_t out_columns, const int32_t *first,
+                        const int32_t *count, const int32_t *weights, size_t taps);
+// The same down the rows of `width` bytes.
+void gora_resample_columns(const uint8_t *x, uint8_t *y, size_t width, size_t out_rows, const int32_t *first, const int32_t *count,
+                           const int32_t *weights, size_t taps);
 
 // MARK: sampling.c — a draw, without sorting the vocabulary
 
