@@ -29,18 +29,21 @@ package enum DataFile {
   ///
   /// - Parameters:
   ///   - vocabularySize: token ids of tokenised rows must be below it.
+  ///   - hasEncoder: the labels of tokenised rows are of another text than their ids, for an encoder-decoder model.
   ///   - skipBadRows: count bad rows and go on; a text whose rows cannot be told apart is an error all the same.
   ///   - limit: most bytes of a file once it is unpacked.
   /// - Throws: `GoraError`: exit 66 where a file cannot be read, 65 with file, line and column for a bad row and
   ///   where no row is left.
   package static func read(
-    _ paths: [String], vocabularySize: Int? = nil, skipBadRows: Bool = false, limit: Int = InputText.standardLimit
+    _ paths: [String], vocabularySize: Int? = nil, hasEncoder: Bool = false, skipBadRows: Bool = false,
+    limit: Int = InputText.standardLimit
   ) throws(GoraError) -> DataRows {
     var result = DataRows()
     for path in paths {
       let input = try InputText(path, limit: limit)
       let scanner = RowScanner(path: path) { () throws(GoraError) in try input.next() }
-      try add(scanner, path: path, vocabularySize: vocabularySize, skipBadRows: skipBadRows, to: &result)
+      try add(
+        scanner, path: path, vocabularySize: vocabularySize, hasEncoder: hasEncoder, skipBadRows: skipBadRows, to: &result)
     }
     if result.rows.isEmpty {
       let bad = result.firstBadRow.map { "; all \(result.badRows) are bad, the first: \($0)" } ?? ""
@@ -51,7 +54,7 @@ package enum DataFile {
 
   /// The rows of a text already in memory; `path` is what errors call it.
   package static func parse(
-    _ text: [UInt8], path: String, vocabularySize: Int? = nil, skipBadRows: Bool = false
+    _ text: [UInt8], path: String, vocabularySize: Int? = nil, hasEncoder: Bool = false, skipBadRows: Bool = false
   ) throws(GoraError) -> DataRows {
     var result = DataRows()
     var rest: [UInt8]? = text
@@ -59,18 +62,20 @@ package enum DataFile {
       defer { rest = nil }
       return rest
     }
-    try add(scanner, path: path, vocabularySize: vocabularySize, skipBadRows: skipBadRows, to: &result)
+    try add(
+      scanner, path: path, vocabularySize: vocabularySize, hasEncoder: hasEncoder, skipBadRows: skipBadRows, to: &result)
     return result
   }
 
   // Rows are parsed one at a time, while the file is read: its text or its JSON tree would be many times their size.
   private static func add(
-    _ scanner: consuming RowScanner, path: String, vocabularySize: Int?, skipBadRows: Bool, to result: inout DataRows
+    _ scanner: consuming RowScanner, path: String, vocabularySize: Int?, hasEncoder: Bool, skipBadRows: Bool,
+    to result: inout DataRows
   ) throws(GoraError) {
     var scanner = scanner
     while let span = try scanner.next() {
       do throws(GoraError) {
-        let rows = try rows(span, path: path, vocabularySize: vocabularySize)
+        let rows = try rows(span, path: path, vocabularySize: vocabularySize, hasEncoder: hasEncoder)
         result.rows += rows
         result.places += rows.map { _ in .text(path, line: span.line, column: span.column) }
       } catch {
@@ -82,11 +87,11 @@ package enum DataFile {
   }
 
   private static func rows(
-    _ span: RowScanner.Span, path: String, vocabularySize: Int?
+    _ span: RowScanner.Span, path: String, vocabularySize: Int?, hasEncoder: Bool
   ) throws(GoraError) -> [DataRow] {
     do throws(GoraError) {
       let document = try JSONDocument(path: path, text: span.text, as: .python, firstLine: span.line)
-      return try DataRow.rows(document.root, vocabularySize: vocabularySize)
+      return try DataRow.rows(document.root, vocabularySize: vocabularySize, hasEncoder: hasEncoder)
     } catch {
       // The document counts columns from the row's first byte; an array's rows may start anywhere in a line.
       guard case .text(let path, let line, let column) = error.location, line == span.line else { throw error }

@@ -34,6 +34,8 @@ package struct LoadedText {
   package let stopTokens: [Int32]
   /// Of the model: embeddings may be larger than the tokenizer (padding), and smaller where no text uses its last tokens.
   private let vocabularySize: Int
+  /// Whether prompts go to an encoder and answers to a decoder.
+  private let hasEncoder: Bool
 
   /// - Parameter files: tokenizer.json among them, and perhaps tokenizer_config.json.
   package init(files: CheckpointFiles, config: any ModelConfig, options: DataOptions) throws(GoraError) {
@@ -66,7 +68,8 @@ package struct LoadedText {
     }
     encoder = RowEncoder(
       encoder: tokenizer ?? NoTokenizer(), bos: tokenizer?.beginTokens.first, eos: end,
-      template: chosen, chatTemplate: own, maxLength: options.maxLength)
+      template: chosen, chatTemplate: own, maxLength: options.maxLength, decoderStart: config.decoderStart.map { DecoderStart(id: $0.id, pad: $0.pad) })
+    hasEncoder = config.decoderStart != nil
   }
 
   /// `eos_token_id` of generation_config.json, a number or several; nil where it says none.
@@ -84,7 +87,7 @@ package struct LoadedText {
   {
     // Rows are kept in memory: no more than there is.
     let data = try DataFile.read(
-      options.paths, vocabularySize: vocabularySize, skipBadRows: options.skipsBadRows,
+      options.paths, vocabularySize: vocabularySize, hasEncoder: hasEncoder, skipBadRows: options.skipsBadRows,
       limit: min(InputText.standardLimit, ProcessMemory.available))
     if tokenizer == nil, data.kinds != [.tokens] {
       throw GoraError(
@@ -92,7 +95,7 @@ package struct LoadedText {
         hint: "put the checkpoint's tokenizer.json there, or give rows of input_ids and labels")
     }
     warn(ofBadRows: data.badRows, first: data.firstBadRow, events)
-    for kind in data.kinds {
+    for kind in data.kinds where !hasEncoder {
       if case .tokenizer(let own) = encoder.template(for: kind) { try own.check() }
     }
     let explanation = encoder.explanation(of: data.kinds)
@@ -136,7 +139,8 @@ package struct LoadedText {
   package func shownPrompt(_ row: DataRow, place: Location) throws(GoraError) -> ShownRow {
     let ids: [Int32]
     do throws(GoraError) { ids = try encoder.encodePrompt(row) } catch { throw error.within(place) }
-    let prompt = EncodedRow(ids: ids, labels: Array(repeating: DataRow.notLearnt, count: ids.count))
+    var prompt = EncodedRow(ids: ids, labels: Array(repeating: DataRow.notLearnt, count: ids.count))
+    do throws(GoraError) { prompt.source = try encoder.encodeSource(row) } catch { throw error.within(place) }
     return ShownRow(prompt, place: place, kind: row.kind, isPrompt: true, tokenizer: tokenizer)
   }
 

@@ -26,18 +26,20 @@ struct AnswersDriver {
       golds.append(gold)
     }
     let prompts = try text.encoder.encodePrompts(data)
+    let sources = try text.encoder.encodeSources(data)
     if let empty = prompts.firstIndex(where: \.isEmpty) {
       throw GoraError(.data, at: data.places[empty], "the row has an empty prompt")
     }
-    let longest = (prompts.map(\.count).max() ?? 0) + c.answering.maxNewTokens
+    let longest = max((prompts.map(\.count).max() ?? 0) + c.answering.maxNewTokens, sources.map(\.count).max() ?? 0)
     loaded.warn(ofLength: longest, events: events)
     // Prompts of one length advance in step; long ones first, so that the last batch is not a lone long one.
-    let order = prompts.indices.sorted { (-prompts[$0].count, $0) < (-prompts[$1].count, $1) }
+    let lengths = (sources.isEmpty ? prompts : sources).map(\.count)
+    let order = prompts.indices.sorted { (-lengths[$0], $0) < (-lengths[$1], $1) }
     let generator = Generator(
       model: model, sampling: c.answering.sampling, batchSize: c.answering.batchSize,
       maxNewTokens: c.answering.maxNewTokens,
       endTokens: try text.endTokens(for: data.rows))
-    let bytes = generator.byteCounts(prompts)
+    let bytes = generator.byteCounts(prompts, sources: sources)
     let estimate = RunEstimate(
       loaded,
       RunEstimate.ForwardDemand(
@@ -57,7 +59,7 @@ struct AnswersDriver {
     var round = (tokens: 0, start: 0.0)
     events(.progress(stage: "answers", done: 0, total: prompts.count, unit: "rows"))
     try generator.generate(
-      order.map { prompts[$0] }, rows: order,
+      order.map { prompts[$0] }, sources: sources.isEmpty ? [] : order.map { sources[$0] }, rows: order,
       stops: { _, new in
         guard !c.answering.stops.isEmpty else { return false }
         let tail = tokenizer.decode(Array(new.suffix(32)))
