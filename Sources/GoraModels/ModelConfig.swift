@@ -8,8 +8,8 @@ package protocol ModelConfig: Sendable {
   /// Positions that the model was made for; nil where there is no such number.
   var positionLimit: Int? { get }
   var bosToken: Int32? { get }
-  /// What a decoder beside an encoder begins with; nil for a decoder alone.
-  var decoderStartToken: Int32? { get }
+  /// What the input of a decoder beside an encoder begins with, and the token that stands where nothing does; nil for a decoder alone.
+  var decoderStart: (id: Int32, pad: Int32)? { get }
   var eosTokens: [Int32] { get }
   /// What config.json says that the model does not do, because Transformers' does not either.
   var notes: [String] { get }
@@ -44,7 +44,7 @@ package enum InitialValues: Sendable, Equatable {
 }
 
 extension ModelConfig {
-  package var decoderStartToken: Int32? { nil }
+  package var decoderStart: (id: Int32, pad: Int32)? { nil }
   /// Elements of all linears that may have an adapter.
   package var linearWeights: Int { linearModules.reduce(0) { $0 + $1.shape[0] * $1.shape[1] } }
 }

@@ -261,7 +261,7 @@ package struct GradStage {
         demand.labelled = max(demand.labelled, piece.targets.count)
         demand.allTokens += piece.tokens
         demand.allLabelled += piece.targets.count
-        learnt = max(learnt, piece.labelled.count)
+        learnt = max(learnt, piece.labelled.count, piece.source?.ids.count ?? 0)
         ids.formUnion(piece.allIds)
       }
     }

@@ -39,15 +39,17 @@ package enum DataFile {
   ///
   /// - Parameters:
   ///   - vocabularySize: token ids of tokenised rows must be below it.
+  ///   - hasEncoder: the labels of tokenised rows are of another text than their ids, for an encoder-decoder model.
   ///   - skipBadRows: count bad rows and go on; a text whose rows cannot be told apart is an error all the same.
   ///   - limit: most bytes of a file once it is unpacked.
   /// - Throws: `GoraError`: exit 66 where a file cannot be read, 65 with file, line and column for a bad row and
   ///   where no row is left.
   package static func read(
-    _ paths: [String], vocabularySize: Int? = nil, skipBadRows: Bool = false, limit: Int = InputText.standardLimit
+    _ paths: [String], vocabularySize: Int? = nil, hasEncoder: Bool = false, skipBadRows: Bool = false,
+    limit: Int = InputText.standardLimit
   ) throws(GoraError) -> DataRows {
     try read(paths, skipBadRows: skipBadRows, limit: limit) { row throws(GoraError) in
-      try DataRow.rows(row, vocabularySize: vocabularySize)
+      try DataRow.rows(row, vocabularySize: vocabularySize, hasEncoder: hasEncoder)
     }
   }
 
@@ -71,10 +73,10 @@ package enum DataFile {
 
   /// The rows of a text already in memory; `path` is what errors call it.
   package static func parse(
-    _ text: [UInt8], path: String, vocabularySize: Int? = nil, skipBadRows: Bool = false
+    _ text: [UInt8], path: String, vocabularySize: Int? = nil, hasEncoder: Bool = false, skipBadRows: Bool = false
   ) throws(GoraError) -> DataRows {
     try parse(text, path: path, skipBadRows: skipBadRows) { row throws(GoraError) in
-      try DataRow.rows(row, vocabularySize: vocabularySize)
+      try DataRow.rows(row, vocabularySize: vocabularySize, hasEncoder: hasEncoder)
     }
   }
 

@@ -66,7 +66,7 @@ package struct Instruction: Sendable, Equatable {
 
 /// One row of training or evaluation data.
 package enum DataRow: Sendable, Equatable {
-  /// Already tokenised; both arrays have one length, label −100 is not learnt.
+  /// Already tokenised; both arrays have one length, but for an encoder-decoder model. Label −100 is not learnt.
   case tokens(ids: [Int32], labels: [Int32])
   case instruction(Instruction)
   /// At least one assistant turn.

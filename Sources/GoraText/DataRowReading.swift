@@ -5,9 +5,11 @@ extension DataRow {
   /// Reads a row by its keys: one row, or those of a packed one. A key whose value is null is not there, as in data sets that were
   /// joined; keys that do not matter (`type`, `original_question`, …) are passed over.
   ///
-  /// - Parameter vocabularySize: token ids must be below it, where it is given.
+  /// - Parameters:
+  ///   - vocabularySize: token ids must be below it, where it is given.
+  ///   - hasEncoder: the labels of a tokenised row are of another text than its ids.
   /// - Throws: `GoraError` (exit 65) with line and column.
-  package static func rows(_ row: JSONField, vocabularySize: Int? = nil) throws(GoraError) -> [DataRow] {
+  package static func rows(_ row: JSONField, vocabularySize: Int? = nil, hasEncoder: Bool = false) throws(GoraError) -> [DataRow] {
     guard case .object(let members) = row.value.content else {
       throw row.error("a row must be a JSON object")
     }
@@ -42,7 +44,7 @@ extension DataRow {
       chat.variables = try variables(row)
       return [.chat(chat)]
     }
-    if has("input_ids") { return try TokenisedRow.rows(row, vocabularySize: vocabularySize) }
+    if has("input_ids") { return try TokenisedRow.rows(row, vocabularySize: vocabularySize, hasEncoder: hasEncoder) }
     if has("messages") { return try chat("messages", .messages) }
     if has("conversations") { return try chat("conversations", .shareGPT) }
     if has("question", "answer") { return try instruction(.question, "question", "answer") }

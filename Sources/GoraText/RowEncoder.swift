@@ -55,22 +55,25 @@ package struct EncodedRows: Sendable {
 
 /// Turns rows into token ids: wraps them in a template, adds begin and end tokens, and marks what is learnt.
 package struct RowEncoder: Sendable {
-  private let encoder: any TextEncoder
+  let encoder: any TextEncoder
   private let bos: Int32?
-  private let eos: Int32
-  private let template: Template?
+  let eos: Int32
+  let template: Template?
   private let chatTemplate: Template?
   private let learning: LearntPart
-  private let maxLength: Int
+  let maxLength: Int
+  /// How the decoder's input begins in an encoder-decoder model; nil for a decoder alone.
+  let decoderStart: DecoderStart?
 
   /// - Parameters:
   ///   - bos: nil where the tokenizer puts no begin token before a text.
   ///   - template: nil for the default of each kind of row.
   ///   - chatTemplate: the checkpoint's own, the default for chats where it is known.
   ///   - maxLength: tokens kept of a row.
+  ///   - decoderStart: of an encoder-decoder model.
   package init(
     encoder: any TextEncoder, bos: Int32?, eos: Int32, template: Template?, chatTemplate: Template? = nil,
-    learning: LearntPart = .answers, maxLength: Int
+    learning: LearntPart = .answers, maxLength: Int, decoderStart: DecoderStart? = nil
   ) {
     precondition(maxLength > 0)
     self.encoder = encoder
@@ -80,10 +83,12 @@ package struct RowEncoder: Sendable {
     self.chatTemplate = chatTemplate
     self.learning = learning
     self.maxLength = maxLength
+    self.decoderStart = decoderStart
   }
 
   /// Tokens at which the answer to `row` ends, for generation: the end token, and the end of turn of a chat template.
   package func stopTokens(for row: DataRow) throws(GoraError) -> [Int32] {
+    if decoderStart != nil { return [eos] }
     let template = template(for: row.kind)
     if case .tokenizer = template {
       guard let last = try encode(row)?.labels.last(where: { $0 != DataRow.notLearnt }), last != eos, encoder.isSpecial(last)
@@ -107,6 +112,7 @@ package struct RowEncoder: Sendable {
   ///
   /// - Throws: `GoraError` (exit 65) where the checkpoint's chat template refuses the row.
   package func encodeAsItIs(_ row: DataRow) throws(GoraError) -> EncodedRow {
+    if let decoderStart { return try encoded(row, decoderStart) }
     var result: EncodedRow
     switch row {
     case .tokens(let ids, let labels): result = EncodedRow(ids: ids, labels: labels)
@@ -174,9 +180,11 @@ package struct RowEncoder: Sendable {
 
   /// What precedes the (last) answer, for generation; the answer itself is `row.expectedAnswer`. Never cut.
   ///
-  /// A tokenised row gives the ids before its first label, a plain text the begin token alone.
+  /// A tokenised row gives the ids before its first label, a plain text the begin token alone. In an encoder-decoder model it is the
+  /// decoder's begin token, whatever the row (`encodeSource` has the rest).
   /// - Parameter opening: what the answer of an instruction or a chat begins with already.
   package func encodePrompt(_ row: DataRow, opening: String = "") throws(GoraError) -> [Int32] {
+    if let decoderStart { return [decoderStart.id] }
     switch row {
     case .tokens(let ids, let labels):
       return Array(ids[..<(labels.firstIndex { $0 != DataRow.notLearnt } ?? ids.count)])
@@ -208,7 +216,8 @@ package struct RowEncoder: Sendable {
 
   /// For the start-up line: which template rows of these kinds get, and why.
   package func explanation(of kinds: [RowKind]) -> String {
-    Template.explanation(chosen: template, kinds: kinds, chat: chatTemplate)
+    if decoderStart != nil, template == nil { return "prompts as they stand for the encoder, answers for the decoder" }
+    return Template.explanation(chosen: template, kinds: kinds, chat: chatTemplate)
   }
 
   /// What wraps rows of a kind.
@@ -230,7 +239,7 @@ package struct RowEncoder: Sendable {
 
   /// A text as one sequence. A token is learnt that ends in what is learnt.
   /// - Parameter learnt: byte ranges, in order.
-  private func tokenised(_ text: String, learnt: [Range<Int>]) -> EncodedRow {
+  func tokenised(_ text: String, learnt: [Range<Int>]) -> EncodedRow {
     let tokens = encoder.tokenized(text)
     var result = EncodedRow(ids: tokens.ids, labels: Array(repeating: DataRow.notLearnt, count: tokens.ids.count))
     var learnt = learnt[...]
@@ -270,7 +279,7 @@ package struct RowEncoder: Sendable {
 
   /// Whether a text spells the end token out as its last word. An unknown token that has the end token's id does not count.
   /// - Parameter ids: they end in the text's.
-  private func endsItself(_ text: String, _ ids: [Int32]) -> Bool {
+  func endsItself(_ text: String, _ ids: [Int32]) -> Bool {
     guard ids.last == eos, let end = encoder.addedToken(eos), !end.isEmpty else { return false }
     // White space behind it may have become a part of the token.
     return text.utf8.reversed().drop { $0 == 0x20 || 9...13 ~= $0 }.starts(with: end.reversed())

@@ -28,6 +28,8 @@ package struct ShownRow: Sendable, Equatable {
 
   package var place: Location?
   package var kind: RowKind
+  /// What the encoder of an encoder-decoder model reads; none for a decoder.
+  package var source: [Token]
   package var tokens: [Token]
   /// Tokens beyond the maximal length, which are not among `tokens`.
   package var cut: Int
@@ -41,6 +43,7 @@ package struct ShownRow: Sendable, Equatable {
     self.isPrompt = isPrompt
     cut = row.cutTokens
     func bytes(_ id: Int32) -> [UInt8]? { tokenizer?.textBytes(of: id) }
+    source = row.source.map { Token(id: $0, lesson: nil, bytes: bytes($0), lessonBytes: nil) }
     tokens = zip(row.ids, row.lessons).map { id, lesson in
       Token(id: id, lesson: lesson, bytes: bytes(id), lessonBytes: lesson.flatMap { $0 == id ? nil : bytes($0) })
     }
@@ -53,15 +56,24 @@ package struct ShownRow: Sendable, Equatable {
   /// `rows.jsonl:1: question/answer, 24 tokens, 7 learnt`.
   package var title: String {
     var title = "\(place.map { "\($0): " } ?? "")\(kind.rawValue), \(tokens.count) token\(tokens.count == 1 ? "" : "s")"
+    if !source.isEmpty { title += " beside \(source.count) of the encoder" }
     title += isPrompt ? " of the prompt" : ", \(learnt) learnt"
     if cut > 0 { title += ", \(cut) more cut off" }
     if isDropped { title += ", dropped: nothing to learn is left" }
     return title
   }
 
-  /// Title and tokens, a line break after each token that has one.
+  /// Title and tokens, a line break after each token that has one; those of an encoder first, and an arrow.
   package func text(_ style: Style) -> String {
     var text = "\(title.escapingControls)\n"
+    if !source.isEmpty {
+      text += lines(of: source, style) + (style.isColored ? "\u{1B}[2m⇒\u{1B}[0m\n" : "⇒\n")
+    }
+    return text + lines(of: tokens, style)
+  }
+
+  private func lines(of tokens: [Token], _ style: Style) -> String {
+    var text = ""
     let showsIds = style.showsIds || kind == .tokens
     var wasLearnt = false
     var startsLine = true
@@ -104,7 +116,7 @@ package struct ShownRow: Sendable, Equatable {
         let scalar = Unicode.UTF8.decode(encoded)
         switch scalar {
         case "\\": text += "\\\\"
-        case "⟦", "⟧", "│", "→": text += "\\u{\(String(scalar.value, radix: 16))}"
+        case "⟦", "⟧", "│", "→", "⇒": text += "\\u{\(String(scalar.value, radix: 16))}"
         default: text += String(Character(scalar)).escapingControls
         }
         at += encoded.count
@@ -116,12 +128,21 @@ package struct ShownRow: Sendable, Equatable {
     }
   }
 
-  /// For programs: place, kind, ids, labels as they are learnt (−100 for nothing), texts, and how many tokens were cut off.
+  /// For programs: place, kind, ids, labels as they are learnt (−100 for nothing), texts, and how many tokens were cut off; in front what
+  /// an encoder reads, where there is one.
   package var json: JSON {
-    let texts = tokens.map { JSON($0.bytes.map { String(decoding: $0, as: UTF8.self) } ?? "") }
-    return JSON.object([
-      "row": JSON(place?.description ?? ""), "kind": JSON(kind.rawValue), "ids": JSON(tokens.map { JSON(Int($0.id)) }),
-      "labels": JSON(tokens.map { JSON(Int($0.lesson ?? DataRow.notLearnt)) }), "tokens": JSON(texts), "cut": JSON(cut),
-    ])
+    func ids(_ tokens: [Token]) -> JSON { JSON(tokens.map { JSON(Int($0.id)) }) }
+    func texts(_ tokens: [Token]) -> JSON {
+      JSON(tokens.map { JSON($0.bytes.map { String(decoding: $0, as: UTF8.self) } ?? "") })
+    }
+    var members = [JSON.Member("row", JSON(place?.description ?? "")), JSON.Member("kind", JSON(kind.rawValue))]
+    if !source.isEmpty {
+      members += [JSON.Member("source", ids(source)), JSON.Member("source_tokens", texts(source))]
+    }
+    members += [
+      JSON.Member("ids", ids(tokens)), JSON.Member("labels", JSON(tokens.map { JSON(Int($0.lesson ?? DataRow.notLearnt)) })),
+      JSON.Member("tokens", texts(tokens)), JSON.Member("cut", JSON(cut)),
+    ]
+    return JSON(.object(members))
   }
 }

@@ -8,8 +8,9 @@ enum TokenisedRow {
   /// - Padding, of which `attention_mask` is 0, is left out on either side.
   /// - Rows that were packed into one, told by `position_ids` that begin anew, are taken apart, so that no one attends to another.
   ///
+  /// - Parameter hasEncoder: the ids are an encoder's and the labels a decoder's, with a length of their own.
   /// - Throws: status 65 with the place where the arrays do not belong together, and for masks and positions that say something else.
-  static func rows(_ row: JSONField, vocabularySize: Int?) throws(GoraError) -> [DataRow] {
+  static func rows(_ row: JSONField, vocabularySize: Int?, hasEncoder: Bool = false) throws(GoraError) -> [DataRow] {
     let limit = min(vocabularySize ?? Int(Int32.max), Int(Int32.max))
     let ids = try numbers(try row.required("input_ids"), "a token id from 0 to \(limit - 1)") { (0..<limit).contains($0) }
     func beside(_ field: JSONField, _ expected: String, _ isValid: (Int) -> Bool) throws(GoraError) -> [Int32] {
@@ -19,9 +20,11 @@ enum TokenisedRow {
       }
       return numbers
     }
-    let labels = try beside(row.required("labels"), "-100 or a token id from 0 to \(limit - 1)") {
-      $0 == Int(DataRow.notLearnt) || (0..<limit).contains($0)
-    }
+    func isLabel(_ number: Int) -> Bool { number == Int(DataRow.notLearnt) || (0..<limit).contains(number) }
+    let expected = "-100 or a token id from 0 to \(limit - 1)"
+    let labels =
+      hasEncoder
+      ? try numbers(row.required("labels"), expected, isLabel) : try beside(row.required("labels"), expected, isLabel)
     var kept = 0..<ids.count
     if let field = try row.optional("attention_mask") {
       let mask = try beside(field, "0 or 1") { $0 == 0 || $0 == 1 }
@@ -30,6 +33,13 @@ enum TokenisedRow {
       if let hole = mask[kept].firstIndex(of: 0) {
         throw field.error("\(field.name) is 0 at \(hole), between tokens; expected zeros at the ends alone")
       }
+    }
+    if hasEncoder {
+      for key in ["position_ids", "decoder_input_ids", "decoder_attention_mask"] {
+        guard let field = try row.optional(key) else { continue }
+        throw field.error("\(field.name) is not read beside an encoder's ids", hint: "the decoder's input is made of the labels")
+      }
+      return [.tokens(ids: Array(ids[kept]), labels: labels)]
     }
     var starts = [kept.lowerBound]
     if let field = try row.optional("position_ids") {

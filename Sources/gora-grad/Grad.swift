@@ -35,8 +35,8 @@ struct Grad: GoraCommand {
     name: .customLong("batch-size"), help: ArgumentHelp("Rows in each.", valueName: "n", standard: Grad.recipe.batchSize),
     transform: count())
   var batchSize = Grad.recipe.batchSize
-  @Option(help: ArgumentHelp("Weights: suffixes, all-linear, or /regex/.", valueName: "list"))
-  var targets = TargetSelection.attention
+  @Option(help: ArgumentHelp("Weights: suffixes, all-linear, or /regex/.", valueName: "list", standard: TargetSelection.attention))
+  var targets: String?
   @Option(help: ArgumentHelp("gradients, inputs, or both with a comma.", valueName: "list"))
   var collect = Collected(Grad.recipe.collects)
   @Option(
@@ -140,7 +140,7 @@ struct Grad: GoraCommand {
     }
     if explore == nil { try refuseIdle(["--explore-lr": exploreRate != nil], goWith: "--explore") }
     var configuration = GradStage.Configuration(
-      model: model, data: data.options, output: output, targets: try TargetSelection(targets),
+      model: model, data: data.options, output: output, targets: try targets.map(TargetSelection.init) ?? .standard,
       context: try common.context(Self.tool))
     configuration.recipe = try chosenRecipe()
     configuration.storesBFloat16 = store == .bf16

@@ -115,7 +115,7 @@ struct Plan: GoraCommand {
       if scores != nil { throw GoraError(.usage, "--uniform takes no scores") }
       try refuseAllocation("scores, --uniform has the same rank everywhere")
       guard let model else { throw GoraError(.usage, "--uniform needs --model") }
-      return .uniform(model: model, targets: try TargetSelection(targets ?? TargetSelection.attention))
+      return .uniform(model: model, targets: try targets.map(TargetSelection.init) ?? .standard)
     }
     try refuseIdle(["--model": model != nil, "--targets": targets != nil], goWith: "--uniform, scores know their modules")
     return .scores(try jsonInput(scores, "scores", reporterHint: "gora-score --model DIR grad.h5 -o scores.json"))

@@ -230,7 +230,7 @@ struct Train: GoraCommand {
       throw GoraError(.usage, "no adapter folder to start from", hint: "gora-init makes one; or say --method full")
     case (.full, _?, _): throw GoraError(.usage, "--method full trains the weights: it takes no adapter folder")
     case (.full, nil, let config?): return .fromConfig(config)
-    case (.full, nil, nil): return .full(try TargetSelection(targets ?? TargetSelection.attention))
+    case (.full, nil, nil): return .full(try targets.map(TargetSelection.init) ?? .standard)
     }
   }
 

@@ -36,4 +36,13 @@ import Testing
     let targets = try TargetSelection(text)
     #expect { try targets.selected(of: names) } throws: { ($0 as? GoraError)?.status == .usage }
   }
+
+  /// Where none are given: the attention's linears where a model has all four, else all.
+  @Test func standard() throws {
+    let decoder = ["q_proj", "k_proj", "v_proj", "o_proj", "up_proj"].map { "model.layers.0.\($0)" }
+    #expect(try TargetSelection.standard.selected(of: decoder) == Array(decoder.prefix(4)))
+    let others = ["encoder.block.0.q", "encoder.block.0.k", "encoder.block.0.wo", "other.q_proj"]
+    #expect(try TargetSelection.standard.selected(of: others) == others)
+    #expect(throws: GoraError.self) { try TargetSelection(TargetSelection.attention).selected(of: others) }
+  }
 }

@@ -158,7 +158,8 @@ import Testing
   }
 
   /// In bf16 each product rounds its input to 8 bits, some 2⁻⁹ a product, through five blocks with sharp attention, and the weights'
-  /// gradients are sums of up to 450 of those.
+  /// gradients are sums of up to 450 of those. PyTorch in bf16 is up to 0.086 away from float64 on these, 0.19 in the case of mT5, whose
+  /// decoder begins elsewhere.
   @Test(arguments: cases) func bf16(_ name: String) throws {
     let model = try Self.model(name, .bf16)
     for linear in model.linears { linear.weight.gradient = FloatBuffer(zeros: linear.weight.count) }
@@ -170,7 +171,7 @@ import Testing
     for linear in model.linears {
       let error = relativeError(
         linear.weight.gradient!.array, try #require(expected["\(name)/gradient/\(linear.weight.name)"]))
-      #expect(error > 0 && error < 0.1, "\(linear.name)")
+      #expect(error > 0 && error < (name == "mt5" ? 0.2 : 0.1), "\(linear.name)")
     }
   }
 
@@ -323,7 +324,7 @@ import Testing
       (#"{"model_type": "t5", "d_model": 0}"#, "d_model"), (#"{"model_type": "t5", "d_model": 512, "hidden_size": 768}"#, "hidden_size"),
       (#"{"model_type": "t5", "relative_attention_num_buckets": 2}"#, "relative_attention_num_buckets"),
       (#"{"model_type": "t5", "relative_attention_max_distance": 16}"#, "relative_attention_max_distance"),
-      (#"{"model_type": "t5", "pad_token_id": null}"#, "decoder_start_token_id"),
+      (#"{"model_type": "t5", "pad_token_id": null}"#, "pad_token_id"),
       (#"{"model_type": "t5", "decoder_start_token_id": 40000}"#, "decoder_start_token_id"),
       (#"{"model_type": "t5", "eos_token_id": -1}"#, "eos_token_id"),
     ] as [(String, String)]) func refusedByName(_ text: String, _ word: String) throws

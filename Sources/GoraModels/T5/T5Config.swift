@@ -26,6 +26,7 @@ package struct T5Config: ModelConfig, Equatable {
   package var initializerFactor: Double
   /// What the decoder's input begins with.
   package var startToken: Int32
+  package var padToken: Int32
   package var eosTokens: [Int32]
   package var notes: [String] = []
   /// Tensors of the checkpoint that repeat the embedding.
@@ -35,7 +36,7 @@ package struct T5Config: ModelConfig, Equatable {
   package var innerSize: Int { heads * headSize }
   package var positionLimit: Int? { nil }
   package var bosToken: Int32? { nil }
-  package var decoderStartToken: Int32? { startToken }
+  package var decoderStart: (id: Int32, pad: Int32)? { (startToken, padToken) }
 }
 
 /// A linear of a block by its place, in the order in which the forward pass reaches it.
@@ -198,10 +199,9 @@ extension T5Config {
     initializerFactor = try DecoderConfig.nonNegative(root, "initializer_factor") ?? 1
     let vocabulary = 0...vocabularySize - 1
     let pad = try root.member("pad_token_id") == nil ? 0 : try root.optional("pad_token_id")?.int(in: vocabulary)
-    guard let start = try root.optional("decoder_start_token_id")?.int(in: vocabulary) ?? pad else {
-      throw root.error("neither \"decoder_start_token_id\" nor \"pad_token_id\" says what the decoder's input begins with")
-    }
-    startToken = Int32(start)
+    guard let pad else { throw root.error("\"pad_token_id\" is null; it stands in the decoder's input where nothing is learnt") }
+    padToken = Int32(pad)
+    startToken = Int32(try root.optional("decoder_start_token_id")?.int(in: vocabulary) ?? pad)
     eosTokens = try root.member("eos_token_id") == nil ? [1] : []
     if let eos = try root.optional("eos_token_id") {
       let fields = if case .array = eos.value.content { try eos.elements } else { [eos] }

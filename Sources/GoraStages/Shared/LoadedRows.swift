@@ -40,6 +40,8 @@ package struct LoadedText {
   package let stopTokens: [Int32]
   /// Of the model: embeddings may be larger than the tokenizer (padding), and smaller where no text uses its last tokens.
   private let vocabularySize: Int
+  /// Whether prompts go to an encoder and answers to a decoder.
+  let hasEncoder: Bool
 
   /// - Parameter files: tokenizer.json among them, and perhaps tokenizer_config.json.
   package init(files: CheckpointFiles, config: any ModelConfig, options: DataOptions) throws(GoraError) {
@@ -72,7 +74,12 @@ package struct LoadedText {
     }
     encoder = RowEncoder(
       encoder: tokenizer ?? NoTokenizer(), bos: tokenizer?.beginTokens.first, eos: end,
-      template: chosen, chatTemplate: own, learning: options.learning, maxLength: options.maxLength)
+      template: chosen, chatTemplate: own, learning: options.learning, maxLength: options.maxLength,
+      decoderStart: config.decoderStart.map { DecoderStart(id: $0.id, pad: $0.pad) })
+    hasEncoder = config.decoderStart != nil
+    if hasEncoder, options.learning != .answers {
+      throw GoraError(.usage, "--learn \(options.learning.rawValue) is for decoders, and a \(config.modelType) model has an encoder")
+    }
   }
 
   /// `eos_token_id` of generation_config.json, a number or several; nil where it says none.
@@ -88,15 +95,15 @@ package struct LoadedText {
   package func read(_ options: DataOptions, vocabularySize: Int, files: CheckpointFiles, events: EventHandler) throws(GoraError)
     -> DataRows
   {
-    let data = try read(options, events: events) { row throws(GoraError) in
-      try DataRow.rows(row, vocabularySize: vocabularySize)
+    let data = try read(options, events: events) { [hasEncoder] row throws(GoraError) in
+      try DataRow.rows(row, vocabularySize: vocabularySize, hasEncoder: hasEncoder)
     }
     if tokenizer == nil, data.kinds != [.tokens] {
       throw GoraError(
         .noInput, at: .file(files.place("tokenizer.json")), "missing, and the data is text",
         hint: "put the checkpoint's tokenizer.json there, or give rows of input_ids and labels")
     }
-    for kind in data.kinds {
+    for kind in data.kinds where !hasEncoder {
       if case .tokenizer(let own) = encoder.template(for: kind) { try own.check() }
     }
     let explanation = encoder.explanation(of: data.kinds)
@@ -152,7 +159,8 @@ package struct LoadedText {
   package func shownPrompt(_ row: DataRow, place: Location) throws(GoraError) -> ShownRow {
     let ids: [Int32]
     do throws(GoraError) { ids = try encoder.encodePrompt(row) } catch { throw error.within(place) }
-    let prompt = EncodedRow(ids: ids, labels: Array(repeating: DataRow.notLearnt, count: ids.count))
+    var prompt = EncodedRow(ids: ids, labels: Array(repeating: DataRow.notLearnt, count: ids.count))
+    do throws(GoraError) { prompt.source = try encoder.encodeSource(row) } catch { throw error.within(place) }
     return ShownRow(prompt, place: place, kind: row.kind, isPrompt: true, tokenizer: tokenizer)
   }
 

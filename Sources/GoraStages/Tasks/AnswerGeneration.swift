@@ -38,10 +38,17 @@ final class AnswerGeneration {
   }
 
   /// Looks whether there is memory for the answers to these prompts.
-  /// - Throws: status 71 where there is not.
-  func require(_ prompts: [[Int32]], _ summary: inout EvalStage.Summary, _ events: EventHandler) throws(GoraError) {
-    inputs.loaded.warn(ofLength: (prompts.map(\.count).max() ?? 0) + answering.maxNewTokens, events: events)
-    let bytes = answering.beams > 1 ? search.byteCounts(prompts) : generator(answering.sampling).byteCounts(prompts)
+  /// - Parameter sources: what an encoder reads of each; none for a decoder alone.
+  /// - Throws: status 71 where there is not, 64 for beams beside an encoder.
+  func require(
+    _ prompts: [[Int32]], sources: [[Int32]] = [], _ summary: inout EvalStage.Summary, _ events: EventHandler
+  ) throws(GoraError) {
+    if answering.beams > 1, !sources.isEmpty { throw inputs.needsDecoder("--beams") }
+    let longest = max((prompts.map(\.count).max() ?? 0) + answering.maxNewTokens, sources.map(\.count).max() ?? 0)
+    inputs.loaded.warn(ofLength: longest, events: events)
+    let bytes =
+      answering.beams > 1
+      ? search.byteCounts(prompts) : generator(answering.sampling).byteCounts(prompts, sources: sources)
     try inputs.require(bytes, &summary, events)
   }
 
@@ -58,18 +65,20 @@ final class AnswerGeneration {
 
   /// - Parameters:
   ///   - prompts: token ids, none empty
+  ///   - sources: what an encoder reads of each; none for a decoder alone
   ///   - rows: what the prompts are called in their random numbers' names; their places where nil
   ///   - sampling: the user's where nil
   ///   - keepsBlanks: whether what an answer begins with counts; tokenizers of SentencePiece's kind drop a text's first blank
   ///   - total: answers of the whole run
   /// - Returns: texts in the prompts' order, ended before stops.
   func answers(
-    to prompts: [[Int32]], rows: [Int]? = nil, sampling: Sampling? = nil, keepsBlanks: Bool = false, total: Int,
+    to prompts: [[Int32]], sources: [[Int32]] = [], rows: [Int]? = nil, sampling: Sampling? = nil, keepsBlanks: Bool = false, total: Int,
     _ events: EventHandler
   ) throws(GoraError) -> [String] {
     let rows = rows ?? Array(prompts.indices)
     // Prompts of one length advance in step; long ones first, so that the last batch is not a lone long one.
-    let order = prompts.indices.sorted { (-prompts[$0].count, $0) < (-prompts[$1].count, $1) }
+    let lengths = (sources.isEmpty ? prompts : sources).map(\.count)
+    let order = prompts.indices.sorted { (-lengths[$0], $0) < (-lengths[$1], $1) }
     var answers = [String](repeating: "", count: prompts.count)
     events(.progress(stage: "answers", done: done, total: total, unit: "rows"))
     let stops = { [stops, tokenizer] (_: Int, new: [Int32]) -> Bool in
@@ -91,7 +100,8 @@ final class AnswerGeneration {
     if answering.beams > 1 {
       try search.generate(sorted, rows: names, stops: stops, finished: finished)
     } else {
-      try generator(sampling ?? answering.sampling).generate(sorted, rows: names, stops: stops, finished: finished)
+      try generator(sampling ?? answering.sampling).generate(
+        sorted, sources: sources.isEmpty ? [] : order.map { sources[$0] }, rows: names, stops: stops, finished: finished)
     }
     seconds = clock.seconds
     return answers
@@ -128,6 +138,16 @@ final class AnswerGeneration {
 }
 
 extension EvalInputs {
+  /// The refusal of what encoder-decoder models do not do here.
+  func needsDecoder(_ what: String) -> GoraError {
+    GoraError(.usage, "\(what) is for decoders, and a \(loaded.config.modelType) model has an encoder")
+  }
+
+  /// - Throws: status 64 for an encoder-decoder model.
+  func requireDecoder() throws(GoraError) {
+    if text.hasEncoder { throw needsDecoder("--task \(configuration.task.name)") }
+  }
+
   /// - Throws: status 66 where the checkpoint has none.
   func requiredTokenizer() throws(GoraError) -> Tokenizer {
     guard let tokenizer = text.tokenizer else {

@@ -22,12 +22,13 @@ struct AnswersDriver {
       golds.append(gold)
     }
     let prompts = try text.encoder.encodePrompts(data)
+    let sources = try text.encoder.encodeSources(data)
     if let empty = prompts.firstIndex(where: \.isEmpty) {
       throw GoraError(.data, at: data.places[empty], "the row has an empty prompt")
     }
-    try generation.require(prompts, &summary, events)
+    try generation.require(prompts, sources: sources, &summary, events)
     if c.dryRun { return }
-    let answers = try generation.answers(to: prompts, total: prompts.count, events)
+    let answers = try generation.answers(to: prompts, sources: sources, total: prompts.count, events)
     var verdicts: [Verdict] = []
     for (row, answer) in answers.enumerated() {
       let verdict = task.judge(answer, to: data.rows[row])

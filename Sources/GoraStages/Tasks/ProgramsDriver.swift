@@ -10,6 +10,7 @@ struct ProgramsDriver {
 
   func measure(_ summary: inout EvalStage.Summary, _ events: EventHandler) throws(GoraError) {
     let (text, c) = (inputs.text, inputs.configuration)
+    try inputs.requireDecoder()
     let (answering, style) = (c.answering, c.answering.programs.style)
     let data = try inputs.rows(&summary, events) { row throws(GoraError) in try ProgramProblem(row) }
     if style.isWrapped { events(.information(text.encoder.explanation(of: [.chat]))) }

@@ -9,6 +9,7 @@ struct TurnsDriver {
 
   func measure(_ summary: inout EvalStage.Summary, _ events: EventHandler) throws(GoraError) {
     let (text, c) = (inputs.text, inputs.configuration)
+    try inputs.requireDecoder()
     let data = try inputs.rows(&summary, events) { row throws(GoraError) in try TurnsQuestion(row) }
     let judge = try Judge(c.answering.judging, questions: data)
     events(.information(text.encoder.explanation(of: [.chat])))
