@@ -87,14 +87,16 @@ import Testing
     }
     #expect(told == questions.count)
     let bytes = ChoiceScorer(model: model, batchSize: batchSize).byteCounts(questions)
-    // Two layers of two heads of 8 floats, keys and values.
-    #expect(bytes.cache == 2 * 2 * 16 * 4 * 151 * (batchSize < 3 ? 3 : batchSize < 100 ? 3 : 12))
+    // Two layers of two heads of 8 floats, keys and values, of 152 tokens; the largest question has three choices, all have eleven.
+    #expect(bytes.cache == 2 * 2 * 16 * 4 * 152 * (batchSize < 100 ? 3 : 11))
   }
 
   /// A row goes on by several tokens: the same logits as of the whole row, with windows and soft caps too.
   @Test func severalTokensAtOnce() throws {
-    for (name, model) in [("llama", try Fixtures.model("llama"))] {
-      let row = Array(try Fixtures.rows(name)[0].ids.prefix(14))
+    let golden = try Fixtures.golden("families")
+    let windowed = try Fixtures.model(of: golden, "gemma2", in: "families")
+    for (name, model) in [("llama", try Fixtures.model("llama")), ("llama", windowed)] {
+      let row = try Fixtures.rows(name)[0].ids.prefix(14).map { $0 % Int32(model.vocabularySize) }
       let batch = PackedBatch(rows: [(row, [Int32](repeating: -100, count: row.count))])
       let whole = model.logits(batch)
       let cache = KeyValueCache(model.cachedWidth, slots: 3, capacity: 20, isBFloat16: false)
