@@ -23,7 +23,8 @@ import Testing
       let (beams, length) = (try first.required("beams").int, try first.required("length").int)
       let ends = try first.required("ends").ints.map(Int32.init)
       var group: [JSONField] = []
-      while start < cases.count, try cases[start].required("beams").int == beams, try cases[start].required("length").int == length,
+      while start < cases.count, try cases[start].required("beams").int == beams,
+        try cases[start].required("length").int == length,
         try cases[start].required("ends").ints.map(Int32.init) == ends
       {
         group.append(cases[start])
@@ -47,14 +48,18 @@ import Testing
   @Test func limits() throws {
     let model = try Fixtures.model("llama")
     var (greedy, stopped): ([Int32], [Int32]) = ([], [])
-    try Generator(model: model, sampling: Sampling(), batchSize: 1, maxNewTokens: 9, endTokens: []).generate([[1, 30]]) { greedy = $1 }
+    try Generator(model: model, sampling: Sampling(), batchSize: 1, maxNewTokens: 9, endTokens: []).generate([[1, 30]]) {
+      greedy = $1
+    }
     var one: [Int32] = []
     try BeamSearch(model: model, beams: 1, batchSize: 1, maxNewTokens: 9, endTokens: []).generate([[1, 30]]) { one = $1 }
     #expect(one == greedy)
     try BeamSearch(model: model, beams: 3, batchSize: 2, maxNewTokens: 9, endTokens: [])
       .generate([[1, 30]], stops: { _, new in new.count == 4 }) { stopped = $1 }
     #expect(stopped.count == 4)
-    try BeamSearch(model: model, beams: 3, batchSize: 2, maxNewTokens: 9, endTokens: []).generate([]) { _, _ in Issue.record("none") }
+    try BeamSearch(model: model, beams: 3, batchSize: 2, maxNewTokens: 9, endTokens: []).generate([]) { _, _ in
+      Issue.record("none")
+    }
   }
 
   @Test func notFinite() throws {

@@ -53,8 +53,12 @@ import Testing
       ("print(' passed'); raise SystemExit", .failed("SystemExit: ")), ("input()", .failed("EOFError: EOF when reading a line")),
       ("if __name__ == '__main__': raise ValueError", .passed),
       ("import os\nif os.fork(): raise ValueError('parent')", .failed("ValueError: parent")),
-      ("import os\nfor fd in range(3, 60):\n  try:\n    while True: os.write(fd, b'x' * 4096)\n  except OSError: pass", .noVerdict),
-      ("x = bytearray(1 << 33)", .failed("MemoryError: ")), ("def f(:", .failed("SyntaxError: invalid syntax (<string>, line 1)")),
+      (
+        "import os\nfor fd in range(3, 60):\n  try:\n    while True: os.write(fd, b'x' * 4096)\n  except OSError: pass",
+        .noVerdict
+      ),
+      ("x = bytearray(1 << 33)", .failed("MemoryError: ")),
+      ("def f(:", .failed("SyntaxError: invalid syntax (<string>, line 1)")),
       ("assert 'é' == '\\u00e9'", .passed), ("open('a', 'w').write('x'); assert open('a').read() == 'x'", .passed),
     ]
     let found = try Self.verdicts(cases.map(\.0), sandboxed: sandboxed)
@@ -163,7 +167,8 @@ import Testing
     #expect(problems.count == 164)
     let changed = problems.map { problem in
       problem.program(
-        "\(problem.solution)\n\n_right = \(problem.entryPoint)\n\ndef \(problem.entryPoint)(*given):\n    _right(*given)\n    return None\n")
+        "\(problem.solution)\n\n_right = \(problem.entryPoint)\n\ndef \(problem.entryPoint)(*given):\n    _right(*given)\n    return None\n"
+      )
     }
     let verdicts = try Self.verdicts(problems.map { $0.program($0.solution) } + changed, timeLimit: 20)
     for (problem, verdict) in zip(problems, verdicts) { #expect(verdict == .passed, "\(problem.name)") }
@@ -193,6 +198,7 @@ import Testing
       chmod(bench.file(tool), 0o755)
     }
     let refused = error(sandboxed: true)
-    #expect(refused?.status == .unavailable && refused?.problem.hasSuffix(": bwrap: No permissions to create new namespace") == true)
+    #expect(
+      refused?.status == .unavailable && refused?.problem.hasSuffix(": bwrap: No permissions to create new namespace") == true)
   }
 }

@@ -36,7 +36,8 @@ import Testing
   @Test func humaneval() throws {
     let bench = try Self.bench()
     try bench.write(Self.problems + "\n", to: "problems.jsonl")
-    let line = "--task humaneval --data problems.jsonl --max-new-tokens 6 --no-sandbox --temperature 1 --attempts 12 --time-limit 20"
+    let line =
+      "--task humaneval --data problems.jsonl --max-new-tokens 6 --no-sandbox --temperature 1 --attempts 12 --time-limit 20"
     let (result, rows) = try Self.run(bench, line, samples: "programs.jsonl")
     #expect(try result.required("rows").int == 3 && result.required("sandbox").string == "none" && rows.count == 36)
     var passed: [Int] = []
@@ -73,7 +74,8 @@ import Testing
     let gate = "gora-eval --model base --task humaneval --data problems.jsonl --max-new-tokens 2 --no-sandbox"
     CommandLineTests.expect(try bench.run("\(gate) --require pass@1>=0.99"), 1, "pass@1")
     CommandLineTests.expect(try bench.run("\(gate) --require pass@2>=0.5"), 64, "--require")
-    CommandLineTests.expect(try bench.run("gora-eval --model base --task humaneval --data test.jsonl"), 65, "test.jsonl:1:1: ", "task_id")
+    CommandLineTests.expect(
+      try bench.run("gora-eval --model base --task humaneval --data test.jsonl"), 65, "test.jsonl:1:1: ", "task_id")
     // A dry run runs nothing.
     CommandLineTests.expect(try bench.run("\(gate) -n"), 0, "would measure humaneval on 3 rows")
   }
@@ -123,7 +125,8 @@ import Testing
     #expect(one.result.value == result.value)
     // Not two data sets in one number.
     try bench.write(questions[0] + "\n" + #"{"goal": "G", "sol1": "a", "sol2": "b", "label": 1}"#, to: "mixed.jsonl")
-    CommandLineTests.expect(try bench.run("gora-eval --model base --task choose --data mixed.jsonl"), 65, "mixed.jsonl:2:1: ", "piqa")
+    CommandLineTests.expect(
+      try bench.run("gora-eval --model base --task choose --data mixed.jsonl"), 65, "mixed.jsonl:2:1: ", "piqa")
     CommandLineTests.expect(try bench.run("gora-eval --model model --task choose --data questions.jsonl"), 66, "tokenizer.json")
     CommandLineTests.expect(
       try bench.run("gora-eval --model base --task choose --data questions.jsonl --require acc_norm>=1.5"), 1, "acc_norm")
@@ -151,7 +154,8 @@ import Testing
       CommandLineTests.expect(
         try bench.run("gora-eval --model base --task commonsense --data questions.jsonl --show-rows 1\(option)"), 0, words)
     }
-    CommandLineTests.expect(try bench.run("gora-eval --model base --task commonsense --data test.jsonl"), 65, "the correct answer is")
+    CommandLineTests.expect(
+      try bench.run("gora-eval --model base --task commonsense --data test.jsonl"), 65, "the correct answer is")
   }
 
   // MARK: Chats
@@ -195,7 +199,9 @@ import Testing
     #expect(
       try requests.map { try $0.required("custom_id").string }
         == ["mt-bench/81/1", "mt-bench/81/2", "mt-bench/82/1", "mt-bench/82/2"])
-    let asks = try requests.map { try $0.required("body").required("messages").elements.map { try $0.required("content").string } }
+    let asks = try requests.map {
+      try $0.required("body").required("messages").elements.map { try $0.required("content").string }
+    }
     #expect(
       asks == [
         ["S", "1 + 1 =|\(turns[0][0])"], ["S", "1 + 1 =|\(turns[0][0])|2 + 2 =|\(turns[0][1])"],
@@ -205,7 +211,8 @@ import Testing
     // A judge of the same run, and one asked later, say the same: [[1]], [1.5], nothing, [[4]].
     let judged = try Child.run(
       "gora-eval",
-      (["--model", "base", "--no-provenance", "--judge-command", "tee seen.jsonl | python3 judge.py"] + asked.split(separator: " ").map(String.init)),
+      (["--model", "base", "--no-provenance", "--judge-command", "tee seen.jsonl | python3 judge.py"]
+        + asked.split(separator: " ").map(String.init)),
       in: bench.path)
     #expect(judged.status == 0 && judged.error.contains("score 2.167 of 3 ratings, 1 without one"), "\(judged.error)")
     #expect(judged.error.contains(#/writing +1\.00 +1\.50 +1\.25/#) && judged.error.contains(#/math +- +4\.00 +4\.00/#))
@@ -215,7 +222,8 @@ import Testing
     #expect(try result.required("turn_1").double == 1 && result.required("turn_2").double == 2.75)
     let replies = try Child.run("python3", [], in: bench.path, shell: "python3 judge.py < requests.jsonl > replies.jsonl")
     try #require(replies.status == 0, "\(replies.error)")
-    let later = try bench.run("gora-eval --model base --task mt-bench --data chats.jsonl --judge-replies replies.jsonl -q --no-provenance")
+    let later = try bench.run(
+      "gora-eval --model base --task mt-bench --data chats.jsonl --judge-replies replies.jsonl -q --no-provenance")
     let scores = try JSONDocument(path: "later", text: Array(later.output.utf8)).root
     for key in ["score", "turn_1", "turn_2", "rated", "unrated", "categories"] {
       #expect(try scores.required(key).value == result.required(key).value)

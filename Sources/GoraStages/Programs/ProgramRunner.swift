@@ -29,7 +29,11 @@ package struct ProgramRunner: Sendable {
     }
     var verdict = ProgramVerdict.noVerdict
     var message = ""
-    try run(["pass"], atOnce: 1, isTrial: true) { _, found in verdict = found } failed: { message = $0 }
+    try run(["pass"], atOnce: 1, isTrial: true) { _, found in
+      verdict = found
+    } failed: {
+      message = $0
+    }
     guard verdict == .passed else {
       let said = message.split(separator: "\n").first.map { ": \($0)" } ?? ""
       throw GoraError(.unavailable, "programs cannot be run here (\(verdict))\(said)", hint: hint)

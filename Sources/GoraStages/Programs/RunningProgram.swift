@@ -100,7 +100,8 @@ final class RunningProgram {
 
   /// nil while it runs.
   var verdict: ProgramVerdict? {
-    for line in said.split(separator: 0x0A, omittingEmptySubsequences: false).dropLast() where line.starts(with: "\(word) ".utf8) {
+    for line in said.split(separator: 0x0A, omittingEmptySubsequences: false).dropLast() where line.starts(with: "\(word) ".utf8)
+    {
       let text = String(decoding: line.dropFirst(word.utf8.count + 1), as: UTF8.self)
       switch text {
       case "passed": return .passed
