@@ -63,8 +63,19 @@ SCALING_lora := lora
 SCALING_loraplus := lora
 SCALING_rslora := rslora
 
-# How prompts are wrapped, where not by the kind of row: a name or file for --template.
+# How prompts are wrapped, where not by the kind of row: a name or file for --template; in evaluation the same.
 TEMPLATE ?=
+EVAL_TEMPLATE ?= $(TEMPLATE)
+# What of a row is learnt, and tokens kept of it, where not as by default.
+LEARN ?=
+MAX_LENGTH ?=
+# What is measured, and what the table shows of it. code.mk, chat.mk and commonsense.mk have other tasks with options of their own, files
+# that these read, and of each result a file that they write.
+TASK ?= gsm8k
+METRIC ?= accuracy
+TASK_FLAGS ?=
+TASK_INPUTS ?=
+TASK_OUTPUTS ?=
 # More options for gora-train and gora-eval, such as --max-length 1024 and --limit 100.
 TRAIN_FLAGS ?=
 EVAL_FLAGS ?=
@@ -76,10 +87,14 @@ $(if $(UNKNOWN),$(error no such method: $(UNKNOWN); there are: lora rslora lorap
 $(if $(and $(METHODS),$(SEEDS)),,$(error METHODS and SEEDS must name one or more))
 
 MODEL_FILES := $(call model-files,$(MODEL))
-$(call settings,grad,MODEL TRAIN TEMPLATE TARGETS STEPS GRAD_BATCH)
+ROW_FLAGS := $(TEMPLATE:%=--template %) $(LEARN:%=--learn %) $(MAX_LENGTH:%=--max-length %)
+# $(call evaluate,FOLDER/NAME): the options of an evaluation whose samples are NAMEsamples.jsonl.
+evaluate = --task $(TASK) --data $(TEST) $(EVAL_TEMPLATE:%=--template %) --max-new-tokens $(MAX_NEW) $(TASK_FLAGS) $(EVAL_FLAGS) \
+  --samples $(1)samples.jsonl $(TASK_OUTPUTS:%=% $(1)requests.jsonl) -t $(THREADS) $(FLAGS)
+$(call settings,grad,MODEL TRAIN ROW_FLAGS TARGETS STEPS GRAD_BATCH)
 $(call settings,plan,RANK BUDGET)
 $(call settings,init,GAMMA)
-$(call settings,eval,MODEL TEST TEMPLATE MAX_NEW EVAL_FLAGS)
+$(call settings,eval,MODEL TEST TASK_FLAGS EVAL_TEMPLATE MAX_NEW EVAL_FLAGS)
 $(call settings,table,METHODS SEEDS)
 
 .PHONY: table report
@@ -91,11 +106,15 @@ report: $(OUT)/report.html
 RESULTS := $(foreach seed,$(SEEDS),$(foreach method,$(METHODS),$(OUT)/seed-$(seed)/$(method)/result.json))
 
 $(OUT)/table.txt: $(OUT)/base.json $(RESULTS) $(OUT)/settings/table
-	$(ROOT)/pipelines/table $(OUT) "$(METHODS)" "$(SEEDS)" > $@
+	$(ROOT)/pipelines/table $(OUT) "$(METHODS)" "$(SEEDS)" $(METRIC) > $@
 
 $(OUT)/report.html: $(OUT)/table.txt | $(TOOLS)
 	$(BIN)gora-report $(OUT) $(FLAGS) -o $@
 
+ifneq ($(TASK),gsm8k)
+$(OUT)/train.jsonl $(OUT)/test.jsonl:
+	@echo 'error: TRAIN=FILE and TEST=FILE name the data of $(TASK), which is not made here' >&2; exit 1
+else
 # Generated problems: thousands to train on, 400 held out.
 $(OUT)/train.jsonl: | $(TOOLS)
 	mkdir -p $(@D)
@@ -104,14 +123,14 @@ $(OUT)/train.jsonl: | $(TOOLS)
 $(OUT)/test.jsonl: | $(TOOLS)
 	mkdir -p $(@D)
 	$(BIN)gora-problems --kind problems --split test --count 400 --seed 0 -o $@
+endif
 
-$(OUT)/base.json: $(TEST) $(MODEL_FILES) $(OUT)/settings/eval | $(TOOLS)
-	$(TIMED) $@ $(BIN)gora-eval --model $(MODEL) --task gsm8k --data $(TEST) $(TEMPLATE:%=--template %) \
-	  --max-new-tokens $(MAX_NEW) $(EVAL_FLAGS) --samples $(OUT)/base-samples.jsonl -t $(THREADS) $(FLAGS) -o $@
+$(OUT)/base.json: $(TEST) $(TASK_INPUTS) $(MODEL_FILES) $(OUT)/settings/eval | $(TOOLS)
+	$(TIMED) $@ $(BIN)gora-eval --model $(MODEL) $(call evaluate,$(OUT)/base-) -o $@
 
 # Each seed: the gradient, its scores and GoRA's plan.
 $(SEEDS:%=$(OUT)/seed-%/grad.h5): $(OUT)/seed-%/grad.h5: $(TRAIN) $(MODEL_FILES) $(OUT)/settings/grad | $(TOOLS)
-	$(TIMED) $@ $(BIN)gora-grad --model $(MODEL) --data $(TRAIN) $(TEMPLATE:%=--template %) --targets $(TARGETS) --steps $(STEPS) \
+	$(TIMED) $@ $(BIN)gora-grad --model $(MODEL) --data $(TRAIN) $(ROW_FLAGS) --targets $(TARGETS) --steps $(STEPS) \
 	  --batch-size $(GRAD_BATCH) --seed $* -t $(THREADS) $(FLAGS) -o $@
 
 $(SEEDS:%=$(OUT)/seed-%/scores.json): $(OUT)/seed-%/scores.json: $(OUT)/seed-%/grad.h5
@@ -147,18 +166,17 @@ $(foreach method,lora rslora loraplus,$(eval $(call plain_method,$(method))))
 
 # Training and evaluation are the same for all. --resume: an interrupted make goes on where it was.
 define train_and_eval
-$$(call settings,train-$(1),TRAIN TEMPLATE BATCH TRAIN_STEPS LR_$(1) RATIO_$(1) TRAIN_FLAGS)
+$$(call settings,train-$(1),TRAIN ROW_FLAGS BATCH TRAIN_STEPS LR_$(1) RATIO_$(1) TRAIN_FLAGS)
 
 $(SEEDS:%=$(OUT)/seed-%/$(1)/tuned/adapter_config.json): $(OUT)/seed-%/$(1)/tuned/adapter_config.json: \
   $(OUT)/seed-%/$(1)/init/adapter_config.json $(TRAIN) $(OUT)/settings/train-$(1)
 	$$(call drop-stale,$$(@D)/checkpoint,$$^)
-	$(TIMED) $$@ $(BIN)gora-train $$(<D) --model $(MODEL) --data $(TRAIN) $(TEMPLATE:%=--template %) --batch-size $(BATCH) \
+	$(TIMED) $$@ $(BIN)gora-train $$(<D) --model $(MODEL) --data $(TRAIN) $(ROW_FLAGS) --batch-size $(BATCH) \
 	  $$(if $(TRAIN_STEPS),--max-steps $(TRAIN_STEPS)) --lr $(LR_$(1)) --lr-ratio $(RATIO_$(1)) $(TRAIN_FLAGS) \
 	  --log $(OUT)/seed-$$*/$(1)/metrics.jsonl --resume --seed $$* -t $(THREADS) $(FLAGS) -o $$(@D)
 
 $(SEEDS:%=$(OUT)/seed-%/$(1)/result.json): $(OUT)/seed-%/$(1)/result.json: $(OUT)/seed-%/$(1)/tuned/adapter_config.json \
-  $(TEST) $(OUT)/settings/eval
-	$(TIMED) $$@ $(BIN)gora-eval --model $(MODEL) --adapter $$(<D) --task gsm8k --data $(TEST) $(TEMPLATE:%=--template %) \
-	  --max-new-tokens $(MAX_NEW) $(EVAL_FLAGS) --samples $(OUT)/seed-$$*/$(1)/samples.jsonl -t $(THREADS) $(FLAGS) -o $$@
+  $(TEST) $(TASK_INPUTS) $(OUT)/settings/eval
+	$(TIMED) $$@ $(BIN)gora-eval --model $(MODEL) --adapter $$(<D) $$(call evaluate,$(OUT)/seed-$$*/$(1)/) -o $$@
 endef
 $(foreach method,lora rslora loraplus gora,$(eval $(call train_and_eval,$(method))))

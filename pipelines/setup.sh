@@ -9,8 +9,9 @@
 set -eu
 
 packages='libopenblas-dev libhdf5-dev libzstd-dev zlib1g-dev libssl-dev pkg-config'
-# bf16 products and faster f32 ones; gora runs without.
-optional='libdnnl-dev'
+# bf16 products and faster f32 ones; the sandbox for programs that gora-eval runs. gora runs without.
+optional='libdnnl-dev bubblewrap'
+lost='without libdnnl-dev more slowly, without bubblewrap it runs no programs of models but with --no-sandbox'
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 
@@ -55,13 +56,20 @@ missing() {
   done
 }
 
+# Prints those of its arguments that apt knows, each after a space.
+available() {
+  for package in "$@"; do
+    if apt-cache show "$package" >/dev/null 2>&1; then printf ' %s' "$package"; fi
+  done
+}
+
 # shellcheck disable=SC2086 # lists of words on purpose, here and below
 wanted=$(missing $packages)
 extra=$(missing $optional)
 if [ -z "$wanted$extra" ]; then exit 0; fi
 
-if [ -z "$wanted" ] && ! apt-cache show $extra >/dev/null 2>&1; then
-  say "notice:$extra is not to be had here; gora runs without it, more slowly"
+if [ -z "$wanted" ] && [ -z "$(available $extra)" ]; then
+  say "notice:$extra is not to be had here; gora runs ($lost)"
   exit 0
 fi
 
@@ -70,7 +78,7 @@ if [ "$(id -u)" -eq 0 ]; then
 elif command -v sudo >/dev/null 2>&1 && sudo -n true 2>/dev/null; then
   as_root='sudo -n'
 elif [ -z "$wanted" ]; then
-  say "notice:$extra is not installed; gora runs without it, more slowly (sudo apt-get install$extra)"
+  say "notice:$extra is not installed; gora runs ($lost): sudo apt-get install$extra"
   exit 0
 else
   say "missing:$wanted${extra:+ (and, optional,$extra)}"
@@ -96,10 +104,10 @@ if [ -n "$wanted" ]; then
   fi
 fi
 if [ -n "$extra" ]; then
-  if apt-cache show $extra >/dev/null 2>&1; then
-    say "missing:$extra (optional); installing with apt-get"
-    install $extra || say "notice:$extra could not be installed; gora runs without it, more slowly"
-  else
-    say "notice:$extra is not to be had here; gora runs without it, more slowly"
+  found=$(available $extra)
+  if [ -n "$found" ]; then
+    say "missing:$found (optional); installing with apt-get"
+    install $found || say "notice:$found could not be installed; gora runs ($lost)"
   fi
+  if [ "$found" != "$extra" ]; then say "notice: not all of$extra are to be had here; gora runs ($lost)"; fi
 fi

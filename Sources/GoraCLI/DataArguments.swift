@@ -1,6 +1,7 @@
 import ArgumentParser
 import GoraCore
 import GoraStages
+import GoraText
 
 /// How gora-grad, gora-train and gora-eval read their rows; the same words in each.
 package struct DataArguments: ParsableArguments {
@@ -37,6 +38,9 @@ package struct RowArguments: ParsableArguments {
     help: ArgumentHelp("Tokens kept of a row.", valueName: "n", standard: DataOptions.standardLength), transform: count(from: 2))
   package var maxLength: Int?
 
+  @Option(help: "What of a row is learnt: answers (the default), all or code.")
+  package var learn: LearntPart?
+
   @Flag(name: .customLong("skip-bad-rows"), help: "Count rows that cannot be read instead of stopping.")
   package var skipsBadRows = false
 
@@ -44,11 +48,13 @@ package struct RowArguments: ParsableArguments {
 
   package func options(for data: [String]) -> DataOptions {
     DataOptions(
-      paths: data, template: template, maxLength: maxLength ?? DataOptions.standardLength, skipsBadRows: skipsBadRows)
+      paths: data, template: template, maxLength: maxLength ?? DataOptions.standardLength, skipsBadRows: skipsBadRows,
+      learning: learn ?? .answers)
   }
 }
 
 extension PrecisionChoice: ExpressibleByArgument {}
+extension LearntPart: ExpressibleByArgument {}
 
 extension CommonOptions {
   /// What the stage records of this run.

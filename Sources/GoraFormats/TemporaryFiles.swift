@@ -24,7 +24,7 @@ package enum TemporaryFiles {
   package static func removeAll() { gora_cleanup_run() }
 
   /// Runs what must not be cut in two by a signal: one that comes meanwhile waits.
-  static func undisturbed<T>(_ body: () throws(GoraError) -> T) throws(GoraError) -> T {
+  package static func undisturbed<T>(_ body: () throws(GoraError) -> T) throws(GoraError) -> T {
     gora_signals_hold()
     defer { gora_signals_release() }
     return try body()

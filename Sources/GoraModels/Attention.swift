@@ -128,14 +128,18 @@ struct Attention {
         var shape = shape
         gora_attention(&shape, part.tokens, q + part.q, k + part.kv, v + part.kv, o + part.q, nil)
       } else {
-        let visible = min(keys, window ?? keys)
-        var shape = gora_cached_attention_shape(
-          keys: Int64(visible), group: Int64(group), d: Int64(headSize), scale: scale, cap: softCap ?? 0,
-          bf16: step.isBFloat16)
-        let (row, head, first) = (part.index.row, part.index.head, keys - visible)
-        gora_attention_cached(
-          &shape, q + part.q, step.keys(layer, row: row, head: head, from: first),
-          step.values(layer, row: row, head: head, from: first), o + part.q)
+        // What was there before is in the cache alone: a query at a time.
+        for token in part.tokens.from..<part.tokens.to {
+          let seen = keys - Int(part.row.to - token) + 1
+          let visible = min(seen, window ?? seen)
+          var shape = gora_cached_attention_shape(
+            keys: Int64(visible), group: Int64(group), d: Int64(headSize), scale: scale, cap: softCap ?? 0,
+            bf16: step.isBFloat16)
+          let (row, head, first, at) = (part.index.row, part.index.head, seen - visible, part.q + Int(token) * heads * headSize)
+          gora_attention_cached(
+            &shape, q + at, step.keys(layer, row: row, head: head, from: first),
+            step.values(layer, row: row, head: head, from: first), o + at)
+        }
       }
     }
   }

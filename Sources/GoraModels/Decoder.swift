@@ -3,8 +3,8 @@ import GoraCore
 import GoraFormats
 
 /// A decoder-only transformer: embedding, layers, final norm and head. What families of them differ in is said by `config`.
-package final class Decoder: GenerativeModel {
-  package let config: ModelConfig
+package final class Decoder: ScoringModel {
+  package let config: DecoderConfig
   package let layers: [DecoderLayer]
   let embedding: Parameter
   private let finalNorm: RMSNorm
@@ -27,16 +27,16 @@ package final class Decoder: GenerativeModel {
   /// Whether the products round to bf16, as in PyTorch with a bf16 model.
   package var roundsToBFloat16: Bool { layers.contains(where: \.roundsToBFloat16) }
 
-  package init(config: ModelConfig, from source: any ParameterSource) throws(GoraError) {
+  package init(config: DecoderConfig, from source: any ParameterSource) throws(GoraError) {
     self.config = config
-    embedding = try source.parameter(ModelConfig.embeddingName, shape: [config.vocabularySize, config.hiddenSize])
+    embedding = try source.parameter(DecoderConfig.embeddingName, shape: [config.vocabularySize, config.hiddenSize])
     var layers: [DecoderLayer] = []
     for index in 0..<config.layers { layers.append(try DecoderLayer(index: index, config: config, from: source)) }
     self.layers = layers
     finalNorm = try RMSNorm("model.norm.weight", width: config.hiddenSize, config, from: source)
     projection =
       config.tiesEmbeddings
-      ? embedding : try source.parameter(ModelConfig.headName, shape: [config.vocabularySize, config.hiddenSize])
+      ? embedding : try source.parameter(DecoderConfig.headName, shape: [config.vocabularySize, config.hiddenSize])
     head = OutputHead(norm: finalNorm, projection: projection, softCap: config.logitSoftCap)
     rotary = RotaryTable(config.rotary, headSize: config.headSize)
     slidingRotary = config.slidingRotary.map { RotaryTable($0, headSize: config.headSize) } ?? rotary
@@ -47,6 +47,10 @@ package final class Decoder: GenerativeModel {
   }
 
   var vocabularyProjection: WeightMatrix { projection.matrix }
+  package var vocabularySize: Int { config.vocabularySize }
+  package var cachedWidth: KeyValueCache.Width {
+    KeyValueCache.Width(layers: config.layers, heads: config.keyValueHeads, headSize: config.headSize)
+  }
 
   package var blocks: [[Linear]] { layers.map(\.linears) }
   package var linearsByInput: [[Linear]] { layers.flatMap(\.linearsByInput) }
@@ -162,6 +166,19 @@ package final class Decoder: GenerativeModel {
   // MARK: Generation
 
   package func next(_ step: CachedStep) -> UnsafeMutablePointer<Float> {
+    head.logits(hidden(step), tokens: step.starts.dropFirst().map { $0 - 1 }, workspace: workspace)
+  }
+
+  package func losses(_ step: CachedStep, targets: [(token: Int, label: Int32)]) -> [Double] {
+    check(targets.lazy.map(\.label))
+    var losses = [Double](repeating: 0, count: targets.count)
+    let x = hidden(step)
+    _ = head.loss(x, targets: targets, scale: 0, hiddenGradient: nil, each: { losses[$0] = $1 }, workspace: workspace)
+    return losses
+  }
+
+  /// Runs all layers on new tokens; returns the last layer's output [T, H], valid until the next call.
+  private func hidden(_ step: CachedStep) -> UnsafeMutablePointer<Float> {
     let size = step.ids.count * config.hiddenSize
     prepareRotary(positions: step.positions, starts: step.starts)
     let out = output.reserve(size)
@@ -172,6 +189,6 @@ package final class Decoder: GenerativeModel {
       layer.forward(
         work, step: step, layer: index, rotary: rotary(of: index), scratch: scratch, workspace: workspace, output: out)
     }
-    return head.logits(out, tokens: step.starts.dropFirst().map { $0 - 1 }, workspace: workspace)
+    return out
   }
 }

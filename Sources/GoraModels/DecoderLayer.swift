@@ -8,7 +8,7 @@ final class LayerScratch {
     case product, dq, dk, dv, dAttention, dGate, dUp, dNormalised
 
     /// Floats a token.
-    fileprivate func width(_ config: ModelConfig) -> Int {
+    fileprivate func width(_ config: DecoderConfig) -> Int {
       switch self {
       case .normalised, .dNormalised: config.hiddenSize
       case .product: max(config.hiddenSize, config.intermediateSize)
@@ -25,7 +25,7 @@ final class LayerScratch {
 
   subscript(_ buffer: Buffer) -> UnsafeMutablePointer<Float> { buffers[buffer.rawValue].pointer }
 
-  fileprivate func reserve(_ config: ModelConfig, tokens: Int, backward: Bool) {
+  fileprivate func reserve(_ config: DecoderConfig, tokens: Int, backward: Bool) {
     for buffer in Buffer.allCases where backward || buffer.isOfForward {
       buffers[buffer.rawValue].reserve(tokens * buffer.width(config))
     }
@@ -35,7 +35,7 @@ final class LayerScratch {
   var floats: Int { buffers.reduce(0) { $0 + $1.count } }
 
   /// Floats that it comes to hold.
-  static func floats(_ config: ModelConfig, tokens: Int, backward: Bool) -> Int {
+  static func floats(_ config: DecoderConfig, tokens: Int, backward: Bool) -> Int {
     Buffer.allCases.reduce(0) { $0 + (backward || $1.isOfForward ? tokens * $1.width(config) : 0) }
   }
 }
@@ -51,7 +51,7 @@ package final class DecoderLayer {
   private let branchNorms: (attention: RMSNorm, mlp: RMSNorm)?
   package let linears: [Linear]
   private let attention: Attention
-  let config: ModelConfig
+  let config: DecoderConfig
 
   /// What forward keeps for backward. T tokens, H hidden, F intermediate.
   enum Kept: Int, CaseIterable {
@@ -71,7 +71,7 @@ package final class DecoderLayer {
     // Where branches have norms: what these see [T, H], and 1/rms.
     case branchAttention, branchMLP, branchDeviationAttention, branchDeviationMLP
 
-    fileprivate func buffer(_ config: ModelConfig) -> ActivationBuffer {
+    fileprivate func buffer(_ config: DecoderConfig) -> ActivationBuffer {
       switch self {
       case .input: ActivationBuffer(config.hiddenSize, .input)
       case .middle: ActivationBuffer(config.hiddenSize, .single)
@@ -91,14 +91,14 @@ package final class DecoderLayer {
   }
 
   /// The buffers of a layer without adapters.
-  static func kept(_ config: ModelConfig) -> [ActivationBuffer] { Kept.allCases.map { $0.buffer(config) } }
+  static func kept(_ config: DecoderConfig) -> [ActivationBuffer] { Kept.allCases.map { $0.buffer(config) } }
   /// This layer's: behind those of `Kept` what each linear's adapter keeps.
   var kept: [ActivationBuffer] {
     Self.kept(config)
       + linears.map { linear in ActivationBuffer(linear.adapter.map { $0.rank > 0 ? $0.keptFloats : 0 } ?? 0, .single) }
   }
 
-  init(index: Int, config: ModelConfig, from source: any ParameterSource) throws(GoraError) {
+  init(index: Int, config: DecoderConfig, from source: any ParameterSource) throws(GoraError) {
     self.config = config
     let prefix = "model.layers.\(index)"
     func norm(_ name: String, _ width: Int) throws(GoraError) -> RMSNorm {

@@ -44,7 +44,7 @@ package struct Generator {
   /// Bytes that `generate` takes at most: of keys and values, which grow until answers are as long as they may be, and of the rest.
   package func byteCounts(_ prompts: [[Int32]]) -> (cache: Int, activations: Int) {
     let (slots, capacity) = cacheSize(prompts)
-    let cache = KeyValueCache.byteCount(model.config, slots: slots, capacity: capacity, isBFloat16: model.roundsToBFloat16)
+    let cache = KeyValueCache.byteCount(model.cachedWidth, slots: slots, capacity: capacity, isBFloat16: model.roundsToBFloat16)
     let firstStep = prompts.map(\.count).sorted(by: >).prefix(slots)
     let tokens = min(firstStep.reduce(0, +), max(Self.tokensAtOnce, firstStep.first ?? 0))
     return (cache, model.forwardBytes(tokens: tokens, rows: slots))
@@ -86,11 +86,11 @@ package struct Generator {
     if prompts.isEmpty { return }
     let rows = rows ?? Array(prompts.indices)
     let (slots, capacity) = cacheSize(prompts)
-    let cache = KeyValueCache(config: model.config, slots: slots, capacity: capacity, isBFloat16: model.roundsToBFloat16)
+    let cache = KeyValueCache(model.cachedWidth, slots: slots, capacity: capacity, isBFloat16: model.roundsToBFloat16)
     var waiting = prompts.indices.makeIterator()
     var active: [(prompt: Int, slot: Int, new: [Int32], random: Random)] = []
     var free = Array((0..<slots).reversed())
-    let vocabulary = model.config.vocabularySize
+    let vocabulary = model.vocabularySize
     while true {
       while let slot = free.last, let prompt = waiting.next() {
         free.removeLast()

@@ -4,6 +4,20 @@ import GoraCore
 /// Keys and values of the rows being generated, one slot a row: per layer [slots, kvHeads, capacity, d], so that a head's keys lie
 /// side by side. In bf16 where the model's products round to it.
 package final class KeyValueCache {
+  /// What is kept of a token: d keys and d values of each head in each layer.
+  package struct Width: Sendable {
+    package var layers: Int
+    /// Of keys and values.
+    package var heads: Int
+    package var headSize: Int
+
+    package init(layers: Int, heads: Int, headSize: Int) {
+      self.layers = layers
+      self.heads = heads
+      self.headSize = headSize
+    }
+  }
+
   private let keys: [FloatBuffer]
   private let values: [FloatBuffer]
   private let heads: Int
@@ -14,31 +28,43 @@ package final class KeyValueCache {
   fileprivate var lengths: [Int]
 
   /// - Parameter capacity: tokens a slot can hold
-  package init(config: ModelConfig, slots: Int, capacity: Int, isBFloat16: Bool) {
+  package init(_ width: Width, slots: Int, capacity: Int, isBFloat16: Bool) {
     self.slots = slots
     self.capacity = capacity
     self.isBFloat16 = isBFloat16
-    heads = config.keyValueHeads
-    headSize = config.headSize
-    let floats = Self.floats(config, slots: slots, capacity: capacity, isBFloat16: isBFloat16)
-    keys = (0..<config.layers).map { _ in FloatBuffer(capacity: floats) }
-    values = (0..<config.layers).map { _ in FloatBuffer(capacity: floats) }
+    heads = width.heads
+    headSize = width.headSize
+    let floats = Self.floats(width, slots: slots, capacity: capacity, isBFloat16: isBFloat16)
+    keys = (0..<width.layers).map { _ in FloatBuffer(capacity: floats) }
+    values = (0..<width.layers).map { _ in FloatBuffer(capacity: floats) }
     lengths = Array(repeating: 0, count: slots)
   }
 
   /// Keys, or values, of one layer.
-  private static func floats(_ config: ModelConfig, slots: Int, capacity: Int, isBFloat16: Bool) -> Int {
-    let elements = slots * capacity * config.keyValueSize
+  private static func floats(_ width: Width, slots: Int, capacity: Int, isBFloat16: Bool) -> Int {
+    let elements = slots * capacity * width.heads * width.headSize
     return isBFloat16 ? (elements + 1) / 2 : elements
   }
 
   /// Bytes of a cache, once all its slots are full.
-  static func byteCount(_ config: ModelConfig, slots: Int, capacity: Int, isBFloat16: Bool) -> Int {
-    2 * config.layers * 4 * floats(config, slots: slots, capacity: capacity, isBFloat16: isBFloat16)
+  static func byteCount(_ width: Width, slots: Int, capacity: Int, isBFloat16: Bool) -> Int {
+    2 * width.layers * 4 * floats(width, slots: slots, capacity: capacity, isBFloat16: isBFloat16)
   }
 
   /// Forgets a slot's row.
   package func clear(_ slot: Int) { lengths[slot] = 0 }
+
+  /// Puts a copy of a slot's row into another.
+  package func copy(_ slot: Int, to other: Int) {
+    let bytes = lengths[slot] * headSize * (isBFloat16 ? 2 : 4)
+    for buffer in keys + values {
+      for head in 0..<heads {
+        address(buffer, slot: other, head: head, position: 0)
+          .copyMemory(from: address(buffer, slot: slot, head: head, position: 0), byteCount: bytes)
+      }
+    }
+    lengths[other] = lengths[slot]
+  }
   package func length(_ slot: Int) -> Int { lengths[slot] }
 
   private func address(_ buffer: FloatBuffer, slot: Int, head: Int, position: Int) -> UnsafeMutableRawPointer {
@@ -83,7 +109,7 @@ package final class CachedStep {
 
   var isBFloat16: Bool { cache.isBFloat16 }
 
-  /// - Parameter rows: a slot and its new tokens, all of an empty slot's row or one more of another; a slot appears once.
+  /// - Parameter rows: a slot and its new tokens, all of an empty slot's row or more of another; a slot appears once.
   package init(cache: KeyValueCache, rows: [(slot: Int, ids: [Int32])]) {
     self.cache = cache
     slots = rows.map(\.slot)
@@ -93,7 +119,6 @@ package final class CachedStep {
     for row in rows {
       let past = cache.lengths[row.slot]
       precondition(past + row.ids.count <= cache.capacity, "the cache slot is full")
-      precondition(past == 0 || row.ids.count == 1, "a started row goes on one token at a time")
       positions += (0..<row.ids.count).map { Int32(past + $0) }
       starts.append(starts.last! + row.ids.count)
       cache.lengths[row.slot] += row.ids.count

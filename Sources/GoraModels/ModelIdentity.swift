@@ -7,10 +7,10 @@ package struct ModelIdentity: Sendable, Equatable {
   package let computation: String
 
   package init(of folder: ModelFolder) throws(GoraError) {
-    self.init(of: folder, config: try ModelConfig(of: folder))
+    self.init(of: folder, config: try ModelFamilies.config(of: folder))
   }
 
-  package init(of folder: ModelFolder, config: ModelConfig) {
+  package init(of folder: ModelFolder, config: any ModelConfig) {
     weights = folder.identity
     let digest = SHA256()
     digest.update(config.computation)
@@ -29,9 +29,9 @@ package struct ModelIdentity: Sendable, Equatable {
   }
 }
 
-extension ModelConfig {
+extension DecoderConfig {
   /// What decides the numbers that the weights give, spelled out.
-  var computation: String {
+  package var computation: String {
     var lines = [
       "sizes \(hiddenSize) \(intermediateSize) \(layers) \(heads) \(keyValueHeads) \(headSize) \(vocabularySize)",
       "biases \(hasQKVBias) \(hasOutputBias) \(hasMLPBias)", "epsilon \(normEpsilon)", "tied \(tiesEmbeddings)",

@@ -31,7 +31,7 @@ final class OutputHead {
   static func rows(_ labelled: Int, vocabulary: Int) -> Int { min(labelled, chunk(vocabulary: vocabulary)) }
 
   /// Floats that its buffers come to hold: per row logits, norm's factor, two of the hidden size, and two gradients of theirs.
-  static func floats(_ config: ModelConfig, rows: Int, backward: Bool) -> Int {
+  static func floats(_ config: DecoderConfig, rows: Int, backward: Bool) -> Int {
     rows * (config.vocabularySize + 1 + (backward ? 4 : 2) * config.hiddenSize)
   }
 

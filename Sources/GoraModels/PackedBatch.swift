@@ -1,7 +1,21 @@
 import GoraCore
 
-/// Rows laid end to end: no padding. T is the number of all tokens.
+/// Tokens of rows laid end to end.
+package struct PackedTokens: Sendable {
+  package let ids: [Int32]
+  /// First token of each row, and the number of all at the end.
+  package let starts: [Int]
+
+  package init(_ rows: [[Int32]]) {
+    ids = rows.flatMap { $0 }
+    starts = rows.reduce(into: [0]) { $0.append($0.last! + $1.count) }
+  }
+}
+
+/// Rows laid end to end: no padding. T is the number of a decoder's tokens.
 package struct PackedBatch: Sendable {
+  /// What the encoder of an encoder-decoder model reads, row by row; nil for a decoder.
+  package let source: PackedTokens?
   /// Token ids [T].
   package let ids: [Int32]
   /// Position of each token in its row [T].
@@ -13,11 +27,16 @@ package struct PackedBatch: Sendable {
   /// Tokens that are themselves learnt, a row's first one too: where labels are not −100, without the shift.
   package let labelled: [Int]
 
-  package var tokens: Int { ids.count }
+  /// All tokens, of encoder and decoder.
+  package var tokens: Int { ids.count + (source?.ids.count ?? 0) }
+  package var allIds: [Int32] { (source?.ids ?? []) + ids }
   package var rows: Int { starts.count - 1 }
 
-  /// - Parameter rows: ids and labels of equal length each; label −100 is not learnt.
-  package init(rows: [(ids: [Int32], labels: [Int32])]) {
+  /// - Parameters:
+  ///   - rows: ids and labels of equal length each; label −100 is not learnt.
+  ///   - sources: of each row for an encoder; all empty for a decoder.
+  package init(rows: [(ids: [Int32], labels: [Int32])], sources: [[Int32]] = []) {
+    source = sources.contains { !$0.isEmpty } ? PackedTokens(sources) : nil
     var ids: [Int32] = []
     var positions: [Int32] = []
     var starts = [0]

@@ -225,24 +225,21 @@ package struct CheckpointSource: ParameterSource {
   }
 }
 
-/// A model from nothing: norms' factors 1, biases 0, all else N(0, initializer_range²), each by its own stream.
+/// A model from nothing: each weight as `initial` says, by a random stream of its own.
 package struct RandomSource: ParameterSource {
   package let seed: UInt64
-  package let deviation: Double
-  /// What norms add to their weights.
-  package let normOffset: Float
+  private let initial: @Sendable (String) -> InitialValues
 
-  package init(seed: UInt64, deviation: Double, normOffset: Float = 0) {
+  package init(seed: UInt64, initial: @escaping @Sendable (_ weight: String) -> InitialValues) {
     self.seed = seed
-    self.deviation = deviation
-    self.normOffset = normOffset
+    self.initial = initial
   }
 
   package func parameter(_ name: String, shape: [Int]) throws(GoraError) -> Parameter {
     let values = FloatBuffer(zeros: shape.reduce(1, *))
-    if name.hasSuffix("norm.weight") {
-      values.pointer.update(repeating: 1 - normOffset, count: values.count)
-    } else if !name.hasSuffix(".bias") {
+    switch initial(name) {
+    case .constant(let value): values.pointer.update(repeating: value, count: values.count)
+    case .normal(let deviation):
       var random = Random(seed: seed, stream: "initial/\(name)")
       for i in 0..<values.count { values.pointer[i] = Float(random.normal() * deviation) }
     }

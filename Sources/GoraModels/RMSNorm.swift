@@ -9,7 +9,7 @@ struct RMSNorm {
   /// 1 where the checkpoint holds what a weight exceeds 1 by, as Gemma's do.
   let offset: Float
 
-  init(_ name: String, width: Int, _ config: ModelConfig, from source: any ParameterSource) throws(GoraError) {
+  init(_ name: String, width: Int, _ config: DecoderConfig, from source: any ParameterSource) throws(GoraError) {
     weight = try source.parameter(name, shape: [width])
     epsilon = config.normEpsilon
     offset = config.normOffset

@@ -33,7 +33,7 @@ package struct AdapterCheckStage {
     let model = try ModelFolder(path: c.model)
     try adapter.requireBase(ModelIdentity(of: model), folder: c.adapter)
     let reading = try c.reader.reading(
-      adapter, folder: c.adapter, kinds: AdapterKinds.all, hasHead: model.tensor(ModelConfig.headName) != nil)
+      adapter, folder: c.adapter, kinds: AdapterKinds.all, hasHead: model.tensor(DecoderConfig.headName) != nil)
     if let refusal = reading.refusal {
       throw GoraError(
         .negative, at: .file(c.adapter), "\(c.reader.rawValue) refuses the folder: \(refusal)",

@@ -70,11 +70,22 @@ package struct EvalStage {
   package func run(events: EventHandler) throws(GoraError) -> Summary {
     let c = configuration
     try checkOutputs(
-      c.output.paths + (c.samples.map { [$0] } ?? []),
-      against: [c.model] + (c.adapter.map { [$0] } ?? []) + c.data.inputs)
+      c.output.paths + [c.samples, c.answering.judging.requests].compactMap { $0 },
+      against: [c.model] + (c.adapter.map { [$0] } ?? []) + c.data.inputs + c.answering.judging.inputs)
     let output = c.dryRun ? nil : try c.output.open()
-    var samples: AtomicFile?
-    if let path = c.samples, c.task is any AnswersTask.Type, !c.dryRun { samples = try AtomicFile(path: path) }
+    var others: [AtomicFile] = []
+    func open(_ path: String?) throws(GoraError) -> AtomicFile? {
+      guard let path, !c.dryRun else { return nil }
+      let file = try AtomicFile(path: path)
+      others.append(file)
+      return file
+    }
+    if c.answering.judging.replies != nil {
+      var summary = try judged(events)
+      summary.output = try output?.deliver(summary.json(timed: false).pretty())
+      return summary
+    }
+    let (samples, requests) = (try open(c.samples), try open(c.answering.judging.requests))
     let loaded = try LoadedModel(
       path: c.model, precision: c.precision, quantization: c.quantization, memory: c.context.memory, events: events)
     loaded.announce(threads: c.context.threads, events: events)
@@ -86,22 +97,42 @@ package struct EvalStage {
       adapter.noteBase(of: loaded.quantization?.rawValue, events)
       earlier = adapter.provenance
     }
-    let text = try LoadedText(files: loaded.files, config: loaded.config, options: c.data)
-    var data = try text.read(c.data, vocabularySize: loaded.config.vocabularySize, files: loaded.files, events: events)
-    if let limit = c.limit { data.rows = Array(data.rows.prefix(limit)) }
-    var summary = Summary(task: c.task, rows: data.rows.count, adapter: c.adapter)
+    var data = c.data
+    data.template = data.template ?? c.task.template
+    let text = try LoadedText(files: loaded.files, config: loaded.config, options: data)
+    var summary = Summary(task: c.task, rows: 0, adapter: c.adapter)
     // result.json says which run made it, not which files: their hashes are in the adapter's and the gradients' records.
     if !c.dryRun {
-      summary.provenance = try c.context.provenance(after: earlier, inputs: [c.model] + c.data.paths, dtype: loaded.dtype)
+      summary.provenance = try c.context.provenance(after: earlier, inputs: [c.model] + c.data.paths + c.answering.judging.inputs, dtype: loaded.dtype)
     }
-    let inputs = EvalInputs(configuration: c, loaded: loaded, text: text, data: data, samples: samples)
+    let inputs = EvalInputs(
+      configuration: c, loaded: loaded, text: text, data: data, samples: samples, requests: requests)
     switch c.task.init(c.answering) {
     case let task as any RowsTask: try RowsDriver(task: task, inputs: inputs).measure(&summary, events)
     case let task as any AnswersTask: try AnswersDriver(task: task, inputs: inputs).measure(&summary, events)
+    case let task as any ProgramsTask: try ProgramsDriver(task: task, inputs: inputs).measure(&summary, events)
+    case is any ChoicesTask: try ChoicesDriver(inputs: inputs).measure(&summary, events)
+    case is any TurnsTask: try TurnsDriver(inputs: inputs).measure(&summary, events)
     default: throw GoraError(.internal, "no driver runs task \(c.task.name)")
     }
-    summary.output = try output?.deliver(summary.json(timed: false).pretty(), with: samples.map { [$0] } ?? [])
+    summary.output = try output?.deliver(summary.json(timed: false).pretty(), with: others)
     if !c.dryRun { events(.note("memory at most \(RunEstimate.mebibytes(ProcessMemory.peak)) resident")) }
+    return summary
+  }
+}
+
+extension EvalStage {
+  /// The scores of an earlier run's answers, by a judge's replies alone: the model is named, not opened.
+  private func judged(_ events: EventHandler) throws(GoraError) -> Summary {
+    let c = configuration
+    var questions = try DataFile.read(c.data.paths, skipBadRows: c.data.skipsBadRows) { row throws(GoraError) in
+      [try TurnsQuestion(row)]
+    }
+    if let limit = c.limit { questions.keepFirst(limit) }
+    var summary = Summary(task: c.task, rows: questions.rows.count)
+    if c.dryRun { return summary }
+    summary.provenance = try c.context.provenance(after: nil, inputs: [c.model] + c.data.paths + c.answering.judging.inputs)
+    summary.outcome = try Judge(c.answering.judging, questions: questions).scores(asking: [], events)
     return summary
   }
 }
@@ -111,6 +142,30 @@ struct EvalInputs {
   let configuration: EvalStage.Configuration
   let loaded: LoadedModel
   let text: LoadedText
-  let data: DataRows
+  /// The configuration's, with the task's template.
+  let data: DataOptions
   let samples: AtomicFile?
+  let requests: AtomicFile?
+
+  /// The rows of the kinds that are trained on.
+  func rows(_ summary: inout EvalStage.Summary, _ events: EventHandler) throws(GoraError) -> DataRows {
+    limited(
+      try text.read(data, vocabularySize: loaded.config.vocabularySize, files: loaded.files, events: events), &summary)
+  }
+
+  /// The rows of a task of its own kind.
+  func rows<Row>(
+    _ summary: inout EvalStage.Summary, _ events: EventHandler, _ row: (JSONField) throws(GoraError) -> Row
+  ) throws(GoraError) -> ReadRows<Row> {
+    limited(try text.read(data, events: events) { field throws(GoraError) in [try row(field)] }, &summary)
+  }
+
+  private func limited<Row>(_ rows: ReadRows<Row>, _ summary: inout EvalStage.Summary) -> ReadRows<Row> {
+    var rows = rows
+    if let limit = configuration.limit { rows.keepFirst(limit) }
+    summary.rows = rows.rows.count
+    return rows
+  }
+
+  func write(sample: JSON) throws(GoraError) { try samples?.write(Array((sample.compact() + "\n").utf8)) }
 }

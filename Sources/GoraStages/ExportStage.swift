@@ -119,7 +119,7 @@ package struct ExportStage {
       if c.profile == .gguf {
         let tensors = base.gguf.map { Set($0.tensors.map(\.name)) } ?? Set(model.names.compactMap(architecture.ggufName))
         try adapter.writeGGUF(
-          to: file, dtype: c.outtype ?? .f32, architecture: architecture, headSize: try ModelConfig(of: model).headSize,
+          to: file, dtype: c.outtype ?? .f32, architecture: architecture, headSize: try DecoderConfig(of: model).headSize,
           tensors: tensors, provenance: provenance)
       } else if let gguf = base.gguf {
         try MergedGGUF(

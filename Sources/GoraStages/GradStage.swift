@@ -94,7 +94,7 @@ package struct GradStage {
     let text = try LoadedText(files: loaded.files, config: loaded.config, options: c.data)
     let data = try text.read(c.data, vocabularySize: loaded.config.vocabularySize, files: loaded.files, events: events)
     let rows = try text.encode(data, options: c.data, events: events)
-    loaded.warn(ofLength: rows.map(\.ids.count).max() ?? 0, events: events)
+    loaded.warn(ofLength: rows.map(\.length).max() ?? 0, events: events)
     let targets = loaded.linears(try c.targets.selected(of: loaded.model.linears.map(\.name)))
 
     let order = BatchOrder(
@@ -141,7 +141,7 @@ package struct GradStage {
     events(.note(estimate.description))
     let options = MemoryOptions(
       recompute: learning.isEmpty ? nil : c.recipe.recompute, forbidsSpilling: c.spill == .never,
-      longestRow: rows.map(\.ids.count).max())
+      longestRow: rows.map(\.tokens).max())
     try estimate.require(memory, options: options, isTried: c.dryRun, events: events)
     var summary = Summary(
       modules: targets.count, steps: steps, isStable: false, rows: steps * c.recipe.batchSize, tokens: 0, loss: 0,
@@ -262,7 +262,7 @@ package struct GradStage {
         demand.allTokens += piece.tokens
         demand.allLabelled += piece.targets.count
         learnt = max(learnt, piece.labelled.count)
-        ids.formUnion(piece.ids)
+        ids.formUnion(piece.allIds)
       }
     }
     demand.distinctTokens = ids.count

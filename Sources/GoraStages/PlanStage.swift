@@ -127,7 +127,7 @@ package struct PlanStage {
         throw error.located(at: .file(document.path))
       }
     case .uniform(let model, let targets):
-      let config = try ModelConfig(reading: CheckpointFiles(model).config)
+      let config = try ModelFamilies.config(reading: CheckpointFiles(model).config)
       let modules = config.linearModules
       let selected = try targets.selected(of: modules.map(\.name))
       let candidates = modules.filter { selected.contains($0.name) }.map {

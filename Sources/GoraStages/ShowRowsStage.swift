@@ -40,7 +40,7 @@ package struct ShowRowsStage {
     } else {
       document = try files.config
     }
-    let config = try ModelConfig(reading: document)
+    let config = try ModelFamilies.config(reading: document)
     let text = try LoadedText(files: files, config: config, options: c.data)
     let data = try text.read(c.data, vocabularySize: config.vocabularySize, files: files, events: events)
     if c.answers {

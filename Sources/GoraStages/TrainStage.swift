@@ -141,7 +141,7 @@ package struct TrainStage {
     let text = try LoadedText(files: loaded.files, config: loaded.config, options: c.data)
     let data = try text.read(c.data, vocabularySize: loaded.config.vocabularySize, files: loaded.files, events: events)
     let rows = try text.encode(data, options: c.data, events: events)
-    loaded.warn(ofLength: rows.map(\.ids.count).max() ?? 0, events: events)
+    loaded.warn(ofLength: rows.map(\.length).max() ?? 0, events: events)
     var validationRows: [EncodedRow] = []
     if let validation = c.validation {
       var options = c.data
@@ -177,7 +177,7 @@ package struct TrainStage {
         "\(NumberText.count(parameters)) trained parameters, \(rows.count) rows, \(steps) steps of \(c.recipe.batchSize) rows"))
     events(.note(estimate.description))
     let options = MemoryOptions(
-      recompute: c.recipe.recompute, longestRow: (rows + validationRows).map(\.ids.count).max(),
+      recompute: c.recipe.recompute, longestRow: (rows + validationRows).map(\.tokens).max(),
       quantization: c.recipe.quantization, canQuantize: adapter != nil && c.recipe.quantization == nil)
     try estimate.require(c.context.memory, options: options, isTried: c.dryRun, events: events)
     var summary = Summary(
@@ -393,11 +393,11 @@ package struct TrainStage {
     of rows: [EncodedRow], steps: Int, settings: Trainer.Settings, plan: LearningPlan, in loaded: LoadedModel,
     validation: [PackedBatch]
   ) -> RunEstimate.Demand {
-    let all = rows.reduce(0) { $0 + $1.ids.count }
+    let all = rows.reduce(0) { $0 + $1.tokens }
     let batch = all * min(settings.batchSize, rows.count) / rows.count
     let largest = settings.order(rows: rows.count).largestMicroBatch(rows, steps: steps, maxTokens: settings.microBatchTokens)
     var ids = Set<Int32>()
-    for row in rows { ids.formUnion(row.ids) }
+    for row in rows { ids.formUnion(row.source + row.ids) }
     let parameters = plan.parameters.reduce(0) { $0 + $1.count }
     let learns = loaded.model.blocks.firstIndex { block in
       block.contains { $0.weight.gradient != nil || ($0.adapter?.rank ?? 0) > 0 }

@@ -196,11 +196,17 @@ extension AnswerExtractor {
 /// - Returns: bounds in [0, 1]; the whole of it for no trials.
 package func wilsonInterval(successes: Int, of trials: Int, z: Double = 1.959963984540054) -> ClosedRange<Double> {
   precondition(successes >= 0 && successes <= trials)
+  return wilsonInterval(mean: trials == 0 ? 0 : Double(successes) / Double(trials), of: trials, z: z)
+}
+
+/// The same for the mean of numbers in [0, 1], such as estimates of a chance: their variance is at most mean · (1 − mean), that of a share, so
+/// that the interval is wide enough.
+package func wilsonInterval(mean p: Double, of trials: Int, z: Double = 1.959963984540054) -> ClosedRange<Double> {
+  precondition((0...1).contains(p) && trials >= 0)
   guard trials > 0 else { return 0...1 }
   let n = Double(trials)
-  let p = Double(successes) / n
   let center = (p + z * z / (2 * n)) / (1 + z * z / n)
   let half = z / (1 + z * z / n) * (p * (1 - p) / n + z * z / (4 * n * n)).squareRoot()
   // Exact at the ends, where rounding would leave 1e-17.
-  return (successes == 0 ? 0 : max(0, center - half))...(successes == trials ? 1 : min(1, center + half))
+  return (p == 0 ? 0 : max(0, center - half))...(p == 1 ? 1 : min(1, center + half))
 }

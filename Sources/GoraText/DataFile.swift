@@ -2,8 +2,8 @@ import GoraCore
 import GoraFormats
 
 /// The rows of one or more data files, in file order.
-package struct DataRows: Sendable {
-  package var rows: [DataRow] = []
+package struct ReadRows<Row: Sendable>: Sendable {
+  package var rows: [Row] = []
   /// Where each of them stands.
   package var places: [Location] = []
   /// Rows passed over (`--skip-bad-rows`).
@@ -11,12 +11,22 @@ package struct DataRows: Sendable {
   /// Why the first of them was bad, for the report.
   package var firstBadRow: GoraError?
 
-  package init(rows: [DataRow] = [], places: [Location] = []) {
+  package init(rows: [Row] = [], places: [Location] = []) {
     precondition(rows.count == places.count)
     self.rows = rows
     self.places = places
   }
 
+  /// Leaves out what comes after the first `count` rows.
+  package mutating func keepFirst(_ count: Int) {
+    rows = Array(rows.prefix(count))
+    places = Array(places.prefix(count))
+  }
+}
+
+package typealias DataRows = ReadRows<DataRow>
+
+extension DataRows {
   /// The kinds that occur, in the order of `RowKind`.
   package var kinds: [RowKind] {
     RowKind.allCases.filter { kind in rows.contains { $0.kind == kind } }
@@ -36,11 +46,21 @@ package enum DataFile {
   package static func read(
     _ paths: [String], vocabularySize: Int? = nil, skipBadRows: Bool = false, limit: Int = InputText.standardLimit
   ) throws(GoraError) -> DataRows {
-    var result = DataRows()
+    try read(paths, skipBadRows: skipBadRows, limit: limit) { row throws(GoraError) in
+      try DataRow.rows(row, vocabularySize: vocabularySize)
+    }
+  }
+
+  /// The same of rows that `rows` makes of each object.
+  package static func read<Row>(
+    _ paths: [String], skipBadRows: Bool = false, limit: Int = InputText.standardLimit,
+    rows: (JSONField) throws(GoraError) -> [Row]
+  ) throws(GoraError) -> ReadRows<Row> {
+    var result = ReadRows<Row>()
     for path in paths {
       let input = try InputText(path, limit: limit)
       let scanner = RowScanner(path: path) { () throws(GoraError) in try input.next() }
-      try add(scanner, path: path, vocabularySize: vocabularySize, skipBadRows: skipBadRows, to: &result)
+      try add(scanner, path: path, rows, skipBadRows: skipBadRows, to: &result)
     }
     if result.rows.isEmpty {
       let bad = result.firstBadRow.map { "; all \(result.badRows) are bad, the first: \($0)" } ?? ""
@@ -53,24 +73,34 @@ package enum DataFile {
   package static func parse(
     _ text: [UInt8], path: String, vocabularySize: Int? = nil, skipBadRows: Bool = false
   ) throws(GoraError) -> DataRows {
-    var result = DataRows()
+    try parse(text, path: path, skipBadRows: skipBadRows) { row throws(GoraError) in
+      try DataRow.rows(row, vocabularySize: vocabularySize)
+    }
+  }
+
+  /// The same of rows that `rows` makes of each object.
+  package static func parse<Row>(
+    _ text: [UInt8], path: String, skipBadRows: Bool = false, rows: (JSONField) throws(GoraError) -> [Row]
+  ) throws(GoraError) -> ReadRows<Row> {
+    var result = ReadRows<Row>()
     var rest: [UInt8]? = text
     let scanner = RowScanner(path: path) { () throws(GoraError) in
       defer { rest = nil }
       return rest
     }
-    try add(scanner, path: path, vocabularySize: vocabularySize, skipBadRows: skipBadRows, to: &result)
+    try add(scanner, path: path, rows, skipBadRows: skipBadRows, to: &result)
     return result
   }
 
   // Rows are parsed one at a time, while the file is read: its text or its JSON tree would be many times their size.
-  private static func add(
-    _ scanner: consuming RowScanner, path: String, vocabularySize: Int?, skipBadRows: Bool, to result: inout DataRows
+  private static func add<Row>(
+    _ scanner: consuming RowScanner, path: String, _ rows: (JSONField) throws(GoraError) -> [Row], skipBadRows: Bool,
+    to result: inout ReadRows<Row>
   ) throws(GoraError) {
     var scanner = scanner
     while let span = try scanner.next() {
       do throws(GoraError) {
-        let rows = try rows(span, path: path, vocabularySize: vocabularySize)
+        let rows = try parsed(span, path: path, rows)
         result.rows += rows
         result.places += rows.map { _ in .text(path, line: span.line, column: span.column) }
       } catch {
@@ -81,12 +111,11 @@ package enum DataFile {
     }
   }
 
-  private static func rows(
-    _ span: RowScanner.Span, path: String, vocabularySize: Int?
-  ) throws(GoraError) -> [DataRow] {
+  private static func parsed<Row>(
+    _ span: RowScanner.Span, path: String, _ rows: (JSONField) throws(GoraError) -> [Row]
+  ) throws(GoraError) -> [Row] {
     do throws(GoraError) {
-      let document = try JSONDocument(path: path, text: span.text, as: .python, firstLine: span.line)
-      return try DataRow.rows(document.root, vocabularySize: vocabularySize)
+      return try rows(JSONDocument(path: path, text: span.text, as: .python, firstLine: span.line).root)
     } catch {
       // The document counts columns from the row's first byte; an array's rows may start anywhere in a line.
       guard case .text(let path, let line, let column) = error.location, line == span.line else { throw error }

@@ -9,7 +9,7 @@ package enum RowKind: String, Sendable, CaseIterable {
   case question = "question/answer"
   /// MetaMathQA.
   case query = "query/response"
-  /// Alpaca, CodeAlpaca, WizardLM; `input` is optional.
+  /// Alpaca, CodeAlpaca, WizardLM; `input` is optional. CodeFeedback's `query`/`answer`.
   case instruction = "instruction/output"
   case completion = "prompt/completion"
   case text = "text"

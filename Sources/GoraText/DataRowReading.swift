@@ -47,6 +47,7 @@ extension DataRow {
     if has("conversations") { return try chat("conversations", .shareGPT) }
     if has("question", "answer") { return try instruction(.question, "question", "answer") }
     if has("query", "response") { return try instruction(.query, "query", "response") }
+    if has("query", "answer") { return try instruction(.instruction, "query", "answer") }
     if has("instruction", "output") { return try instruction(.instruction, "instruction", "output") }
     if has("prompt", "completion") {
       if let label = try row.optional("label"), case .bool = label.value.content {

@@ -2,6 +2,8 @@ import GoraCore
 
 /// A row as token ids with the labels to learn.
 package struct EncodedRow: Sendable, Equatable {
+  /// What the encoder of an encoder-decoder model reads; empty for a decoder.
+  package var source: [Int32] = []
   package var ids: [Int32]
   /// One label per id, −100 where it is not learnt; not shifted: label i is learnt from the ids before i.
   package var labels: [Int32]
@@ -15,6 +17,11 @@ package struct EncodedRow: Sendable, Equatable {
     self.labels = labels
     self.cutTokens = cutTokens
   }
+
+  /// All tokens that run through the model.
+  package var tokens: Int { source.count + ids.count }
+  /// Positions that it takes.
+  package var length: Int { max(source.count, ids.count) }
 
   /// What is learnt at each token; nil for nothing. The first token is never predicted, so its label teaches nothing.
   package var lessons: [Int32?] {
@@ -53,6 +60,7 @@ package struct RowEncoder: Sendable {
   private let eos: Int32
   private let template: Template?
   private let chatTemplate: Template?
+  private let learning: LearntPart
   private let maxLength: Int
 
   /// - Parameters:
@@ -61,7 +69,8 @@ package struct RowEncoder: Sendable {
   ///   - chatTemplate: the checkpoint's own, the default for chats where it is known.
   ///   - maxLength: tokens kept of a row.
   package init(
-    encoder: any TextEncoder, bos: Int32?, eos: Int32, template: Template?, chatTemplate: Template? = nil, maxLength: Int
+    encoder: any TextEncoder, bos: Int32?, eos: Int32, template: Template?, chatTemplate: Template? = nil,
+    learning: LearntPart = .answers, maxLength: Int
   ) {
     precondition(maxLength > 0)
     self.encoder = encoder
@@ -69,6 +78,7 @@ package struct RowEncoder: Sendable {
     self.eos = eos
     self.template = template
     self.chatTemplate = chatTemplate
+    self.learning = learning
     self.maxLength = maxLength
   }
 
@@ -110,10 +120,12 @@ package struct RowEncoder: Sendable {
       if case .tokenizer(let own) = template {
         let chat = conversation(row)
         let rendered = try own.template(for: chat).rendered(chat)
-        result = tokenised(rendered.text, learnt: rendered.learnt)
+        let text = Array(rendered.text.utf8)
+        result = tokenised(rendered.text, learnt: rendered.learnt.flatMap { learning.ranges(in: text[$0]) })
       } else {
         result = encoded(try segments(row, template))
       }
+      if learning == .all { result.labels = result.ids }
     }
     result.cutTokens = max(0, result.ids.count - maxLength)
     result.ids.removeLast(result.cutTokens)
@@ -163,7 +175,8 @@ package struct RowEncoder: Sendable {
   /// What precedes the (last) answer, for generation; the answer itself is `row.expectedAnswer`. Never cut.
   ///
   /// A tokenised row gives the ids before its first label, a plain text the begin token alone.
-  package func encodePrompt(_ row: DataRow) throws(GoraError) -> [Int32] {
+  /// - Parameter opening: what the answer of an instruction or a chat begins with already.
+  package func encodePrompt(_ row: DataRow, opening: String = "") throws(GoraError) -> [Int32] {
     switch row {
     case .tokens(let ids, let labels):
       return Array(ids[..<(labels.firstIndex { $0 != DataRow.notLearnt } ?? ids.count)])
@@ -172,10 +185,25 @@ package struct RowEncoder: Sendable {
       let template = template(for: row.kind)
       if case .tokenizer(let own) = template {
         let chat = conversation(row)
-        return encoder.tokenized(try own.template(for: chat).prompt(chat)).ids
+        return encoder.tokenized(try own.template(for: chat).prompt(chat) + opening).ids
       }
-      return encoded(try segments(row, template).dropLast()).ids
+      return encoded(try segments(row, template).dropLast() + [TemplateSegment(text: opening)]).ids
     }
+  }
+
+  /// A context with what may follow it, as lm-evaluation-harness splits them: blanks that end the context belong to what follows, the two are
+  /// tokenised together, and the context is as long as it is by itself.
+  ///
+  /// - Returns: the ids of both with the begin token, and how many are the context's; nil where nothing is left to follow.
+  package func encode(context: String, continuation: String) -> (ids: [Int32], context: Int)? {
+    let scalars = context.unicodeScalars
+    let end = scalars.lastIndex { !$0.isPythonSpace }.map { scalars.index(after: $0) } ?? scalars.startIndex
+    let before = encoder.encode(String(scalars[..<end]), addSpecialTokens: false)
+    let whole = encoder.encode(context + continuation, addSpecialTokens: false)
+    guard whole.count > before.count else { return nil }
+    // Something must come before what is measured.
+    let begin = before.isEmpty ? [bos ?? eos] : begun(before: before).ids
+    return (begin + before + whole[before.count...], begin.count + before.count)
   }
 
   /// For the start-up line: which template rows of these kinds get, and why.
@@ -228,10 +256,12 @@ package struct RowEncoder: Sendable {
     for segment in segments {
       let start = text.utf8.count
       text += segment.text
-      if segment.isLearnt { learnt.append(start..<text.utf8.count) }
+      if segment.isLearnt {
+        learnt += learning.ranges(in: Array(segment.text.utf8)[...]).map { start + $0.lowerBound..<start + $0.upperBound }
+      }
       if segment.isEnded {
         flush()
-        if !endsItself(segment.text, result.ids) { result.append([eos], learnt: segment.isLearnt) }
+        if !endsItself(segment.text, result.ids) { result.append([eos], learnt: segment.isLearnt && learning != .code) }
       }
     }
     if !text.isEmpty || result.ids.isEmpty { flush() }

@@ -9,6 +9,10 @@ package enum Template: Sendable, Equatable {
   case alpaca
   /// The prompt MetaMath was trained and is evaluated with.
   case metamath
+  /// What LLM-Adapters and DoRA train with on commonsense_170k, white space included.
+  case commonsense
+  /// What they evaluate with, which differs from that in white space.
+  case commonsenseEval
   /// `<|im_start|>role … <|im_end|>`.
   case chatml
   /// Llama 3's headers.
@@ -18,7 +22,9 @@ package enum Template: Sendable, Equatable {
   /// The user's own file.
   case file(TemplateFile)
 
-  package static let names = ["plain", "alpaca", "metamath", "chatml", "llama3", "tokenizer"]
+  package static let names = [
+    "plain", "alpaca", "metamath", "commonsense", "commonsense-eval", "chatml", "llama3", "tokenizer",
+  ]
 
   /// The template of a name other than `tokenizer`; nil where `name` is none.
   package init?(named name: String) {
@@ -26,6 +32,8 @@ package enum Template: Sendable, Equatable {
     case "plain": self = .plain
     case "alpaca": self = .alpaca
     case "metamath": self = .metamath
+    case "commonsense": self = .commonsense
+    case "commonsense-eval": self = .commonsenseEval
     case "chatml": self = .chatml
     case "llama3": self = .llama3
     default: return nil
@@ -37,6 +45,8 @@ package enum Template: Sendable, Equatable {
     case .plain: "plain"
     case .alpaca: "alpaca"
     case .metamath: "metamath"
+    case .commonsense: "commonsense"
+    case .commonsenseEval: "commonsense-eval"
     case .chatml: "chatml"
     case .llama3: "llama3"
     case .tokenizer(let own): own.name
@@ -85,7 +95,7 @@ extension Template {
     switch self {
     case .chatml: "<|im_end|>"
     case .llama3: "<|eot_id|>"
-    case .plain, .alpaca, .metamath, .tokenizer, .file: nil
+    case .plain, .alpaca, .metamath, .commonsense, .commonsenseEval, .tokenizer, .file: nil
     }
   }
 
@@ -95,7 +105,7 @@ extension Template {
   func segments(_ task: Instruction) throws(GoraError) -> [TemplateSegment] {
     switch self {
     case .chatml, .llama3, .tokenizer: return try segments(task.conversation)
-    case .plain, .alpaca, .metamath, .file:
+    case .plain, .alpaca, .metamath, .commonsense, .commonsenseEval, .file:
       // Refuses what only a checkpoint's template can say.
       _ = try task.conversation.plain(for: name)
       var pieces: [TemplateSegment] = []
@@ -121,7 +131,8 @@ extension Template {
     switch self {
     case .chatml: return Self.chatml(try chat.plain(for: name))
     case .llama3: return Self.llama3(try chat.plain(for: name))
-    case .plain, .alpaca, .metamath, .file: return exchanges(try chat.plain(for: name))
+    case .plain, .alpaca, .metamath, .commonsense, .commonsenseEval, .file:
+      return exchanges(try chat.plain(for: name))
     case .tokenizer: return []
     }
   }
@@ -131,6 +142,7 @@ extension Template {
     let (prompt, answer) =
       switch self {
       case .alpaca: (Self.alpacaPrompt(task), task.response)
+      case .commonsense, .commonsenseEval: (Self.commonsensePrompt(task, isTraining: self == .commonsense), task.response)
       case .metamath:
         (Self.withoutInput + "### Instruction:\n" + task.request + "\n\n### Response: Let's think step by step.", task.response)
       case .file(let file):
@@ -159,6 +171,20 @@ extension Template {
       : withInput + "### Instruction:\n" + task.instruction + "\n\n### Input:\n" + task.input + "\n\n### Response:"
   }
 
+  // MARK: Commonsense
+
+  /// The prompts of `finetune.py` and of `commonsense_evaluate.py`, texts in an indented source: the lines are indented by 16 blanks, in
+  /// training the empty ones too.
+  private static func commonsensePrompt(_ task: Instruction, isTraining: Bool) -> String {
+    let indent = String(repeating: " ", count: 16)
+    let gap = isTraining ? "\n\(indent)\n\(indent)" : "\n\n\(indent)"
+    let blanks = (isTraining ? 1 : 0) + (task.input.isEmpty ? 1 : 0)
+    var text = (task.input.isEmpty ? withoutInput : withInput).dropLast(2) + String(repeating: " ", count: blanks)
+    text += "\n\n\(indent)### Instruction:\n\(indent)\(task.instruction)"
+    if !task.input.isEmpty { text += "\(gap)### Input:\n\(indent)\(task.input)" }
+    return text + "\(gap)### Response:\n\(indent)"
+  }
+
   // MARK: Chat
 
   private static func chatml(_ turns: [PlainTurn]) -> [TemplateSegment] {
@@ -176,7 +202,7 @@ extension Template {
     var pieces: [TemplateSegment] = []
     for turn in turns {
       pieces.append(TemplateSegment(text: "<|start_header_id|>\(turn.role.rawValue)<|end_header_id|>\n\n"))
-      pieces.append(TemplateSegment(text: trimmed(turn.text) + "<|eot_id|>", isLearnt: turn.isLearnt))
+      pieces.append(TemplateSegment(text: turn.text.pythonStripped + "<|eot_id|>", isLearnt: turn.isLearnt))
     }
     return pieces
   }
@@ -199,16 +225,5 @@ extension Template {
       }
     }
     return pieces
-  }
-
-  /// As Python's `strip`: by scalars, so that a mark's blank stays a blank, and with the separators U+001C to U+001F.
-  private static func trimmed(_ text: String) -> String {
-    func isBlank(_ scalar: Unicode.Scalar) -> Bool {
-      scalar.properties.isWhitespace || (0x1C...0x1F).contains(scalar.value)
-    }
-    var scalars = Substring(text).unicodeScalars
-    while let first = scalars.first, isBlank(first) { scalars.removeFirst() }
-    while let last = scalars.last, isBlank(last) { scalars.removeLast() }
-    return String(scalars)
   }
 }

@@ -46,7 +46,7 @@ extension BatchOrder {
   /// Tokens of the largest micro-batch of the first `steps` batches, and most labelled tokens of one, cut as `microBatches` cuts; of
   /// very many batches what they can have at most.
   package func largestMicroBatch(_ rows: [EncodedRow], steps: Int, maxTokens: Int) -> (tokens: Int, labelled: Int) {
-    let sizes = rows.map { (tokens: $0.ids.count, labelled: $0.labels.count { $0 != DataRow.notLearnt }) }
+    let sizes = rows.map { (tokens: $0.tokens, labelled: $0.labels.count { $0 != DataRow.notLearnt }) }
     // Without shuffling all passes are alike.
     let steps = shuffles ? steps : min(steps, batchesPerEpoch)
     if steps > Self.mostCounted {
@@ -73,8 +73,8 @@ extension BatchOrder {
 
 /// Cuts a batch into packed pieces of at most `maxTokens` tokens (a longer row stands alone).
 package func microBatches(_ rows: [EncodedRow], maxTokens: Int) -> [PackedBatch] {
-  microBatchRanges(rows.map(\.ids.count), maxTokens: maxTokens).map { part in
-    PackedBatch(rows: rows[part].map { ($0.ids, $0.labels) })
+  microBatchRanges(rows.map(\.tokens), maxTokens: maxTokens).map { part in
+    PackedBatch(rows: rows[part].map { ($0.ids, $0.labels) }, sources: rows[part].map(\.source))
   }
 }
 

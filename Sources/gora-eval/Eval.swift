@@ -16,6 +16,9 @@ struct Eval: GoraCommand {
         gora-eval --model Llama-3.2-1B --adapter tuned/ --task gsm8k \\
           --data test.jsonl -o result.json --samples samples.jsonl
         gora-eval --model Llama-3.2-1B --task loss --data held-out.jsonl
+        gora-eval --model Llama-3.2-1B --task humaneval --data HumanEval.jsonl \\
+          --attempts 20 --temperature 0.2 --top-p 0.95
+        gora-eval --model Llama-3.2-1B --task choose --data piqa.jsonl
 
       Any PEFT LoRA folder is a valid --adapter.
       """,
@@ -34,11 +37,13 @@ struct Eval: GoraCommand {
   var samples: String?
   @Option(
     name: .customLong("max-new-tokens"),
-    help: ArgumentHelp("Longest answer.", valueName: "n", standard: Eval.answering.maxNewTokens), transform: count(to: 1_000_000))
+    help: ArgumentHelp("Longest answer.", valueName: "n", standard: Eval.standards { $0.maxNewTokens }),
+    transform: count(to: 1_000_000))
   var maxNewTokens: Int?
   @Option(
     name: .customLong("batch-size"),
-    help: ArgumentHelp("Answers generated together.", valueName: "n", standard: Eval.answering.batchSize), transform: count())
+    help: ArgumentHelp("Answers generated, or measured, together.", valueName: "n", standard: Eval.standards { $0.batchSize }),
+    transform: count())
   var batchSize: Int?
   @Option(
     help: ArgumentHelp("Sampling temperature; 0 is greedy.", valueName: "x", standard: 0),
@@ -51,6 +56,42 @@ struct Eval: GoraCommand {
   @Option(
     parsing: .singleValue, help: ArgumentHelp("Text that ends an answer (repeatable).", valueName: "text"), transform: text)
   var stop: [String] = []
+  @Option(
+    help: ArgumentHelp("Beams of the search for the likeliest answer.", valueName: "n", standard: Eval.standards { $0.beams }),
+    transform: count(to: 64))
+  var beams: Int?
+  @Option(
+    help: ArgumentHelp("Programs for each problem.", valueName: "n", standard: Eval.standards { $0.attempts }),
+    transform: count(to: 10_000))
+  var attempts: Int?
+  @Option(help: "How problems are put: raw (the default), instruct or loraga.")
+  var style: ProgramStyle?
+  @Option(
+    name: .customLong("time-limit"),
+    help: ArgumentHelp("Time of a program.", valueName: "seconds", standard: Eval.standards { $0.programs.timeLimit }),
+    transform: number(0.1...3600))
+  var timeLimit: Double?
+  @Flag(name: .customLong("no-sandbox"), help: "Run programs as you, with limits alone.")
+  var omitsSandbox = false
+  @Option(
+    name: .customLong("judge-prompts"), help: ArgumentHelp("What a judge is asked (judge_prompts.jsonl).", valueName: "file"))
+  var judgePrompts: String?
+  @Option(help: ArgumentHelp("Reference answers for the judge (JSON Lines).", valueName: "file"))
+  var references: String?
+  @Option(
+    name: .customLong("judge-requests"), help: ArgumentHelp("Write requests to a judge, as JSON Lines.", valueName: "file"))
+  var judgeRequests: String?
+  @Option(
+    name: .customLong("judge-replies"), help: ArgumentHelp("Score by a judge's replies; nothing is generated.", valueName: "file"))
+  var judgeReplies: String?
+  @Option(
+    name: .customLong("judge-command"), help: ArgumentHelp("Score by a command that answers requests.", valueName: "command"),
+    transform: text)
+  var judgeCommand: String?
+  @Option(
+    name: .customLong("judge-model"),
+    help: ArgumentHelp("Whom requests name.", valueName: "name", standard: Eval.standards { $0.judging.model }), transform: text)
+  var judgeModel: String?
   @Option(help: ArgumentHelp("Use the first rows only.", valueName: "n"), transform: count())
   var limit: Int?
   @Option(help: "How the number is found: gora (the default), metamath or loraga.")
@@ -67,7 +108,11 @@ struct Eval: GoraCommand {
 
   func execute(_ reporter: Reporter) throws(GoraError) {
     if var rows = data.shown(of: model) {
+      guard task.type is any RowsTask.Type || task.type is any AnswersTask.Type else {
+        throw GoraError(.usage, "--show-rows shows no rows of --task \(task.type.name)")
+      }
       rows.answers = task.type is any AnswersTask.Type
+      rows.data.template = rows.data.template ?? task.type.template
       return try show(rows, reporter)
     }
     try refuseIdleOptions()
@@ -99,37 +144,86 @@ struct Eval: GoraCommand {
     } else if common.json {
       try reporter.output(summary.json(timed: true).pretty())
     }
+    if let table = summary.outcome?.table { reporter.report(.information(table)) }
     reporter.summary((summary.outcome?.line ?? "") + target.arrow)
     for requirement in require { try requirement.check(summary) }
   }
 
   private func refuseIdleOptions() throws(GoraError) {
-    func isByRows(_ task: any EvalTask.Type) -> Bool { task is any RowsTask.Type }
-    func isByAnswers(_ task: any EvalTask.Type) -> Bool { task is any AnswersTask.Type }
-    if !isByAnswers(task.type) {
+    let given: [(option: TaskOption, isGiven: Bool)] = [
+      (.samples, samples != nil), (.maxNewTokens, maxNewTokens != nil), (.batchSize, batchSize != nil),
+      (.temperature, temperature != nil), (.topP, topP != nil), (.stop, !stop.isEmpty), (.extractor, extractor != nil),
+      (.maxLength, data.rows.maxLength != nil), (.learn, data.rows.learn != nil), (.template, data.rows.template != nil), (.beams, beams != nil),
+      (.attempts, attempts != nil), (.style, style != nil), (.timeLimit, timeLimit != nil), (.noSandbox, omitsSandbox),
+      (.judgePrompts, judgePrompts != nil), (.references, references != nil), (.judgeRequests, judgeRequests != nil),
+      (.judgeReplies, judgeReplies != nil), (.judgeCommand, judgeCommand != nil), (.judgeModel, judgeModel != nil),
+    ]
+    for (option, isGiven) in given where !task.type.options.contains(option) {
+      try refuseIdle(
+        [option.rawValue: isGiven], goWith: "--task \(EvalTasks.names { $0.options.contains(option) })")
+    }
+    let answering = chosenAnswering
+    if answering.beams > 1 {
+      try refuseIdle(["--temperature": temperature ?? 0 > 0, "--top-p": topP != nil], goWith: "--beams 1")
+    }
+    if task.type is any TurnsTask.Type {
+      if temperature == 0 { try refuseIdle(["--top-p": topP != nil], goWith: "--temperature above 0") }
+    } else if temperature ?? 0 == 0 {
+      try refuseIdle(
+        ["--top-p": topP != nil, "--attempts": answering.attempts > 1], goWith: "--temperature above 0")
+    }
+    if !answering.programs.style.isWrapped, task.type is any ProgramsTask.Type {
+      try refuseIdle(["--template": data.rows.template != nil], goWith: "--style instruct")
+    }
+    if judgePrompts == nil {
       try refuseIdle(
         [
-          "--samples": samples != nil, "--max-new-tokens": maxNewTokens != nil, "--batch-size": batchSize != nil,
-          "--temperature": temperature != nil, "--top-p": topP != nil, "--stop": !stop.isEmpty, "--extractor": extractor != nil,
-        ], goWith: "--task \(EvalTasks.names(isByAnswers))")
+          "--references": references != nil, "--judge-requests": judgeRequests != nil, "--judge-command": judgeCommand != nil,
+        ], goWith: "--judge-prompts")
     }
-    if !isByRows(task.type) {
-      try refuseIdle(["--max-length": data.rows.maxLength != nil], goWith: "--task \(EvalTasks.names(isByRows))")
+    if judgeRequests == nil, judgeCommand == nil {
+      try refuseIdle(
+        ["--judge-prompts": judgePrompts != nil, "--judge-model": judgeModel != nil],
+        goWith: "--judge-requests or --judge-command")
     }
-    if temperature ?? 0 == 0 { try refuseIdle(["--top-p": topP != nil], goWith: "--temperature above 0") }
+    if judgeReplies != nil {
+      try refuseIdle(
+        [
+          "--adapter": adapter != nil, "--judge-prompts": judgePrompts != nil, "--samples": samples != nil,
+          "--max-new-tokens": maxNewTokens != nil, "--batch-size": batchSize != nil, "--temperature": temperature != nil,
+          "--top-p": topP != nil, "--stop": !stop.isEmpty, "--template": data.rows.template != nil,
+        ], goWith: "answers that are generated, not with --judge-replies")
+    }
   }
 
   private var chosenAnswering: Answering {
-    var answering = Self.answering
+    var answering = task.type.answering
     answering.maxNewTokens = maxNewTokens ?? answering.maxNewTokens
     answering.batchSize = batchSize ?? answering.batchSize
-    answering.sampling = Sampling(temperature: temperature ?? 0, topP: topP ?? 1, seed: common.seed)
+    answering.temperature = temperature
+    answering.topP = topP ?? answering.topP
+    answering.seed = common.seed
+    answering.beams = beams ?? answering.beams
     answering.extractor = extractor ?? answering.extractor
     answering.stops = stop
+    answering.attempts = attempts ?? answering.attempts
+    answering.programs.style = style ?? answering.programs.style
+    answering.programs.timeLimit = timeLimit ?? answering.programs.timeLimit
+    answering.programs.isSandboxed = !omitsSandbox
+    answering.judging = Judging(
+      prompts: judgePrompts, references: references, requests: judgeRequests, replies: judgeReplies, command: judgeCommand,
+      model: judgeModel ?? answering.judging.model)
     return answering
   }
 
-  private static let answering = Answering()
+  /// A default, and those of tasks that have another: `256; humaneval 512`.
+  private static func standards<Value: Equatable & CustomStringConvertible>(_ value: (Answering) -> Value) -> String {
+    let standard = value(Answering())
+    let others = EvalTasks.all.compactMap { task in
+      value(task.answering) == standard ? nil : "\(task.name) \(value(task.answering))"
+    }
+    return (["\(standard)"] + (others.isEmpty ? [] : [others.joined(separator: ", ")])).joined(separator: "; ")
+  }
 }
 
 /// A condition on a result, such as `accuracy>=0.5`.
@@ -185,3 +279,4 @@ struct TaskName: ExpressibleByArgument {
 }
 
 extension AnswerExtractor: ExpressibleByArgument {}
+extension ProgramStyle: ExpressibleByArgument {}

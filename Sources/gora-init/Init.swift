@@ -160,7 +160,8 @@ struct Init: GoraCommand {
     try refuseIdle(
       [
         "--data": !data.isEmpty, "--gamma-batches": gammaBatches != nil, "--batch-size": batchSize != nil,
-        "--template": rows.template != nil, "--max-length": rows.maxLength != nil, "--skip-bad-rows": rows.skipsBadRows,
+        "--template": rows.template != nil, "--max-length": rows.maxLength != nil, "--learn": rows.learn != nil,
+        "--skip-bad-rows": rows.skipsBadRows,
         "--no-shuffle": keepsOrder, "--dtype": dtype != nil,
       ], goWith: "--gamma auto")
   }

@@ -12,7 +12,7 @@ import Testing
     try Matmul.open()
     let folder = try ModelFolder(path: "\(Fixtures.folder)/\(name)/model")
     return try Decoder(
-      config: try ModelConfig(of: folder), from: CheckpointSource(folder: folder, precision: precision))
+      config: try DecoderConfig(of: folder), from: CheckpointSource(folder: folder, precision: precision))
   }
 
   static func run(_ name: String, _ precision: Precision, recompute: Bool) throws -> (loss: Double, gradients: [[Float]]) {

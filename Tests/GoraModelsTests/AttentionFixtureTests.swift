@@ -85,7 +85,7 @@ import Testing
   @Test(arguments: configs) func configuration(_ name: String) throws {
     let test = try Self.golden.required("configs").required(name)
     let text = [UInt8](try test.required("config").value.compact().utf8)
-    let config = try ModelConfig(reading: JSONDocument(path: "config.json", text: text))
+    let config = try DecoderConfig(reading: JSONDocument(path: "config.json", text: text))
     func int(_ key: String) throws -> Int { try test.required(key).int }
     #expect(try config.hiddenSize == int("hidden") && config.intermediateSize == int("intermediate"))
     #expect(try config.layers == int("layers") && config.heads == int("heads") && config.keyValueHeads == int("key_value_heads"))

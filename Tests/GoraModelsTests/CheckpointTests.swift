@@ -39,7 +39,7 @@ import Testing
     let file = withUnsafeBytes(of: UInt64(header.utf8.count).littleEndian) { Array($0) } + Array(header.utf8) + data
     try Data(file).write(to: URL(filePath: "\(folder)/model.safetensors"))
     let checkpoint = try ModelFolder(path: folder)
-    return try Decoder(config: ModelConfig(of: checkpoint), from: CheckpointSource(folder: checkpoint, precision: precision))
+    return try Decoder(config: DecoderConfig(of: checkpoint), from: CheckpointSource(folder: checkpoint, precision: precision))
   }
 
   static func logits(_ model: Decoder) throws -> [Float] {
@@ -66,9 +66,9 @@ import Testing
   /// The fixture's embeddings are tied and it has no head.
   @Test func tying() throws {
     let tied = try Self.tensors("llama")
-    let embedding = try #require(tied.first { $0.name == ModelConfig.embeddingName })
+    let embedding = try #require(tied.first { $0.name == DecoderConfig.embeddingName })
     var head = embedding
-    head.name = ModelConfig.headName
+    head.name = DecoderConfig.headName
     let expected = try Self.logits(Self.model("llama", tied))
 
     let both = try Self.model("llama", tied + [head])
@@ -76,7 +76,7 @@ import Testing
     #expect(try Self.logits(both) == expected)
 
     let headOnly = try Self.model("llama", tied.filter { $0.name != embedding.name } + [head])
-    #expect(headOnly.config.tiesEmbeddings && headOnly.parameters.map(\.name).contains(ModelConfig.embeddingName))
+    #expect(headOnly.config.tiesEmbeddings && headOnly.parameters.map(\.name).contains(DecoderConfig.embeddingName))
     #expect(try Self.logits(headOnly) == expected)
 
     // Another head: used, whatever the flag says.

@@ -111,7 +111,7 @@ import Testing
   @Test(arguments: configs) func configuration(_ name: String) throws {
     let test = try Self.golden.required("configs").required(name)
     let text = [UInt8](try test.required("config").value.compact().utf8)
-    let config = try ModelConfig(reading: JSONDocument(path: "config.json", text: text))
+    let config = try DecoderConfig(reading: JSONDocument(path: "config.json", text: text))
     func int(_ key: String) throws -> Int { try test.required(key).int }
     #expect(try config.hiddenSize == int("hidden") && config.intermediateSize == int("intermediate"))
     #expect(try config.layers == int("layers") && config.heads == int("heads") && config.keyValueHeads == int("key_value_heads"))
@@ -163,20 +163,20 @@ import Testing
     ] as [(String, String)]) func refusedByName(_ text: String, _ word: String) throws
   {
     let error = try #require(
-      #expect(throws: GoraError.self) { try ModelConfig(reading: JSONDocument(path: "config.json", text: Array(text.utf8))) })
+      #expect(throws: GoraError.self) { try DecoderConfig(reading: JSONDocument(path: "config.json", text: Array(text.utf8))) })
     #expect(error.status == .data && error.problem.contains(word), "\(error.problem)")
   }
 
   @Test func notes() throws {
     let text = #"{"model_type": "gemma3_text", "attn_logit_softcapping": 50.0, "attention_dropout": 0.1}"#
-    let notes = try ModelConfig(reading: JSONDocument(path: "config.json", text: Array(text.utf8))).notes
+    let notes = try DecoderConfig(reading: JSONDocument(path: "config.json", text: Array(text.utf8))).notes
     #expect(notes.count == 2 && notes.contains { $0.contains("attn_logit_softcapping") })
   }
 
   /// A new model's norms are the identity whatever their weights are stored less.
   @Test func newModel() throws {
     let config = try Self.model("gemma3").config
-    let source = RandomSource(seed: 1, deviation: 0.02, normOffset: config.normOffset)
+    let source = RandomSource(seed: 1, initial: config.initialValues)
     let model = try Decoder(config: config, from: source)
     let norms = model.parameters.filter { $0.name.hasSuffix("norm.weight") }
     #expect(norms.count == 6 * 3 + 1 && norms.allSatisfy { $0.values!.array.allSatisfy { $0 == 0 } })

@@ -12,7 +12,7 @@ enum Fixtures {
   static func model(_ name: String, precision: Precision = .f32) throws -> Decoder {
     let folder = try ModelFolder(path: "\(folder)/\(name)/model")
     let model = try Decoder(
-      config: ModelConfig(of: folder), from: CheckpointSource(folder: folder, precision: precision))
+      config: DecoderConfig(of: folder), from: CheckpointSource(folder: folder, precision: precision))
     return model
   }
 
@@ -35,7 +35,7 @@ enum Fixtures {
     try FileManager.default.createSymbolicLink(
       atPath: "\(folder)/model.safetensors", withDestinationPath: "\(Self.folder)/\(fixture)/\(type).safetensors")
     let checkpoint = try ModelFolder(path: folder)
-    return try Decoder(config: ModelConfig(of: checkpoint), from: CheckpointSource(folder: checkpoint, precision: precision))
+    return try Decoder(config: DecoderConfig(of: checkpoint), from: CheckpointSource(folder: checkpoint, precision: precision))
   }
 
   static func rows(_ name: String) throws -> [(ids: [Int32], labels: [Int32])] {

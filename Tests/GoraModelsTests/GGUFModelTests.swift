@@ -12,13 +12,13 @@ import Testing
   static func model(_ name: String, precision: Precision = .f32) throws -> Decoder {
     try Matmul.open()
     let folder = try ModelFolder(path: "\(Fixtures.folder)/gguf/\(name)")
-    return try Decoder(config: ModelConfig(of: folder), from: CheckpointSource(folder: folder, precision: precision))
+    return try Decoder(config: DecoderConfig(of: folder), from: CheckpointSource(folder: folder, precision: precision))
   }
 
   /// The configuration is that of the folder that the file was made from; Llama 3's scaling comes as divisors, which f32 rounds.
   @Test(arguments: ["llama3", "qwen2", "mistral"]) func configuration(_ name: String) throws {
-    let file = try ModelConfig(of: ModelFolder(path: "\(Fixtures.folder)/gguf/\(name).gguf"))
-    var folder = try ModelConfig(of: ModelFolder(path: "\(Fixtures.folder)/\(name)/model"))
+    let file = try DecoderConfig(of: ModelFolder(path: "\(Fixtures.folder)/gguf/\(name).gguf"))
+    var folder = try DecoderConfig(of: ModelFolder(path: "\(Fixtures.folder)/\(name)/model"))
     let (own, golden) = (file.rotary, folder.rotary)
     for (a, b) in zip(
       own.inverseFrequencies(headSize: file.headSize, length: 1000), golden.inverseFrequencies(headSize: file.headSize))
@@ -94,7 +94,7 @@ import Testing
 
     func model() throws -> Decoder {
       let folder = try ModelFolder(path: path)
-      return try Decoder(config: ModelConfig(of: folder), from: CheckpointSource(folder: folder, precision: .f32))
+      return try Decoder(config: DecoderConfig(of: folder), from: CheckpointSource(folder: folder, precision: .f32))
     }
   }
 
@@ -151,7 +151,7 @@ import Testing
   @Test func refusesASecondQuantisation() throws {
     let folder = try ModelFolder(path: "\(Fixtures.folder)/gguf/\(Self.mixed)")
     let source = CheckpointSource(folder: folder, precision: .f32, quantization: .nf4)
-    let error = #expect(throws: GoraError.self) { try Decoder(config: ModelConfig(of: folder), from: source) }
+    let error = #expect(throws: GoraError.self) { try Decoder(config: DecoderConfig(of: folder), from: source) }
     #expect(error?.status == .usage && error?.problem.contains("is in Q4_1 already") == true, "\(String(describing: error))")
   }
 }

@@ -129,7 +129,7 @@ import Glibc
     let vocabulary = model.config.vocabularySize
     let expected = model.logits(PackedBatch(rows: [(row, [Int32](repeating: -100, count: row.count))]))
     for isBFloat16 in [false, true] {
-      let cache = KeyValueCache(config: model.config, slots: 2, capacity: row.count, isBFloat16: isBFloat16)
+      let cache = KeyValueCache(model.cachedWidth, slots: 2, capacity: row.count, isBFloat16: isBFloat16)
       var logits: [Float] = []
       for count in 5...row.count {
         let new = Array(count == 5 ? row[..<5] : row[(count - 1)..<count])

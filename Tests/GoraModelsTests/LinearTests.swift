@@ -20,7 +20,8 @@ import Testing
 
   private static func linear() throws -> Linear {
     let linear = try Linear(
-      name: "m", outputSize: outputs, inputSize: inputs, hasBias: false, from: RandomSource(seed: 1, deviation: 0.5))
+      name: "m", outputSize: outputs, inputSize: inputs, hasBias: false,
+      from: RandomSource(seed: 1) { _ in .normal(deviation: 0.5) })
     linear.adapter = LowRankAdapter(
       module: "m", rank: rank, scaling: 1.5, a: FloatBuffer(numbers(rank * inputs, "a")),
       b: FloatBuffer(numbers(outputs * rank, "b")), inputSize: inputs, outputSize: outputs)

@@ -11,10 +11,10 @@ import Testing
     #expect(Set(names).count == names.count)
     try Matmul.open()
     let folder = try ModelFolder(path: "\(Fixtures.folder)/\(name)/model")
-    let (config, family) = (try ModelConfig(of: folder), try folder.family)
+    let (config, family) = (try DecoderConfig(of: folder), try folder.family)
     #expect(config.family.types.contains(config.modelType) && config.family == family)
-    let model = try config.family.model(config, from: CheckpointSource(folder: folder, precision: .f32))
-    #expect(model is Decoder && model.config == config && family.taskType == "CAUSAL_LM")
+    let model = try config.model(from: CheckpointSource(folder: folder, precision: .f32))
+    #expect((model as? Decoder)?.config == config && family.taskType == "CAUSAL_LM")
     // What is planned from config.json alone is what the model gives adapters: no head, no embeddings.
     #expect(model.blocks.count == config.layers && model.blocks.allSatisfy { $0.count == 7 })
     #expect(model.linears.map(\.name) == config.linearModules.map(\.name))

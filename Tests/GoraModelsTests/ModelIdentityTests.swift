@@ -6,7 +6,8 @@ import Testing
 
 @Suite struct ModelIdentityTests {
   static func identity(_ changes: [String: Any] = [:], weights: String = "llama") throws -> ModelIdentity {
-    ModelIdentity(of: try ModelFolder(path: "\(Fixtures.folder)/\(weights)/model"), config: try ModelConfigTests.config(changes))
+    ModelIdentity(
+      of: try ModelFolder(path: "\(Fixtures.folder)/\(weights)/model"), config: try DecoderConfigTests.config(changes))
   }
 
   /// What decides the computation is another model, whatever the weights; spelling, tokens and lengths are not.

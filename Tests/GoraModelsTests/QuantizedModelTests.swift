@@ -30,7 +30,7 @@ import Testing
 
   static func model(_ name: String, dense: Bool = false) throws -> Decoder {
     let source = try source(name)
-    let config = try ModelConfig(reading: source.folder.config)
+    let config = try DecoderConfig(reading: source.folder.config)
     return try Decoder(config: config, from: dense ? Dequantized(source: source) as any ParameterSource : source)
   }
 

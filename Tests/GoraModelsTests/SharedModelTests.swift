@@ -24,7 +24,8 @@ import Testing
     try Matmul.open()
     let path = "\(shared)/data/models/\(name)"
     let folder = try ModelFolder(path: path)
-    let model = try Decoder(config: ModelConfig(reading: folder.config), from: CheckpointSource(folder: folder, precision: .f32))
+    let model = try Decoder(
+      config: DecoderConfig(reading: folder.config), from: CheckpointSource(folder: folder, precision: .f32))
     return (model, try JSONDocument(path: "reference.json", text: readWholeFile("\(path)/reference.json")).root)
   }
 

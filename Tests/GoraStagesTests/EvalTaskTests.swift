@@ -24,9 +24,15 @@ private struct EvenTask: AnswersTask {
     let names = EvalTasks.all.map { $0.name }
     #expect(Set(names).count == names.count && EvalTasks.names == names.joined(separator: " or "))
     for task in EvalTasks.all {
-      #expect((task is any RowsTask.Type) != (task is any AnswersTask.Type), "\(task.name) has one driver")
+      let drivers = [
+        task is any RowsTask.Type, task is any AnswersTask.Type, task is any ProgramsTask.Type, task is any ChoicesTask.Type,
+        task is any TurnsTask.Type,
+      ]
+      #expect(drivers.count { $0 } == 1, "\(task.name) has one driver")
       #expect(!task.metrics.isEmpty && Set(task.metrics).count == task.metrics.count)
     }
+    // No option is there for no task.
+    for option in TaskOption.allCases { #expect(EvalTasks.all.contains { $0.options.contains(option) }, "\(option)") }
     let loss = LossTask(Answering()).outcome(loss: 1, tokens: 2, rows: 3)
     #expect(loss.values.map(\.metric) == LossTask.metrics && loss.values.map(\.value) == [1, 2.718281828459045])
     // A perplexity beyond the doubles is left out of the result, where JSON has no word for it.

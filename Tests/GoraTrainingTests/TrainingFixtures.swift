@@ -16,7 +16,7 @@ enum Fixtures {
   static func model(_ name: String) throws -> Decoder {
     try Matmul.open()
     let folder = try ModelFolder(path: "\(folder)/\(name)/model")
-    return try Decoder(config: ModelConfig(reading: folder.config), from: CheckpointSource(folder: folder, precision: .f32))
+    return try Decoder(config: DecoderConfig(reading: folder.config), from: CheckpointSource(folder: folder, precision: .f32))
   }
 
   /// The fixture's adapter, attached.

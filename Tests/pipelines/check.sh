@@ -26,7 +26,7 @@ case ${0##*/} in
   gora-init | gora-train) mkdir -p "$output"; file=$output/adapter_config.json ;;
   *) file=$output ;;
 esac
-echo '{"accuracy": 0.5, "loss": 1.5, "parameters": 3}' > "$file"
+echo '{"accuracy": 0.5, "pass@1": 0.25, "score": 6.5, "loss": 1.5, "parameters": 3}' > "$file"
 if [ -n "$log" ]; then echo '{"step":1,"loss":1.5}' > "$log"; fi
 echo "${0##*/} $output" >> ran
 END
@@ -95,6 +95,32 @@ mkdir -p results/seed-0/gora/tuned/checkpoint
 touch results/seed-0/gora/tuned/checkpoint/state.safetensors
 math MODEL=./model LR_gora=8 SEEDS=0 METHODS=gora; ran 'a rate changed after a stop' '1 eval, 1 train'
 if [ -e results/seed-0/gora/tuned/checkpoint ]; then echo 'pipelines: a stale checkpoint was kept' >&2; failed=1; fi
+rm -rf results
+
+# Other tasks by the same flow: what each reads and is told is made again with it.
+tasks() {
+  local file=$1
+  shift
+  pipeline "$file" TRAIN=train.jsonl TEST=test.jsonl RANK=4 METHODS='rslora gora' "$@"
+}
+touch prompts.jsonl references.jsonl
+tasks code; ran 'code' '3 eval, 1 grad, 2 init, 2 plan, 1 score, 2 train'
+if ! grep -q 'pass@1, %' out.log || ! grep -q 25.00 out.log; then echo 'pipelines: the table of code has no pass@1' >&2; failed=1; fi
+tasks code ATTEMPTS=5 SAMPLING='--temperature 0.8'; ran 'more attempts' '3 eval'
+tasks code ATTEMPTS=5 SAMPLING='--temperature 0.8' LEARN=answers; ran 'more is learnt' '2 eval, 1 grad, 1 init, 1 plan, 1 score, 2 train'
+rm -rf results
+tasks commonsense; ran 'commonsense' '3 eval, 1 grad, 2 init, 2 plan, 1 score, 2 train'
+tasks commonsense EVAL_TEMPLATE=commonsense-eval; ran 'other prompts' '3 eval'
+rm -rf results
+chat() { tasks chat JUDGE_PROMPTS=prompts.jsonl REFERENCES=references.jsonl "$@"; }
+chat JUDGE="judge 'as it is'"; ran 'chats' '3 eval, 1 grad, 2 init, 2 plan, 1 score, 2 train'
+if ! grep -q '6.50' out.log; then echo 'pipelines: the table of chats has no score' >&2; failed=1; fi
+pause; touch prompts.jsonl
+chat JUDGE="judge 'as it is'"; ran 'what a judge is asked touched' '3 eval'
+chat JUDGE=other; ran 'another judge' '3 eval'
+chat; ran 'no judge' '3 eval'
+rm -rf results
+refused 'TRAIN=FILE and TEST=FILE name' pipeline code METHODS=gora
 rm -rf results
 
 ablation() { pipeline ablation DATA=data.jsonl TEST=test.jsonl HELD_OUT=4 ROWS='lora gora' RATES='1 2' COMMON_RATE=1 SEEDS='0 1' "$@"; }

@@ -6,10 +6,10 @@ import GoraFormats
 package enum Gemma3: DecoderFamily {
   package static let types = ["gemma3_text"]
 
-  package static func config(reading root: JSONField) throws(GoraError) -> ModelConfig {
+  package static func decoder(reading root: JSONField) throws(GoraError) -> DecoderConfig {
     var config = try Gemma2.base(root, vocabularySize: 262_208, maxPositions: 131_072)
     config.hasHeadNorms = true
-    config.logitSoftCap = try ModelConfig.softCap(root, "final_logit_softcapping", default: nil)
+    config.logitSoftCap = try DecoderConfig.softCap(root, "final_logit_softcapping", default: nil)
     if try root.optional("attn_logit_softcapping") != nil {
       config.notes.append("\"attn_logit_softcapping\" of config.json is not applied for gemma3_text, as in Transformers")
     }
@@ -21,7 +21,7 @@ package enum Gemma3: DecoderFamily {
   }
 
   /// `rope_theta`, `rope_scaling` and `rope_local_base_freq`, or `rope_parameters` with a set for each of both kinds of layers.
-  private static func readRotary(_ config: inout ModelConfig, _ root: JSONField) throws(GoraError) {
+  private static func readRotary(_ config: inout DecoderConfig, _ root: JSONField) throws(GoraError) {
     let (parameters, scaling) = (try root.optional("rope_parameters"), try root.optional("rope_scaling"))
     if let field = try root.optional("partial_rotary_factor") {
       throw field.error("\"partial_rotary_factor\" is not supported for gemma3_text")

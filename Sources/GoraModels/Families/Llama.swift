@@ -6,7 +6,7 @@ import GoraFormats
 package enum Llama: DecoderFamily {
   package static let types = ["llama", "mistral", "qwen2"]
 
-  package static func config(reading root: JSONField) throws(GoraError) -> ModelConfig {
+  package static func decoder(reading root: JSONField) throws(GoraError) -> DecoderConfig {
     let type = try root.required("model_type").string
     var defaults = DecoderDefaults()
     switch type {
@@ -18,10 +18,10 @@ package enum Llama: DecoderFamily {
       (defaults.maxPositions, defaults.bosToken, defaults.eosTokens) = (32_768, nil, [])
     default: break
     }
-    var config = try ModelConfig(decoder: root, defaults: defaults)
+    var config = try DecoderConfig(decoder: root, defaults: defaults)
     try config.readRotary(root)
     switch type {
-    case "mistral": try config.setWindows(root, window: ModelConfig.slidingWindow(root), fullNames: fullNames) { _ in true }
+    case "mistral": try config.setWindows(root, window: DecoderConfig.slidingWindow(root), fullNames: fullNames) { _ in true }
     case "qwen2":
       config.hasQKVBias = true
       try setUpperWindows(&config, root, fullNames: fullNames)
@@ -32,7 +32,7 @@ package enum Llama: DecoderFamily {
         config.notes.append("\"sliding_window\" of config.json is not read for llama, as in Transformers")
       }
       if let types = try root.optional("layer_types"),
-        try ModelConfig.slidingLayers(types, layers: config.layers, fullNames: fullNames).contains(true)
+        try DecoderConfig.slidingLayers(types, layers: config.layers, fullNames: fullNames).contains(true)
       {
         config.notes.append("\"layer_types\" of config.json is not read for llama, as in Transformers")
       }
@@ -45,10 +45,10 @@ package enum Llama: DecoderFamily {
   /// Windows by Qwen's keys: of the layers that `layer_types` names, or those from `max_window_layers` on; none unless
   /// `use_sliding_window`.
   static func setUpperWindows(
-    _ config: inout ModelConfig, _ root: JSONField, fullNames: [String] = ["full_attention"]
+    _ config: inout DecoderConfig, _ root: JSONField, fullNames: [String] = ["full_attention"]
   ) throws(GoraError) {
     let isOn = try root.optional("use_sliding_window")?.bool ?? false
     let first = try root.member("max_window_layers")?.int ?? 28
-    try config.setWindows(root, window: isOn ? ModelConfig.slidingWindow(root) : nil, fullNames: fullNames) { $0 >= first }
+    try config.setWindows(root, window: isOn ? DecoderConfig.slidingWindow(root) : nil, fullNames: fullNames) { $0 >= first }
   }
 }

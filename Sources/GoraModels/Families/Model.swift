@@ -9,24 +9,21 @@ package protocol ModelFamily: SendableMetatype {
   /// PEFT's `task_type` of an adapter beside it.
   static var taskType: String { get }
   /// Reads config.json as Transformers' classes do, with their defaults; refuses what the family does not run, by name.
-  static func config(reading root: JSONField) throws(GoraError) -> ModelConfig
-  /// - Throws: `.data` where the source lacks a weight or has it in another shape.
-  static func model(_ config: ModelConfig, from source: any ParameterSource) throws(GoraError) -> any Model
+  static func config(reading root: JSONField) throws(GoraError) -> any ModelConfig
 }
 
 /// A family whose models are `Decoder`s, all that differs said by their configuration.
-package protocol DecoderFamily: ModelFamily {}
+package protocol DecoderFamily: ModelFamily {
+  static func decoder(reading root: JSONField) throws(GoraError) -> DecoderConfig
+}
 
 extension DecoderFamily {
   package static var taskType: String { "CAUSAL_LM" }
-  package static func model(_ config: ModelConfig, from source: any ParameterSource) throws(GoraError) -> any Model {
-    try Decoder(config: config, from: source)
-  }
+  package static func config(reading root: JSONField) throws(GoraError) -> any ModelConfig { try decoder(reading: root) }
 }
 
 /// What stages ask of a model.
 package protocol Model: AnyObject {
-  var config: ModelConfig { get }
   /// All weights, each once, in a fixed order.
   var parameters: [Parameter] { get }
   /// The linears that may have an adapter, block by block in the order of forward: what `all-linear` takes.
@@ -66,6 +63,10 @@ package protocol Model: AnyObject {
 
 /// A model that continues texts.
 package protocol GenerativeModel: Model {
+  /// Logits a token.
+  var vocabularySize: Int { get }
+  /// What it caches of a token.
+  var cachedWidth: KeyValueCache.Width { get }
   /// Whether keys and values are kept in bf16, as the products round to it.
   var roundsToBFloat16: Bool { get }
   /// Runs new tokens of cached rows; returns the logits [rows, vocabulary] after each row's last token.
@@ -73,6 +74,12 @@ package protocol GenerativeModel: Model {
   /// Bytes that a forward pass takes which keeps nothing.
   /// - Parameter rows: of logits at a time.
   func forwardBytes(tokens: Int, rows: Int) -> Int
+}
+
+/// A model that says how likely texts are after what a cache holds.
+package protocol ScoringModel: GenerativeModel {
+  /// Runs new tokens of cached rows; returns −log p(label) after each target's token, counted through the step's.
+  func losses(_ step: CachedStep, targets: [(token: Int, label: Int32)]) -> [Double]
 }
 
 extension Model {

@@ -26,17 +26,45 @@ extension ModelFolder {
   }
 }
 
-extension ModelConfig {
+extension ModelFamilies {
   /// Reads config.json as the family of its `model_type` does.
-  package init(reading document: JSONDocument) throws(GoraError) {
-    self = try ModelFamilies.named(document.root.required("model_type")).config(reading: document.root)
+  package static func config(reading document: JSONDocument) throws(GoraError) -> any ModelConfig {
+    try named(document.root.required("model_type")).config(reading: document.root)
   }
 
+  /// The configuration of a checkpoint, as its weights decide it too.
+  package static func config(of folder: ModelFolder) throws(GoraError) -> any ModelConfig {
+    var config = try config(reading: folder.config)
+    config.settle(by: folder)
+    return config
+  }
+}
+
+extension ModelConfig {
   /// The family that read it.
   package var family: any ModelFamily.Type {
     guard let family = ModelFamilies.all.first(where: { $0.types.contains(modelType) }) else {
       preconditionFailure("no family reads \(modelType)")
     }
     return family
+  }
+}
+
+extension DecoderConfig {
+  /// - Throws: `.data` for a model that is no decoder, beside what reading it throws.
+  package init(reading document: JSONDocument) throws(GoraError) {
+    self = try Self.decoder(ModelFamilies.config(reading: document), document)
+  }
+
+  /// - Throws: `.data` for a model that is no decoder, beside what reading it throws.
+  package init(of folder: ModelFolder) throws(GoraError) {
+    self = try Self.decoder(ModelFamilies.config(of: folder), folder.config)
+  }
+
+  private static func decoder(_ config: any ModelConfig, _ document: JSONDocument) throws(GoraError) -> DecoderConfig {
+    guard let decoder = config as? DecoderConfig else {
+      throw try document.root.required("model_type").error("\"\(config.modelType)\" is no decoder")
+    }
+    return decoder
   }
 }

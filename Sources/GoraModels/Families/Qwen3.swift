@@ -6,8 +6,8 @@ import GoraFormats
 package enum Qwen3: DecoderFamily {
   package static let types = ["qwen3"]
 
-  package static func config(reading root: JSONField) throws(GoraError) -> ModelConfig {
-    var config = try ModelConfig(
+  package static func decoder(reading root: JSONField) throws(GoraError) -> DecoderConfig {
+    var config = try DecoderConfig(
       decoder: root,
       defaults: DecoderDefaults(
         intermediateSize: 22_016, keyValueHeads: 32, headSize: 128, vocabularySize: 151_936, maxPositions: 32_768,

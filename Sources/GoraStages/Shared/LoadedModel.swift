@@ -13,7 +13,7 @@ package struct LoadedModel {
   package let folder: ModelFolder?
   /// The tokenizer's and others beside the weights.
   package let files: CheckpointFiles
-  package let config: ModelConfig
+  package let config: any ModelConfig
   package let model: any Model
   package let precision: Precision
   /// How the linears' weights are held; nil: as they are.
@@ -28,10 +28,10 @@ package struct LoadedModel {
   ) throws(GoraError) {
     try Matmul.open()
     let folder = try ModelFolder(path: path)
-    config = try ModelConfig(of: folder)
+    config = try ModelFamilies.config(of: folder)
     self.folder = folder
     files = folder.files
-    let embedding = folder.tensor(ModelConfig.embeddingName)?.dtype ?? .f32
+    let embedding = folder.tensor(config.embedding.name)?.dtype ?? .f32
     let stored = files.gguf == nil ? embedding : folder.dtype
     (precision, reason) = Self.choose(choice, stored: stored)
     self.quantization = quantization
@@ -40,10 +40,9 @@ package struct LoadedModel {
     let linears =
       quantization == nil ? rounds ? 2 * config.linearWeights : 0 : NF4Weight.byteCount(elements: config.linearWeights)
     try memory.require(
-      linears + (rounds ? 2 * config.vocabularySize * config.hiddenSize : 0), for: "opening the model",
+      linears + (rounds ? 2 * config.embedding.shape.reduce(1, *) : 0), for: "opening the model",
       remedies: quantization == nil ? ["--dtype f32"] : ["no --quantize"], events: events)
-    model = try config.family.model(
-      config, from: CheckpointSource(folder: folder, precision: precision, quantization: quantization))
+    model = try config.model(from: CheckpointSource(folder: folder, precision: precision, quantization: quantization))
   }
 
   /// A new model with random weights, in f32.
@@ -53,14 +52,12 @@ package struct LoadedModel {
   ) throws(GoraError) {
     try Matmul.open()
     files = try CheckpointFiles(tokenizer)
-    config = try ModelConfig(reading: JSONDocument(path: path, text: readWholeFile(path)))
+    config = try ModelFamilies.config(reading: JSONDocument(path: path, text: readWholeFile(path)))
     try memory.require(4 * config.parameterCount, for: "the new model's weights", remedies: [], events: events)
     folder = nil
     quantization = nil
     (precision, reason) = (.f32, "new weights are f32")
-    model = try config.family.model(
-      config,
-      from: RandomSource(seed: seed, deviation: config.initializerRange, normOffset: config.normOffset))
+    model = try config.model(from: RandomSource(seed: seed, initial: config.initialValues))
   }
 
   /// bf16 where the weights are bf16, or quantised, which costs them more than rounding to bf16 does, and the CPU multiplies bf16;
@@ -95,16 +92,16 @@ package struct LoadedModel {
     }
   }
 
-  /// Tensors that are no weights of the model, without what old checkpoints kept of the rotary embedding.
+  /// Tensors that are no weights of the model, and need a word.
   private var unusedTensors: [String] {
-    let used = Set(model.parameters.map(\.name) + [config.tiesEmbeddings ? ModelConfig.headName : ""])
-    return (folder?.names ?? []).filter { !used.contains($0) && !$0.hasSuffix("rotary_emb.inv_freq") }
+    let used = Set(model.parameters.map(\.name))
+    return (folder?.names ?? []).filter { !used.contains($0) && !config.isSpare($0) }
   }
 
   /// Says where rows are longer than what the model was made for.
   func warn(ofLength longest: Int, events: EventHandler) {
-    guard longest > config.maxPositions else { return }
-    events(.warning("up to \(longest) positions are used, the model was made for \(config.maxPositions)"))
+    guard let made = config.positionLimit, longest > made else { return }
+    events(.warning("up to \(longest) positions are used, the model was made for \(made)"))
   }
 
   /// The line that opens a run: model, precision and its reason, library, threads.
@@ -124,7 +121,7 @@ package struct LoadedModel {
     return DType.allCases.filter { $0.isQuantised && types.contains($0) }.map { $0.rawValue.lowercased() }
   }
 
-  /// The decoder linears of these module paths, first layer first.
+  /// The linears of these module paths, first layer first.
   func linears(_ names: [String]) -> [Linear] {
     let chosen = Set(names)
     return model.linears.filter { chosen.contains($0.name) }

@@ -10,6 +10,8 @@ package struct DataOptions: Sendable {
   package var template: String?
   package var maxLength: Int
   package var skipsBadRows: Bool
+  /// What of each row is learnt.
+  package var learning: LearntPart
 
   /// All files that are read for rows, a template's included.
   var inputs: [String] { paths + (template.map { [$0] } ?? []) }
@@ -17,7 +19,11 @@ package struct DataOptions: Sendable {
   /// Tokens kept of a row where nothing else is said.
   package static let standardLength = 512
 
-  package init(paths: [String], template: String? = nil, maxLength: Int = standardLength, skipsBadRows: Bool = false) {
+  package init(
+    paths: [String], template: String? = nil, maxLength: Int = standardLength, skipsBadRows: Bool = false,
+    learning: LearntPart = .answers
+  ) {
+    self.learning = learning
     self.paths = paths
     self.template = template
     self.maxLength = maxLength
@@ -36,7 +42,7 @@ package struct LoadedText {
   private let vocabularySize: Int
 
   /// - Parameter files: tokenizer.json among them, and perhaps tokenizer_config.json.
-  package init(files: CheckpointFiles, config: ModelConfig, options: DataOptions) throws(GoraError) {
+  package init(files: CheckpointFiles, config: any ModelConfig, options: DataOptions) throws(GoraError) {
     let tokenizer = try Tokenizer(of: files)
     self.tokenizer = tokenizer
     guard let end = tokenizer?.specialId("eos_token") ?? config.eosTokens.first else {
@@ -66,7 +72,7 @@ package struct LoadedText {
     }
     encoder = RowEncoder(
       encoder: tokenizer ?? NoTokenizer(), bos: tokenizer?.beginTokens.first, eos: end,
-      template: chosen, chatTemplate: own, maxLength: options.maxLength)
+      template: chosen, chatTemplate: own, learning: options.learning, maxLength: options.maxLength)
   }
 
   /// `eos_token_id` of generation_config.json, a number or several; nil where it says none.
@@ -82,21 +88,31 @@ package struct LoadedText {
   package func read(_ options: DataOptions, vocabularySize: Int, files: CheckpointFiles, events: EventHandler) throws(GoraError)
     -> DataRows
   {
-    // Rows are kept in memory: no more than there is.
-    let data = try DataFile.read(
-      options.paths, vocabularySize: vocabularySize, skipBadRows: options.skipsBadRows,
-      limit: min(InputText.standardLimit, ProcessMemory.available))
+    let data = try read(options, events: events) { row throws(GoraError) in
+      try DataRow.rows(row, vocabularySize: vocabularySize)
+    }
     if tokenizer == nil, data.kinds != [.tokens] {
       throw GoraError(
         .noInput, at: .file(files.place("tokenizer.json")), "missing, and the data is text",
         hint: "put the checkpoint's tokenizer.json there, or give rows of input_ids and labels")
     }
-    warn(ofBadRows: data.badRows, first: data.firstBadRow, events)
     for kind in data.kinds {
       if case .tokenizer(let own) = encoder.template(for: kind) { try own.check() }
     }
     let explanation = encoder.explanation(of: data.kinds)
     events(data.kinds.contains(where: \.isWrapped) ? .information(explanation) : .note(explanation))
+    return data
+  }
+
+  /// Rows of another kind, which `rows` makes of each object.
+  func read<Row>(
+    _ options: DataOptions, events: EventHandler, rows: (JSONField) throws(GoraError) -> [Row]
+  ) throws(GoraError) -> ReadRows<Row> {
+    // Rows are kept in memory: no more than there is.
+    let data = try DataFile.read(
+      options.paths, skipBadRows: options.skipsBadRows, limit: min(InputText.standardLimit, ProcessMemory.available),
+      rows: rows)
+    warn(ofBadRows: data.badRows, first: data.firstBadRow, events)
     return data
   }
 
@@ -148,7 +164,7 @@ package struct LoadedText {
 
   /// - Throws: status 65 with the row's place where the embedding lacks a token of it.
   private func requireKnown(_ row: EncodedRow) throws(GoraError) {
-    guard let id = row.ids.first(where: { $0 >= vocabularySize }) else { return }
+    guard let id = (row.source + row.ids).first(where: { $0 >= vocabularySize }) else { return }
     throw GoraError(
       .data, at: row.place,
       "the row has the token \"\(tokenizer?.token(id) ?? "")\", id \(id); the model's vocabulary ends at \(vocabularySize - 1)",
@@ -170,6 +186,10 @@ private struct NoTokenizer: TextEncoder {
 func fingerprint(of rows: [EncodedRow]) -> String {
   let digest = SHA256()
   for row in rows {
+    if !row.source.isEmpty {
+      digest.update(row.source.count)
+      row.source.withUnsafeBytes { digest.update($0) }
+    }
     digest.update(row.ids.count)
     row.ids.withUnsafeBytes { digest.update($0) }
     row.labels.withUnsafeBytes { digest.update($0) }

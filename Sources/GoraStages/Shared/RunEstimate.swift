@@ -101,7 +101,7 @@ package struct RunEstimate: Sendable, CustomStringConvertible {
         model.lossBytes(tokens: demand.forwardTokens, labelled: demand.forwardLabelled))
     }
     // Two operations a weight and token forward, two for the input's gradient, two where the weight's own is summed.
-    let weights = config.linearWeights + config.vocabularySize * config.hiddenSize
+    let weights = config.linearWeights + config.headWeights
     self.init(
       loaded, demand, weights: model.mappedBytes(distinctTokens: demand.distinctTokens, releases: true), kept: activations(false),
       recomputed: activations(true), cache: 0, operations: 2 * Double(demand.allTokens) * Double(2 * weights + demand.learnt),
@@ -111,10 +111,10 @@ package struct RunEstimate: Sendable, CustomStringConvertible {
   init(_ loaded: LoadedModel, _ demand: ForwardDemand, memory: MemoryAllowance = MemoryAllowance()) {
     let config = loaded.config
     let operations = demand.tokens.map { all, labelled in
-      2 * Double(all) * Double(config.linearWeights) + 2 * Double(labelled) * Double(config.vocabularySize * config.hiddenSize)
+      2 * Double(all) * Double(config.linearWeights) + 2 * Double(labelled) * Double(config.headWeights)
     }
     var nothing = Demand(
-      tokens: 0, labelled: 0, allTokens: 0, distinctTokens: 0, lowestLayer: config.layers, learnt: 0, gradients: 0)
+      tokens: 0, labelled: 0, allTokens: 0, distinctTokens: 0, lowestLayer: loaded.model.blocks.count, learnt: 0, gradients: 0)
     nothing.inputs = demand.inputs
     self.init(
       loaded, nothing,
@@ -245,9 +245,4 @@ package struct RunEstimate: Sendable, CustomStringConvertible {
   }
 
   static func mebibytes(_ bytes: Int) -> String { "\((bytes + (1 << 19)) >> 20) MiB" }
-}
-
-extension ModelConfig {
-  /// Elements of all decoder linears.
-  var linearWeights: Int { linearModules.reduce(0) { $0 + $1.shape[0] * $1.shape[1] } }
 }

@@ -5,6 +5,7 @@ import GoraText
 package struct GSM8KTask: AnswersTask {
   package static let name = "gsm8k"
   package static let metrics = ["accuracy"]
+  package static let options = TaskOption.ofAnswers.union([.extractor])
   package static let needs = "answers that end in \"#### number\""
   private let extractor: AnswerExtractor
 

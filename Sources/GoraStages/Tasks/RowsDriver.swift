@@ -10,8 +10,9 @@ struct RowsDriver {
 
   func measure(_ summary: inout EvalStage.Summary, _ events: EventHandler) throws(GoraError) {
     let (loaded, options) = (inputs.loaded, inputs.configuration)
-    let rows = try inputs.text.encode(inputs.data, options: options.data, events: events)
-    loaded.warn(ofLength: rows.map(\.ids.count).max() ?? 0, events: events)
+    let data = try inputs.rows(&summary, events)
+    let rows = try inputs.text.encode(data, options: inputs.data, events: events)
+    loaded.warn(ofLength: rows.map(\.length).max() ?? 0, events: events)
     summary.rows = rows.count
     let pieces = microBatches(rows, maxTokens: loaded.defaultMicroBatchTokens)
     let tokens = pieces.map(\.tokens)
@@ -20,7 +21,7 @@ struct RowsDriver {
       loaded,
       RunEstimate.ForwardDemand(
         activations: loaded.model.lossBytes(tokens: tokens.max() ?? 0, labelled: labelled.max() ?? 0),
-        distinctTokens: pieces.reduce(into: Set<Int32>()) { $0.formUnion($1.ids) }.count, releasesWeights: true,
+        distinctTokens: pieces.reduce(into: Set<Int32>()) { $0.formUnion($1.allIds) }.count, releasesWeights: true,
         tokens: (tokens.reduce(0, +), labelled.reduce(0, +))),
       memory: options.context.memory)
     events(.note(estimate.description))

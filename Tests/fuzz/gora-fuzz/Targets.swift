@@ -28,7 +28,7 @@ extension Target {
   }
 
   private static func config(_ bytes: UnsafeRawBufferPointer) throws {
-    let config = try ModelConfig(reading: document(bytes))
+    let config = try DecoderConfig(reading: document(bytes))
     if config.headSize <= 256 {
       require(config.rotary.inverseFrequencies(headSize: config.headSize).count == config.headSize / 2, "a frequency a pair")
     }
@@ -65,7 +65,7 @@ extension Target {
     }
     for name in GGUFTokenizer.names { _ = try model.files.document(name) }
     _ = try Tokenizer(of: model.files)?.encode("the cats\n 12 \u{E9}\u{301}<tag>", addSpecialTokens: true)
-    _ = try ModelConfig(of: model)
+    _ = try DecoderConfig(of: model)
   }
 
   /// The first bytes, up to a zero, are adapter_config.json, the rest the weights.

@@ -5,14 +5,14 @@ import Testing
 
 @testable import GoraModels
 
-@Suite struct ModelConfigTests {
+@Suite struct DecoderConfigTests {
   /// The llama fixture's config with some members replaced (null removes nothing: it says "absent" as in Hugging Face's files).
-  static func config(_ changes: [String: Any] = [:], fixture: String = "llama") throws -> ModelConfig {
+  static func config(_ changes: [String: Any] = [:], fixture: String = "llama") throws -> DecoderConfig {
     let data = try Data(contentsOf: URL(filePath: "\(Fixtures.folder)/\(fixture)/model/config.json"))
     var members = try #require(try JSONSerialization.jsonObject(with: data) as? [String: Any])
     for (key, value) in changes { members[key] = value }
     let text = try JSONSerialization.data(withJSONObject: members, options: [.prettyPrinted, .sortedKeys])
-    return try ModelConfig(reading: JSONDocument(path: "config.json", text: [UInt8](text)))
+    return try DecoderConfig(reading: JSONDocument(path: "config.json", text: [UInt8](text)))
   }
 
   static func refusal(_ changes: [String: Any]) -> GoraError? {

@@ -1,0 +1,158 @@
+import GoraCore
+import GoraFormats
+import GoraModels
+import GoraText
+
+/// Generates a task's answers: what that takes of memory, how far it is, how fast it went.
+final class AnswerGeneration {
+  private let inputs: EvalInputs
+  private let model: any GenerativeModel
+  private let tokenizer: Tokenizer
+  private let ends: [Int32]
+  private let stops: [String]
+  private let clock = Stopwatch()
+  private var rates = StepRates()
+  private var round = (tokens: 0, start: 0.0)
+  private var done = 0
+  /// New ones so far.
+  private(set) var tokens = 0
+  private var seconds = 0.0
+
+  private var answering: Answering { inputs.configuration.answering }
+
+  /// - Parameters:
+  ///   - ends: tokens that end an answer.
+  ///   - stops: texts that do.
+  /// - Throws: status 64 where the model does not answer, 66 where there is no tokenizer.
+  init(_ inputs: EvalInputs, ends: [Int32], stops: [String]) throws(GoraError) {
+    self.inputs = inputs
+    guard let model = inputs.loaded.model as? any GenerativeModel else {
+      throw GoraError(
+        .usage,
+        "a \(inputs.loaded.config.modelType) model does not answer, as --task \(inputs.configuration.task.name) asks")
+    }
+    self.model = model
+    tokenizer = try inputs.requiredTokenizer()
+    self.ends = ends
+    self.stops = stops
+  }
+
+  /// Looks whether there is memory for the answers to these prompts.
+  /// - Throws: status 71 where there is not.
+  func require(_ prompts: [[Int32]], _ summary: inout EvalStage.Summary, _ events: EventHandler) throws(GoraError) {
+    inputs.loaded.warn(ofLength: (prompts.map(\.count).max() ?? 0) + answering.maxNewTokens, events: events)
+    let bytes = answering.beams > 1 ? search.byteCounts(prompts) : generator(answering.sampling).byteCounts(prompts)
+    try inputs.require(bytes, &summary, events)
+  }
+
+  private func generator(_ sampling: Sampling) -> Generator {
+    Generator(
+      model: model, sampling: sampling, batchSize: answering.batchSize, maxNewTokens: answering.maxNewTokens, endTokens: ends)
+  }
+
+  private var search: BeamSearch {
+    BeamSearch(
+      model: model, beams: answering.beams, batchSize: answering.batchSize, maxNewTokens: answering.maxNewTokens,
+      endTokens: ends)
+  }
+
+  /// - Parameters:
+  ///   - prompts: token ids, none empty
+  ///   - rows: what the prompts are called in their random numbers' names; their places where nil
+  ///   - sampling: the user's where nil
+  ///   - keepsBlanks: whether what an answer begins with counts; tokenizers of SentencePiece's kind drop a text's first blank
+  ///   - total: answers of the whole run
+  /// - Returns: texts in the prompts' order, ended before stops.
+  func answers(
+    to prompts: [[Int32]], rows: [Int]? = nil, sampling: Sampling? = nil, keepsBlanks: Bool = false, total: Int,
+    _ events: EventHandler
+  ) throws(GoraError) -> [String] {
+    let rows = rows ?? Array(prompts.indices)
+    // Prompts of one length advance in step; long ones first, so that the last batch is not a lone long one.
+    let order = prompts.indices.sorted { (-prompts[$0].count, $0) < (-prompts[$1].count, $1) }
+    var answers = [String](repeating: "", count: prompts.count)
+    events(.progress(stage: "answers", done: done, total: total, unit: "rows"))
+    let stops = { [stops, tokenizer] (_: Int, new: [Int32]) -> Bool in
+      guard !stops.isEmpty else { return false }
+      let tail = tokenizer.decode(Array(new.suffix(32)))
+      return stops.contains { tail.contains($0) }
+    }
+    let finished = { (index: Int, new: [Int32]) in
+      let row = order[index]
+      answers[row] = self.text(new, after: keepsBlanks ? prompts[row] : [])
+      self.count(new.count)
+      events(
+        .progress(
+          stage: "answers", done: self.done, total: total, unit: "rows",
+          rate: StageRate(Double(self.tokens) / max(self.clock.seconds, 1e-9), "tokens/s")))
+    }
+    let sorted = order.map { prompts[$0] }
+    let names = order.map { rows[$0] }
+    if answering.beams > 1 {
+      try search.generate(sorted, rows: names, stops: stops, finished: finished)
+    } else {
+      try generator(sampling ?? answering.sampling).generate(sorted, rows: names, stops: stops, finished: finished)
+    }
+    seconds = clock.seconds
+    return answers
+  }
+
+  private func count(_ new: Int) {
+    done += 1
+    tokens += new
+    guard done % answering.batchSize == 0 else { return }
+    let now = clock.seconds
+    rates.append(tokens: tokens - round.tokens, seconds: now - round.start)
+    round = (tokens, now)
+  }
+
+  private func text(_ new: [Int32], after prompt: [Int32]) -> String {
+    // What comes before a token may decide on its blank, a few tokens are enough for that.
+    let before = Array(prompt.suffix(16))
+    let (start, whole) = (tokenizer.decode(before), tokenizer.decode(before + new))
+    var answer = whole.utf8.starts(with: start.utf8) ? String(decoding: whole.utf8.dropFirst(start.utf8.count), as: UTF8.self) : tokenizer.decode(new)
+    for stop in stops {
+      if let range = answer.firstRange(of: stop) { answer = String(answer[..<range.lowerBound]) }
+    }
+    return answer
+  }
+
+  /// Says how fast it went.
+  func conclude(_ summary: inout EvalStage.Summary) {
+    summary.seconds = seconds
+    summary.steadyTokensPerSecond = rates.steady
+  }
+
+  /// `1,234 tokens/s`.
+  var rate: String { "\(NumberText.count(Int(Double(tokens) / max(seconds, 1e-9)))) tokens/s" }
+}
+
+extension EvalInputs {
+  /// - Throws: status 66 where the checkpoint has none.
+  func requiredTokenizer() throws(GoraError) -> Tokenizer {
+    guard let tokenizer = text.tokenizer else {
+      throw GoraError(
+        .noInput, at: .file(loaded.files.place("tokenizer.json")), "missing; --task \(configuration.task.name) reads texts")
+    }
+    return tokenizer
+  }
+
+  /// Notes what the run will take besides the model, and looks whether there is memory for it.
+  /// - Throws: status 71 where there is not.
+  func require(
+    _ bytes: (cache: Int, activations: Int), _ summary: inout EvalStage.Summary, _ events: EventHandler
+  ) throws(GoraError) {
+    let c = configuration
+    let estimate = RunEstimate(
+      loaded,
+      RunEstimate.ForwardDemand(
+        activations: bytes.activations, cache: bytes.cache, distinctTokens: loaded.config.vocabularySize, releasesWeights: false),
+      memory: c.context.memory)
+    events(.note(estimate.description))
+    try estimate.require(
+      c.context.memory,
+      options: MemoryOptions(cutsRows: false, answers: true, quantization: c.quantization, canQuantize: c.quantization == nil),
+      isTried: c.dryRun, events: events)
+    summary.estimate = estimate
+  }
+}
