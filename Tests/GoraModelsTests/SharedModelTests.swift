@@ -56,4 +56,18 @@ import Testing
       }
     }
   }
+
+  /// Likelihoods of answers as Transformers has them in float64 (Fixtures/tasks/stories.json), within 1e-4.
+  @Test(.enabled(if: isThere)) func likelihoods() throws {
+    let (model, _) = try Self.open("stories260K")
+    let path = "\(Fixtures.folder)/tasks/stories.json"
+    let cases = try JSONDocument(path: path, text: readWholeFile(path)).root.elements
+    let choices = try cases.map {
+      ChoiceScorer.Choice(ids: try $0.required("ids").ints.map(Int32.init), context: try $0.required("context_ids").int)
+    }
+    var found: [Double] = []
+    try ChoiceScorer(model: model, batchSize: 16).score([choices]) { found = $1 }
+    for (value, test) in zip(found, cases) { #expect(try abs(value - test.required("log_likelihood").double) < 1e-4) }
+    #expect(found.count == cases.count)
+  }
 }

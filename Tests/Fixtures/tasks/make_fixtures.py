@@ -1,8 +1,8 @@
 """Makes golden.json: what Transformers, Python's re and str.format, and exact fractions say of what gora-eval's tasks compute.
 
-    python3 make_fixtures.py [folder of stories260K]
+    pip install torch==2.13.0 transformers==5.23.0 && python3 make_fixtures.py [folder of stories260K]
 
-Needs torch and transformers. The model is ../llama/model in float64. With a folder of the checkpoint stories260K also stories.json, whose test skips
+The model is ../llama/model in float64. With a folder of the checkpoint stories260K also stories.json, whose test skips
 where that checkpoint is not beside the project.
 """
 
@@ -123,7 +123,8 @@ def stories(folder):
             whole = tokenizer(head + tail, add_special_tokens=False).input_ids
             ids = [tokenizer.bos_token_id] + first + whole[len(first):]
             cases.append(
-                {"context": context, "continuation": ending, "ids": ids, "log_likelihood": likelihood(model, ids, 1 + len(first))})
+                {"context": context, "continuation": ending, "ids": ids, "context_ids": 1 + len(first),
+                 "log_likelihood": likelihood(model, ids, 1 + len(first))})
     return cases
 
 
