@@ -89,7 +89,9 @@ package struct BeamSearch {
         searches.append(search)
       }
       if searches.isEmpty { return }
-      let next = searches.filter { !$0.isDone }.flatMap { search in search.running.map { ($0.slot, [$0.tokens[$0.tokens.count - 1]]) } }
+      let next = searches.filter { !$0.isDone }.flatMap { search in
+        search.running.map { ($0.slot, [$0.tokens[$0.tokens.count - 1]]) }
+      }
       if !next.isEmpty {
         var logits = model.next(CachedStep(cache: cache, rows: next))
         for index in searches.indices where !searches[index].isDone {

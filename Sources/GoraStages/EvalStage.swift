@@ -103,7 +103,8 @@ package struct EvalStage {
     var summary = Summary(task: c.task, rows: 0, adapter: c.adapter)
     // result.json says which run made it, not which files: their hashes are in the adapter's and the gradients' records.
     if !c.dryRun {
-      summary.provenance = try c.context.provenance(after: earlier, inputs: [c.model] + c.data.paths + c.answering.judging.inputs, dtype: loaded.dtype)
+      summary.provenance = try c.context.provenance(
+        after: earlier, inputs: [c.model] + c.data.paths + c.answering.judging.inputs, dtype: loaded.dtype)
     }
     let inputs = EvalInputs(
       configuration: c, loaded: loaded, text: text, data: data, samples: samples, requests: requests)

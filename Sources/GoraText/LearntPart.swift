@@ -12,7 +12,8 @@ package enum LearntPart: String, Sendable, CaseIterable {
     self == .code ? Self.fenced(answer) : [answer.startIndex..<answer.endIndex]
   }
 
-  /// From each line that begins with three back-ticks to the next that has nothing else, or to the end.
+  /// From each line that begins with three back-ticks to the next that has nothing else but a token that ends the turn (`<|im_end|>`), or to
+  /// the end.
   private static func fenced(_ text: ArraySlice<UInt8>) -> [Range<Int>] {
     let fence = Array("```".utf8)
     var blocks: [Range<Int>] = []
@@ -22,7 +23,8 @@ package enum LearntPart: String, Sendable, CaseIterable {
       guard words.starts(with: fence) else { continue }
       if let start = open {
         let rest = words.dropFirst(fence.count)
-        guard rest.allSatisfy({ $0 == 0x20 || $0 == 0x09 || $0 == 0x0D }) else { continue }
+        let next = rest.first { $0 != 0x20 && $0 != 0x09 && $0 != 0x0D }
+        guard next == nil || next == UInt8(ascii: "<") else { continue }
         blocks.append(start..<rest.startIndex)
         open = nil
       } else {

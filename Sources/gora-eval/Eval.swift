@@ -82,7 +82,8 @@ struct Eval: GoraCommand {
     name: .customLong("judge-requests"), help: ArgumentHelp("Write requests to a judge, as JSON Lines.", valueName: "file"))
   var judgeRequests: String?
   @Option(
-    name: .customLong("judge-replies"), help: ArgumentHelp("Score by a judge's replies; nothing is generated.", valueName: "file"))
+    name: .customLong("judge-replies"), help: ArgumentHelp("Score by a judge's replies; nothing is generated.", valueName: "file")
+  )
   var judgeReplies: String?
   @Option(
     name: .customLong("judge-command"), help: ArgumentHelp("Score by a command that answers requests.", valueName: "command"),
@@ -153,7 +154,8 @@ struct Eval: GoraCommand {
     let given: [(option: TaskOption, isGiven: Bool)] = [
       (.samples, samples != nil), (.maxNewTokens, maxNewTokens != nil), (.batchSize, batchSize != nil),
       (.temperature, temperature != nil), (.topP, topP != nil), (.stop, !stop.isEmpty), (.extractor, extractor != nil),
-      (.maxLength, data.rows.maxLength != nil), (.learn, data.rows.learn != nil), (.template, data.rows.template != nil), (.beams, beams != nil),
+      (.maxLength, data.rows.maxLength != nil), (.learn, data.rows.learn != nil), (.template, data.rows.template != nil),
+      (.beams, beams != nil),
       (.attempts, attempts != nil), (.style, style != nil), (.timeLimit, timeLimit != nil), (.noSandbox, omitsSandbox),
       (.judgePrompts, judgePrompts != nil), (.references, references != nil), (.judgeRequests, judgeRequests != nil),
       (.judgeReplies, judgeReplies != nil), (.judgeCommand, judgeCommand != nil), (.judgeModel, judgeModel != nil),

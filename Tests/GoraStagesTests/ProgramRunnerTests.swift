@@ -17,10 +17,10 @@ import Testing
     return access(path, R_OK) == 0 ? path : nil
   }()
 
-  private static func runner(sandboxed: Bool = true, timeLimit: Double = 5) throws -> ProgramRunner {
+  private static func runner(sandboxed: Bool = true, timeLimit: Double = 5) -> ProgramRunner {
     var options = ProgramOptions()
     (options.isSandboxed, options.timeLimit) = (sandboxed, timeLimit)
-    return try ProgramRunner(options)
+    return ProgramRunner(options)
   }
 
   /// Whether bubblewrap, and the namespaces it needs, are to be had.
@@ -53,8 +53,12 @@ import Testing
       ("print(' passed'); raise SystemExit", .failed("SystemExit: ")), ("input()", .failed("EOFError: EOF when reading a line")),
       ("if __name__ == '__main__': raise ValueError", .passed),
       ("import os\nif os.fork(): raise ValueError('parent')", .failed("ValueError: parent")),
-      ("import os\nfor fd in range(3, 60):\n  try:\n    while True: os.write(fd, b'x' * 4096)\n  except OSError: pass", .noVerdict),
-      ("x = bytearray(1 << 33)", .failed("MemoryError: ")), ("def f(:", .failed("SyntaxError: invalid syntax (<string>, line 1)")),
+      (
+        "import os\nfor fd in range(3, 60):\n  try:\n    while True: os.write(fd, b'x' * 4096)\n  except OSError: pass",
+        .noVerdict
+      ),
+      ("x = bytearray(1 << 33)", .failed("MemoryError: ")),
+      ("def f(:", .failed("SyntaxError: invalid syntax (<string>, line 1)")),
       ("assert 'é' == '\\u00e9'", .passed), ("open('a', 'w').write('x'); assert open('a').read() == 'x'", .passed),
     ]
     let found = try Self.verdicts(cases.map(\.0), sandboxed: sandboxed)
@@ -163,7 +167,8 @@ import Testing
     #expect(problems.count == 164)
     let changed = problems.map { problem in
       problem.program(
-        "\(problem.solution)\n\n_right = \(problem.entryPoint)\n\ndef \(problem.entryPoint)(*given):\n    _right(*given)\n    return None\n")
+        "\(problem.solution)\n\n_right = \(problem.entryPoint)\n\ndef \(problem.entryPoint)(*given):\n    _right(*given)\n    return None\n"
+      )
     }
     let verdicts = try Self.verdicts(problems.map { $0.program($0.solution) } + changed, timeLimit: 20)
     for (problem, verdict) in zip(problems, verdicts) { #expect(verdict == .passed, "\(problem.name)") }
@@ -175,20 +180,25 @@ import Testing
     }
   }
 
-  /// What is missing is named, with the way out.
+  /// What is missing, or does not run, is named with the way out.
   @Test func missingTools() throws {
-    let bench = try TextFlowTests.bench()
-    let problem = #"{"task_id": "a/0", "prompt": "def f():\n", "entry_point": "f", "test": "def check(f):\n    pass\n"}"#
-    try bench.write(problem + "\n", to: "problems.jsonl")
-    try #require(try bench.run(TextFlowTests.pretraining + " -o base").status == 0)
-    // No namespaces: what a container without rights says.
-    let outcome = try bench.run(
-      "gora-eval --model base --task humaneval --data problems.jsonl --max-new-tokens 2",
-      shell: "bwrap() { return 1; }; PATH=/nowhere exec \"$@\"")
-    if outcome.status != 0 {
-      #expect(outcome.status == 69 && outcome.error.contains("--no-sandbox"), "\(outcome.error)")
-    } else {
-      #expect(Self.hasSandbox)
+    let bench = try Workbench()
+    func error(sandboxed: Bool) -> GoraError? {
+      var options = ProgramOptions()
+      options.isSandboxed = sandboxed
+      return #expect(throws: GoraError.self) { try ProgramRunner(options, path: bench.path).check() }
     }
+    let missing = error(sandboxed: true)
+    #expect(missing?.status == .unavailable && missing?.problem.hasPrefix("no \"bwrap\" in ") == true)
+    #expect(missing?.hint?.contains("apt-get install bubblewrap") == true && missing?.hint?.contains("--no-sandbox") == true)
+    #expect(error(sandboxed: false)?.status == .unavailable)
+    // As where the system lets no one make namespaces.
+    for tool in ["bwrap", "setpriv"] {
+      try bench.write("#!/bin/sh\necho 'bwrap: No permissions to create new namespace' >&2; exit 1\n", to: tool)
+      chmod(bench.file(tool), 0o755)
+    }
+    let refused = error(sandboxed: true)
+    #expect(
+      refused?.status == .unavailable && refused?.problem.hasSuffix(": bwrap: No permissions to create new namespace") == true)
   }
 }

@@ -166,7 +166,8 @@ import Testing
   @Test func commonsenseAnswers() {
     for (text, kind, word) in [
       ("the correct answer is true", CommonsenseAnswer.truth, "true"), ("untrue or false", .truth, "true"),
-      ("answer answer3, answer1", .answer, "answer3"), ("answer6 answer5", .answer, "answer5"), ("solution12", .solution, "solution1"),
+      ("answer answer3, answer1", .answer, "answer3"), ("answer6 answer5", .answer, "answer5"),
+      ("solution12", .solution, "solution1"),
       ("Ending1 ending4", .ending, "ending4"), ("option3 option2", .option, "option2"), ("True", .truth, nil), ("", .option, nil),
       ("solution3", .solution, nil),
     ] as [(String, CommonsenseAnswer, String?)] { #expect(kind.first(in: text) == word, "\(text)") }
@@ -178,7 +179,8 @@ import Testing
   @Test func commonsensePrompts() throws {
     func text(_ template: String, _ input: String) throws -> String {
       let encoder = RowEncoder(
-        encoder: ByteEncoder(), bos: nil, eos: ByteEncoder.eos, template: try #require(Template(named: template)), maxLength: 2000)
+        encoder: ByteEncoder(), bos: nil, eos: ByteEncoder.eos, template: try #require(Template(named: template)), maxLength: 2000
+      )
       let row = DataRow.instruction(Instruction(kind: .instruction, instruction: "Q?", input: input, response: "A"))
       return ByteEncoder.text(try encoder.encodePrompt(row))
     }
@@ -191,14 +193,16 @@ import Testing
       try text("commonsense", "")
         == "\(begin)  \n\n\(blanks)### Instruction:\n\(blanks)Q?\n\(blanks)\n\(blanks)### Response:\n\(blanks)")
     #expect(
-      try text("commonsense-eval", "") == "\(begin) \n\n\(blanks)### Instruction:\n\(blanks)Q?\n\n\(blanks)### Response:\n\(blanks)")
+      try text("commonsense-eval", "")
+        == "\(begin) \n\n\(blanks)### Instruction:\n\(blanks)Q?\n\n\(blanks)### Response:\n\(blanks)")
     #expect(
       try text("commonsense", "I")
         == "\(paired) \n\n\(blanks)### Instruction:\n\(blanks)Q?\n\(blanks)\n\(blanks)### Input:\n\(blanks)I\n\(blanks)\n\(blanks)### Response:\n\(blanks)"
     )
     #expect(
       try text("commonsense-eval", "I")
-        == "\(paired)\n\n\(blanks)### Instruction:\n\(blanks)Q?\n\n\(blanks)### Input:\n\(blanks)I\n\n\(blanks)### Response:\n\(blanks)")
+        == "\(paired)\n\n\(blanks)### Instruction:\n\(blanks)Q?\n\n\(blanks)### Input:\n\(blanks)I\n\n\(blanks)### Response:\n\(blanks)"
+    )
   }
 
   // MARK: Judges

@@ -8,10 +8,13 @@ package struct ProgramRunner: Sendable {
   /// Seconds that a program may take; its start is not counted.
   private let timeLimit: Double
   private let isSandboxed: Bool
+  /// Folders of the tools, and of Python.
+  private let path: String
 
-  package init(_ options: ProgramOptions) throws(GoraError) {
+  package init(_ options: ProgramOptions, path: String = "/usr/local/bin:/usr/bin:/bin") {
     timeLimit = options.timeLimit
     isSandboxed = options.isSandboxed
+    self.path = path
   }
 
   /// What holds the programs, for the result.
@@ -20,13 +23,17 @@ package struct ProgramRunner: Sendable {
   /// Runs a program that must pass.
   /// - Throws: status 69 where Python or the sandbox cannot be had here.
   package func check() throws(GoraError) {
-    let needed = isSandboxed ? ["bwrap", "prlimit"] : ["timeout", "prlimit", "python3"]
-    for tool in needed + (Self.isRoot && isSandboxed ? ["setpriv"] : []) where !Self.exists(tool) {
-      throw GoraError(.unavailable, "no \"\(tool)\" in PATH, which runs the programs", hint: hint)
+    let needed = isSandboxed ? ["bwrap"] : ["env", "timeout", "prlimit", "python3"]
+    for tool in needed + (Self.isRoot && isSandboxed ? ["setpriv"] : []) where place(of: tool) == nil {
+      throw GoraError(.unavailable, "no \"\(tool)\" in \(path), which runs the programs", hint: hint)
     }
     var verdict = ProgramVerdict.noVerdict
     var message = ""
-    try run(["pass"], atOnce: 1, isTrial: true) { _, found in verdict = found } failed: { message = $0 }
+    try run(["pass"], atOnce: 1, isTrial: true) { _, found in
+      verdict = found
+    } failed: {
+      message = $0
+    }
     guard verdict == .passed else {
       let said = message.split(separator: "\n").first.map { ": \($0)" } ?? ""
       throw GoraError(.unavailable, "programs cannot be run here (\(verdict))\(said)", hint: hint)
@@ -41,10 +48,8 @@ package struct ProgramRunner: Sendable {
 
   private static var isRoot: Bool { geteuid() == 0 }
 
-  private static let path = "/usr/local/bin:/usr/bin:/bin"
-
-  private static func exists(_ tool: String) -> Bool {
-    path.split(separator: ":").contains { access("\($0)/\(tool)", X_OK) == 0 }
+  private func place(of tool: String) -> String? {
+    path.split(separator: ":").map { "\($0)/\(tool)" }.first { access($0, X_OK) == 0 }
   }
 
   /// - Parameters:
@@ -88,9 +93,11 @@ package struct ProgramRunner: Sendable {
     // Not known to the program, so that what it prints is not taken for the verdict.
     let word = String(UInt64.random(in: 0 ... .max), radix: 16)
     let folder = isSandboxed ? nil : try TemporaryFolder()
+    var command = command(folder)
+    command[0] = place(of: command[0]) ?? command[0]
     return try RunningProgram(
-      command: command(folder), input: "\(word)\n\(program)", word: word, folder: folder, seconds: timeLimit + Self.startSeconds,
-      showsErrors: isTrial)
+      command: command, path: path, input: "\(word)\n\(program)", word: word, folder: folder,
+      seconds: timeLimit + Self.startSeconds, showsErrors: isTrial)
   }
 
   /// Seconds beyond the limit after which a process is killed that has not kept it itself.

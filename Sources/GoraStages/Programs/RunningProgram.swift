@@ -18,24 +18,26 @@ final class RunningProgram {
   private static let mostSaid = 1 << 14
 
   /// - Parameters:
+  ///   - command: the tool's place, and its arguments.
+  ///   - path: where it finds others.
   ///   - word: what a verdict begins with.
   ///   - folder: where it runs; nil where the command says so itself.
   ///   - seconds: after which it is killed.
   ///   - showsErrors: whether what it says on standard error is read too.
   /// - Throws: status 74 where it cannot be started.
   init(
-    command: [String], input: String, word: String, folder: TemporaryFolder?, seconds: Double, showsErrors: Bool
+    command: [String], path: String, input: String, word: String, folder: TemporaryFolder?, seconds: Double, showsErrors: Bool
   ) throws(GoraError) {
     self.word = word
     self.folder = folder
-    (pid, output) = try Self.spawn(command, input: input, folder: folder?.path, showsErrors: showsErrors)
+    (pid, output) = try Self.spawn(command, path, input: input, folder: folder?.path, showsErrors: showsErrors)
     deadline = .now + .seconds(seconds)
   }
 
   deinit { end() }
 
   private static func spawn(
-    _ command: [String], input: String, folder: String?, showsErrors: Bool
+    _ command: [String], _ path: String, input: String, folder: String?, showsErrors: Bool
   ) throws(GoraError) -> (pid_t, Int32) {
     let text = try UnnamedFile(Array(input.utf8)).descriptor
     defer { close(text) }
@@ -64,14 +66,14 @@ final class RunningProgram {
       &attributes, Int16(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP))
     // Nothing of the user's environment; hashes that do not change from run to run.
     let variables = [
-      "PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/tmp", "TMPDIR=\(folder ?? "/tmp")", "LANG=C.UTF-8", "PYTHONHASHSEED=0",
+      "PATH=\(path)", "HOME=/tmp", "TMPDIR=\(folder ?? "/tmp")", "LANG=C.UTF-8", "PYTHONHASHSEED=0",
       "OMP_NUM_THREADS=1",
     ]
     var argv: [UnsafeMutablePointer<CChar>?] = command.map { strdup($0) } + [nil]
     var envp: [UnsafeMutablePointer<CChar>?] = variables.map { strdup($0) } + [nil]
     defer { for pointer in argv + envp { free(pointer) } }
     var pid: pid_t = 0
-    let status = posix_spawnp(&pid, command[0], &actions, &attributes, &argv, &envp)
+    let status = posix_spawn(&pid, command[0], &actions, &attributes, &argv, &envp)
     guard status == 0 else {
       close(pipe.read)
       throw GoraError(.io, "cannot start \"\(command[0])\": \(String(cString: strerror(status)))")
@@ -98,7 +100,8 @@ final class RunningProgram {
 
   /// nil while it runs.
   var verdict: ProgramVerdict? {
-    for line in said.split(separator: 0x0A, omittingEmptySubsequences: false).dropLast() where line.starts(with: "\(word) ".utf8) {
+    for line in said.split(separator: 0x0A, omittingEmptySubsequences: false).dropLast() where line.starts(with: "\(word) ".utf8)
+    {
       let text = String(decoding: line.dropFirst(word.utf8.count + 1), as: UTF8.self)
       switch text {
       case "passed": return .passed

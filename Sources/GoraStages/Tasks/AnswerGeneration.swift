@@ -110,7 +110,9 @@ final class AnswerGeneration {
     // What comes before a token may decide on its blank, a few tokens are enough for that.
     let before = Array(prompt.suffix(16))
     let (start, whole) = (tokenizer.decode(before), tokenizer.decode(before + new))
-    var answer = whole.utf8.starts(with: start.utf8) ? String(decoding: whole.utf8.dropFirst(start.utf8.count), as: UTF8.self) : tokenizer.decode(new)
+    var answer =
+      whole.utf8.starts(with: start.utf8)
+      ? String(decoding: whole.utf8.dropFirst(start.utf8.count), as: UTF8.self) : tokenizer.decode(new)
     for stop in stops {
       if let range = answer.firstRange(of: stop) { answer = String(answer[..<range.lowerBound]) }
     }

@@ -52,7 +52,9 @@ struct AnswersDriver {
         .init("accuracy", JSON(accuracy)), .init("correct", JSON(correct)),
         .init("interval", json(interval)),
       ] + task.members(verdicts) + [.init("new_tokens", JSON(generation.tokens))],
-      line: "accuracy \(NumberText.fixed(accuracy * 100, 2)) % (\(correct) of \(verdicts.count); 95 %: \(percentages(interval))), \(generation.rate)")
+      line:
+        "accuracy \(NumberText.fixed(accuracy * 100, 2)) % (\(correct) of \(verdicts.count); 95 %: \(percentages(interval))), \(generation.rate)"
+    )
   }
 }
 

@@ -52,7 +52,8 @@ struct JudgeScores {
     func line(_ name: String, _ cells: String) -> String {
       name + String(repeating: " ", count: width - name.count) + cells
     }
-    return ([line("", "   turn 1   turn 2    score")]
+    return
+      ([line("", "   turn 1   turn 2    score")]
       + rows.map { line($0.name, cell($0.means.first) + cell($0.means.second) + cell($0.means.all)) }).joined(separator: "\n")
   }
 }

@@ -13,8 +13,7 @@ struct ProgramsDriver {
     let (answering, style) = (c.answering, c.answering.programs.style)
     let data = try inputs.rows(&summary, events) { row throws(GoraError) in try ProgramProblem(row) }
     if style.isWrapped { events(.information(text.encoder.explanation(of: [.chat]))) }
-    // Before the answers, which take long.
-    let runner = try ProgramRunner(answering.programs)
+    let runner = ProgramRunner(answering.programs)
     let generation = try AnswerGeneration(
       inputs, ends: try text.endTokens(for: data.rows.map(style.row)), stops: style.stops + answering.stops)
     var prompts: [[Int32]] = []
@@ -27,6 +26,7 @@ struct ProgramsDriver {
     prompts = prompts.flatMap { Array(repeating: $0, count: attempts) }
     try generation.require(prompts, &summary, events)
     if c.dryRun { return }
+    // Before the answers, which take long.
     try runner.check()
     let answers = try generation.answers(to: prompts, keepsBlanks: true, total: prompts.count, events)
     let completions = answers.map(style.completion)

@@ -27,7 +27,8 @@ package struct JudgePrompts: Sendable, Equatable {
     }
     prompts = rows.rows
     for name in Self.names where !prompts.contains(where: { $0.name == name }) {
-      throw GoraError(.data, at: .file(path), "no prompt is named \"\(name)\"", hint: "FastChat's judge_prompts.jsonl has all four")
+      throw GoraError(
+        .data, at: .file(path), "no prompt is named \"\(name)\"", hint: "FastChat's judge_prompts.jsonl has all four")
     }
     for (prompt, place) in zip(rows.rows, rows.places) where Self.names.contains(prompt.name) {
       do throws(GoraError) { _ = try Self.filled(prompt.template, Self.places(answers: ["", ""], ["", ""], ["", ""])) } catch {

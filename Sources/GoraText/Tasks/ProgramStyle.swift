@@ -52,27 +52,27 @@ package enum ProgramStyle: String, Sendable, CaseIterable {
 
   private static let loraGARequest = (
     before: """
-      Below is an instruction that describes a task.
-       Write a response that appropriately completes the request.
+    Below is an instruction that describes a task.
+     Write a response that appropriately completes the request.
 
-      ### Instruction:
-      Complete the following Python code:\u{20}
-      Notes: respond with the entire complete function definition
-      do not add any comments, be as concise in your code as possible
-      use only built-in libraries, assume no additional imports other than those provided (if any)
-      use `    ` (4 spaces) for each level of indentation
+    ### Instruction:
+    Complete the following Python code:\u{20}
+    Notes: respond with the entire complete function definition
+    do not add any comments, be as concise in your code as possible
+    use only built-in libraries, assume no additional imports other than those provided (if any)
+    use `    ` (4 spaces) for each level of indentation
 
-      code:
-      ```python
+    code:
+    ```python
 
-      """,
+    """,
     after: """
 
-      ```
+    ```
 
-      ### Response:
-      ```python
+    ### Response:
+    ```python
 
-      """
+    """
   )
 }
