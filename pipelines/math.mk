@@ -66,6 +66,9 @@ SCALING_rslora := rslora
 # How prompts are wrapped, where not by the kind of row: a name or file for --template; in evaluation the same.
 TEMPLATE ?=
 EVAL_TEMPLATE ?= $(TEMPLATE)
+# TRAIN and TEST are GLUE's files of this task, in these words, where they are (glue.mk).
+GLUE ?=
+PROMPTS ?=
 # What of a row is learnt, and tokens kept of it, where not as by default.
 LEARN ?=
 MAX_LENGTH ?=
@@ -76,7 +79,8 @@ METRIC ?= accuracy
 TASK_FLAGS ?=
 TASK_INPUTS ?=
 TASK_OUTPUTS ?=
-# More options for gora-train and gora-eval, such as --max-length 1024 and --limit 100.
+# More options for gora-grad, gora-train and gora-eval, such as --max-length 1024 and --limit 100.
+GRAD_FLAGS ?=
 TRAIN_FLAGS ?=
 EVAL_FLAGS ?=
 PIPE ?=
@@ -87,14 +91,15 @@ $(if $(UNKNOWN),$(error no such method: $(UNKNOWN); there are: lora rslora lorap
 $(if $(and $(METHODS),$(SEEDS)),,$(error METHODS and SEEDS must name one or more))
 
 MODEL_FILES := $(call model-files,$(MODEL))
-ROW_FLAGS := $(TEMPLATE:%=--template %) $(LEARN:%=--learn %) $(MAX_LENGTH:%=--max-length %)
+GLUE_FLAGS := $(GLUE:%=--glue %) $(PROMPTS:%=--prompts %)
+ROW_FLAGS := $(GLUE_FLAGS) $(TEMPLATE:%=--template %) $(LEARN:%=--learn %) $(MAX_LENGTH:%=--max-length %)
 # $(call evaluate,FOLDER/NAME): the options of an evaluation whose samples are NAMEsamples.jsonl.
-evaluate = --task $(TASK) --data $(TEST) $(EVAL_TEMPLATE:%=--template %) --max-new-tokens $(MAX_NEW) $(TASK_FLAGS) $(EVAL_FLAGS) \
+evaluate = --task $(TASK) --data $(TEST) $(GLUE_FLAGS) $(EVAL_TEMPLATE:%=--template %) --max-new-tokens $(MAX_NEW) $(TASK_FLAGS) $(EVAL_FLAGS) \
   --samples $(1)samples.jsonl $(TASK_OUTPUTS:%=% $(1)requests.jsonl) -t $(THREADS) $(FLAGS)
-$(call settings,grad,MODEL TRAIN ROW_FLAGS TARGETS STEPS GRAD_BATCH)
+$(call settings,grad,MODEL TRAIN ROW_FLAGS TARGETS STEPS GRAD_BATCH GRAD_FLAGS)
 $(call settings,plan,RANK BUDGET)
 $(call settings,init,GAMMA)
-$(call settings,eval,MODEL TEST TASK_FLAGS EVAL_TEMPLATE MAX_NEW EVAL_FLAGS)
+$(call settings,eval,MODEL TEST GLUE_FLAGS TASK_FLAGS EVAL_TEMPLATE MAX_NEW EVAL_FLAGS)
 $(call settings,table,METHODS SEEDS)
 
 .PHONY: table report
@@ -131,7 +136,7 @@ $(OUT)/base.json: $(TEST) $(TASK_INPUTS) $(MODEL_FILES) $(OUT)/settings/eval | $
 # Each seed: the gradient, its scores and GoRA's plan.
 $(SEEDS:%=$(OUT)/seed-%/grad.h5): $(OUT)/seed-%/grad.h5: $(TRAIN) $(MODEL_FILES) $(OUT)/settings/grad | $(TOOLS)
 	$(TIMED) $@ $(BIN)gora-grad --model $(MODEL) --data $(TRAIN) $(ROW_FLAGS) --targets $(TARGETS) --steps $(STEPS) \
-	  --batch-size $(GRAD_BATCH) --seed $* -t $(THREADS) $(FLAGS) -o $@
+	  --batch-size $(GRAD_BATCH) $(GRAD_FLAGS) --seed $* -t $(THREADS) $(FLAGS) -o $@
 
 $(SEEDS:%=$(OUT)/seed-%/scores.json): $(OUT)/seed-%/scores.json: $(OUT)/seed-%/grad.h5
 	$(TIMED) $@ $(BIN)gora-score --model $(MODEL) $< $(FLAGS) -o $@

@@ -38,6 +38,12 @@ package struct RowArguments: ParsableArguments {
     help: ArgumentHelp("Tokens kept of a row.", valueName: "n", standard: DataOptions.standardLength), transform: count(from: 2))
   package var maxLength: Int?
 
+  @Option(help: ArgumentHelp("The data are GLUE's .tsv files of this task.", valueName: "task"))
+  package var glue: GLUETask?
+
+  @Option(help: "In whose words GLUE asks: lora-ga (the default) or t5.")
+  package var prompts: GLUETask.Wording?
+
   @Option(help: "What of a row is learnt: answers (the default), all or code.")
   package var learn: LearntPart?
 
@@ -46,15 +52,27 @@ package struct RowArguments: ParsableArguments {
 
   package init() {}
 
+  package func validate() throws {
+    if glue == nil, prompts != nil { throw ValidationError("--prompts goes with --glue") }
+  }
+
   package func options(for data: [String]) -> DataOptions {
-    DataOptions(
+    var options = DataOptions(
       paths: data, template: template, maxLength: maxLength ?? DataOptions.standardLength, skipsBadRows: skipsBadRows,
       learning: learn ?? .answers)
+    options.glue = glue.map { ($0, prompts ?? .loraGA) }
+    return options
   }
 }
 
 extension PrecisionChoice: ExpressibleByArgument {}
 extension LearntPart: ExpressibleByArgument {}
+extension GLUETask.Wording: ExpressibleByArgument {}
+
+extension GLUETask: ExpressibleByArgument {
+  package init?(argument: String) { self.init(named: argument) }
+  package static var allValueStrings: [String] { names }
+}
 
 extension CommonOptions {
   /// What the stage records of this run.

@@ -99,6 +99,8 @@ package struct EvalStage {
     }
     var data = c.data
     data.template = data.template ?? c.task.template
+    // What is not learnt is not cut.
+    if !c.task.options.contains(.maxLength) { data.maxLength = .max }
     let text = try LoadedText(files: loaded.files, config: loaded.config, options: data)
     var summary = Summary(task: c.task, rows: 0, adapter: c.adapter)
     // result.json says which run made it, not which files: their hashes are in the adapter's and the gradients' records.
@@ -112,6 +114,7 @@ package struct EvalStage {
     case let task as any RowsTask: try RowsDriver(task: task, inputs: inputs).measure(&summary, events)
     case let task as any AnswersTask: try AnswersDriver(task: task, inputs: inputs).measure(&summary, events)
     case let task as any ProgramsTask: try ProgramsDriver(task: task, inputs: inputs).measure(&summary, events)
+    case is any LabelsTask: try LabelsDriver(inputs: inputs).measure(&summary, events)
     case is any ChoicesTask: try ChoicesDriver(inputs: inputs).measure(&summary, events)
     case is any TurnsTask: try TurnsDriver(inputs: inputs).measure(&summary, events)
     default: throw GoraError(.internal, "no driver runs task \(c.task.name)")

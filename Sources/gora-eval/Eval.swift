@@ -109,10 +109,11 @@ struct Eval: GoraCommand {
 
   func execute(_ reporter: Reporter) throws(GoraError) {
     if var rows = data.shown(of: model) {
-      guard task.type is any RowsTask.Type || task.type is any AnswersTask.Type else {
+      let answers = task.type is any AnswersTask.Type || task.type is any LabelsTask.Type
+      guard task.type is any RowsTask.Type || answers else {
         throw GoraError(.usage, "--show-rows shows no rows of --task \(task.type.name)")
       }
-      rows.answers = task.type is any AnswersTask.Type
+      rows.answers = answers
       rows.data.template = rows.data.template ?? task.type.template
       return try show(rows, reporter)
     }
@@ -155,7 +156,7 @@ struct Eval: GoraCommand {
       (.samples, samples != nil), (.maxNewTokens, maxNewTokens != nil), (.batchSize, batchSize != nil),
       (.temperature, temperature != nil), (.topP, topP != nil), (.stop, !stop.isEmpty), (.extractor, extractor != nil),
       (.maxLength, data.rows.maxLength != nil), (.learn, data.rows.learn != nil), (.template, data.rows.template != nil),
-      (.beams, beams != nil),
+      (.glue, data.rows.glue != nil), (.beams, beams != nil),
       (.attempts, attempts != nil), (.style, style != nil), (.timeLimit, timeLimit != nil), (.noSandbox, omitsSandbox),
       (.judgePrompts, judgePrompts != nil), (.references, references != nil), (.judgeRequests, judgeRequests != nil),
       (.judgeReplies, judgeReplies != nil), (.judgeCommand, judgeCommand != nil), (.judgeModel, judgeModel != nil),

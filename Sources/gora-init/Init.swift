@@ -161,6 +161,7 @@ struct Init: GoraCommand {
       [
         "--data": !data.isEmpty, "--gamma-batches": gammaBatches != nil, "--batch-size": batchSize != nil,
         "--template": rows.template != nil, "--max-length": rows.maxLength != nil, "--learn": rows.learn != nil,
+        "--glue": rows.glue != nil,
         "--skip-bad-rows": rows.skipsBadRows,
         "--no-shuffle": keepsOrder, "--dtype": dtype != nil,
       ], goWith: "--gamma auto")

@@ -144,6 +144,22 @@ methods ADALORA_RANK=6; ran 'one method changed' '6 eval, 2 init, 2 plan, 4 trai
 methods ADALORA_RANK=6 ROWS='lora gora-dora'; ran 'a method more there' '4 eval, 2 init, 2 plan, 3 train'
 rm -rf results
 
+# Two tasks of GLUE, each as math does it.
+for task in CoLA MRPC; do mkdir -p "glue/$task"; touch "glue/$task/train.tsv" "glue/$task/dev.tsv"; done
+glue() { pipeline glue DATA=glue TASKS='cola mrpc' SEEDS='0 1' "$@"; }
+glue; ran 'two tasks of GLUE' '10 eval, 4 grad, 8 init, 8 plan, 4 score, 8 train'
+if ! grep -q '^lora .* - *-$' results/table.txt; then echo 'pipelines: a number that no result has stands in the table' >&2; failed=1; fi
+glue METRIC=accuracy; ran 'another metric' ''
+if ! grep -q '^gora  *50.00 ± 0.00 *50.00 ± 0.00 *50.00$' results/table.txt; then
+  echo 'pipelines: the table of GLUE lacks a number' >&2
+  failed=1
+fi
+glue METRIC=accuracy TASKS=mrpc METHODS=lora; ran 'a task and a method left out' ''
+glue METRIC=accuracy PROMPTS=t5 TASKS=mrpc METHODS=lora; ran 'other words' '3 eval, 2 train'
+rm results/cola/seed-0/gora/result.json
+glue METRIC=accuracy TASKS=cola; ran 'a result of GLUE removed' '1 eval'
+rm -rf results
+
 # A GGUF file in place of a folder: losses, and adapters as llama.cpp loads them, beside what math makes.
 cp "$root/Tests/Fixtures/gguf/llama3.gguf" model.gguf
 smollm2() {
@@ -203,6 +219,8 @@ refused 'no such row: nonsense' pipeline methods DATA=data.jsonl ROWS=nonsense
 refused 'MODEL is "a b"' smollm2 'GGUF=a b'
 refused 'No rule to make target .*absent.gguf' smollm2 GGUF=absent.gguf
 refused 'no such method: nonsense' smollm2 GGUF=model.gguf METHODS=nonsense
+refused 'no such task: nonsense' pipeline glue DATA=glue TASKS=nonsense
+refused 'DATA is ""' pipeline glue
 refused 'OUT is "a b"' pipeline sweep 'OUT=a b'
 refused 'OUT is "a b"' pipeline base 'OUT=a b'
 

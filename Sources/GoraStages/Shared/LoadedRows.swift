@@ -12,6 +12,8 @@ package struct DataOptions: Sendable {
   package var skipsBadRows: Bool
   /// What of each row is learnt.
   package var learning: LearntPart
+  /// The files are GLUE's, of this task, put in these words; nil for JSON.
+  package var glue: (task: GLUETask, wording: GLUETask.Wording)?
 
   /// All files that are read for rows, a template's included.
   var inputs: [String] { paths + (template.map { [$0] } ?? []) }
@@ -95,8 +97,15 @@ package struct LoadedText {
   package func read(_ options: DataOptions, vocabularySize: Int, files: CheckpointFiles, events: EventHandler) throws(GoraError)
     -> DataRows
   {
-    let data = try read(options, events: events) { [hasEncoder] row throws(GoraError) in
-      try DataRow.rows(row, vocabularySize: vocabularySize, hasEncoder: hasEncoder)
+    let data: DataRows
+    if let glue = options.glue {
+      data = try GLUEFile.read(
+        options.paths, task: glue.task, wording: glue.wording, skipBadRows: options.skipsBadRows, limit: Self.readLimit)
+      warn(ofBadRows: data.badRows, first: data.firstBadRow, events)
+    } else {
+      data = try read(options, events: events) { [hasEncoder] row throws(GoraError) in
+        try DataRow.rows(row, vocabularySize: vocabularySize, hasEncoder: hasEncoder)
+      }
     }
     if tokenizer == nil, data.kinds != [.tokens] {
       throw GoraError(
@@ -115,13 +124,18 @@ package struct LoadedText {
   func read<Row>(
     _ options: DataOptions, events: EventHandler, rows: (JSONField) throws(GoraError) -> [Row]
   ) throws(GoraError) -> ReadRows<Row> {
-    // Rows are kept in memory: no more than there is.
-    let data = try DataFile.read(
-      options.paths, skipBadRows: options.skipsBadRows, limit: min(InputText.standardLimit, ProcessMemory.available),
-      rows: rows)
+    if let path = options.paths.first(where: { $0.split(separator: "/").last?.split(separator: ".").contains("tsv") == true }) {
+      throw GoraError(
+        .usage, "--data \(path) is a table; of tables, GLUE's are read",
+        hint: "--glue says of which task it is: \(GLUETask.names.joined(separator: ", "))")
+    }
+    let data = try DataFile.read(options.paths, skipBadRows: options.skipsBadRows, limit: Self.readLimit, rows: rows)
     warn(ofBadRows: data.badRows, first: data.firstBadRow, events)
     return data
   }
+
+  /// Rows are kept in memory: no more than there is.
+  private static var readLimit: Int { min(InputText.standardLimit, ProcessMemory.available) }
 
   private func warn(ofBadRows count: Int, first: GoraError?, _ events: EventHandler) {
     if let first { events(.warning("\(count) bad rows skipped, the first: \(first)")) }

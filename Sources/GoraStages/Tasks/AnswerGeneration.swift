@@ -38,17 +38,21 @@ final class AnswerGeneration {
   }
 
   /// Looks whether there is memory for the answers to these prompts.
-  /// - Parameter sources: what an encoder reads of each; none for a decoder alone.
+  /// - Parameters:
+  ///   - sources: what an encoder reads of each; none for a decoder alone.
+  ///   - activations: bytes of what else runs, before or after.
   /// - Throws: status 71 where there is not, 64 for beams beside an encoder.
   func require(
-    _ prompts: [[Int32]], sources: [[Int32]] = [], _ summary: inout EvalStage.Summary, _ events: EventHandler
+    _ prompts: [[Int32]], sources: [[Int32]] = [], besides activations: Int = 0, _ summary: inout EvalStage.Summary,
+    _ events: EventHandler
   ) throws(GoraError) {
     if answering.beams > 1, !sources.isEmpty { throw inputs.needsDecoder("--beams") }
     let longest = max((prompts.map(\.count).max() ?? 0) + answering.maxNewTokens, sources.map(\.count).max() ?? 0)
     inputs.loaded.warn(ofLength: longest, events: events)
-    let bytes =
+    var bytes =
       answering.beams > 1
       ? search.byteCounts(prompts) : generator(answering.sampling).byteCounts(prompts, sources: sources)
+    bytes.activations = max(bytes.activations, activations)
     try inputs.require(bytes, &summary, events)
   }
 

@@ -4,7 +4,7 @@ import GoraModels
 import GoraText
 
 /// What gora-eval measures. A new task is a file beside this and a line in `EvalTasks`; the protocol it conforms to says which driver
-/// runs it: `RowsTask`, `AnswersTask`, `ProgramsTask`, `ChoicesTask` or `TurnsTask`.
+/// runs it: `RowsTask`, `AnswersTask`, `ProgramsTask`, `ChoicesTask`, `LabelsTask` or `TurnsTask`.
 package protocol EvalTask: Sendable {
   /// `--task`, and what the result says.
   static var name: String { get }
@@ -28,6 +28,7 @@ extension EvalTask {
 package enum TaskOption: String, Sendable, CaseIterable {
   case samples = "--samples"
   case template = "--template"
+  case glue = "--glue"
   case maxLength = "--max-length"
   case learn = "--learn"
   case maxNewTokens = "--max-new-tokens"
@@ -61,6 +62,7 @@ package enum EvalTasks {
     ChooseTask.self,
     CommonsenseTask.self,
     MTBenchTask.self,
+    ClassifyTask.self,
   ]
 
   package static let names = names { _ in true }
@@ -77,7 +79,7 @@ package protocol RowsTask: EvalTask {
 }
 
 extension RowsTask {
-  package static var options: Set<TaskOption> { [.template, .maxLength, .learn] }
+  package static var options: Set<TaskOption> { [.template, .glue, .maxLength, .learn] }
 }
 
 /// A task by what the model answers, right or wrong (`AnswersDriver`).
@@ -103,6 +105,9 @@ package protocol ProgramsTask: EvalTask {
 
 /// A task by which of several answers the model holds for the likeliest (`ChoicesDriver`).
 package protocol ChoicesTask: EvalTask {}
+
+/// A task by labels that the model gives texts (`LabelsDriver`).
+package protocol LabelsTask: EvalTask {}
 
 /// A task by chats that a judge rates (`TurnsDriver`).
 package protocol TurnsTask: EvalTask {}
