@@ -6,7 +6,7 @@ import GoraStages
 package struct DataArguments: ParsableArguments {
   @Option(
     name: .long, parsing: .singleValue,
-    help: ArgumentHelp("Rows: JSON or JSON Lines, .gz, .zst (repeatable).", valueName: "file"))
+    help: ArgumentHelp("Rows: JSON or JSON Lines, .gz, .zst, or folders of images (repeatable).", valueName: "file"))
   package var data: [String]
 
   @OptionGroup package var rows: RowArguments
@@ -37,14 +37,25 @@ package struct RowArguments: ParsableArguments {
     help: ArgumentHelp("Tokens kept of a row.", valueName: "n", standard: DataOptions.standardLength), transform: count(from: 2))
   package var maxLength: Int?
 
+  @Option(
+    help: ArgumentHelp("Classes of images: a known set's, or a file's lines.", valueName: "set|file"), transform: text)
+  package var classes: String?
+
+  @Option(
+    help: ArgumentHelp("Texts about {class} that images are compared with.", valueName: "set|file"), transform: text)
+  package var templates: String?
+
   @Flag(name: .customLong("skip-bad-rows"), help: "Count rows that cannot be read instead of stopping.")
   package var skipsBadRows = false
 
   package init() {}
 
   package func options(for data: [String]) -> DataOptions {
-    DataOptions(
+    var options = DataOptions(
       paths: data, template: template, maxLength: maxLength ?? DataOptions.standardLength, skipsBadRows: skipsBadRows)
+    options.classes = classes
+    options.templates = templates
+    return options
   }
 }
 

@@ -16,6 +16,8 @@ struct Eval: GoraCommand {
         gora-eval --model Llama-3.2-1B --adapter tuned/ --task gsm8k \\
           --data test.jsonl -o result.json --samples samples.jsonl
         gora-eval --model Llama-3.2-1B --task loss --data held-out.jsonl
+        gora-eval --model clip-vit-base-patch16 --adapter tuned/ \\
+          --task images --data dtd/test --classes dtd --templates dtd
 
       Any PEFT LoRA folder is a valid --adapter.
       """,

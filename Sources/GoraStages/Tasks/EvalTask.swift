@@ -18,6 +18,7 @@ package enum EvalTasks {
   package static let all: [any EvalTask.Type] = [
     LossTask.self,
     GSM8KTask.self,
+    ImagesTask.self,
   ]
 
   package static let names = names { _ in true }
