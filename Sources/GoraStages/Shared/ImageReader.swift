@@ -139,11 +139,11 @@ struct ImageReader {
       events(.progress(stage: "images", done: part.upperBound, total: files.count, unit: "images"))
     }
     let bad = faults.compactMap { $0 }
-    if let fault = bad.first { events(.warning("\(bad.count) images skipped, the first: \(fault)")) }
+    if let fault = bad.first, bad.count < files.count { events(.warning("\(bad.count) images skipped, the first: \(fault)")) }
     let rows = files.indices.filter { faults[$0] == nil }.map { index in
       EncodedRow(image: ImageInput(store, index), label: labels[index], place: files[index].place)
     }
-    if rows.isEmpty { throw GoraError(.data, at: .file(options.paths.joined(separator: ", ")), "no image can be read") }
+    if rows.isEmpty, let fault = bad.first { throw fault }
     return rows
   }
 
