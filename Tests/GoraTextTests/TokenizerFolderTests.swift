@@ -8,7 +8,7 @@ import Glibc
 /// Folders with tokenizer.json and what stands beside it, against AutoTokenizer (Tests/Fixtures/tokenizer/make_folders.py).
 struct TokenizerFolderTests {
   /// The tokenizer of a folder of these files; the folder is gone again afterwards.
-  private static func tokenizer(_ files: [(key: String, value: JSON)]) throws -> Tokenizer {
+  static func tokenizer(_ files: [(key: String, value: JSON)]) throws -> Tokenizer {
     let parent = getenv("TMPDIR").map { String(cString: $0) } ?? "/tmp"
     var name = Array("\(parent)/gora-tokenizer-XXXXXX".utf8CString)
     let folder = try #require(mkdtemp(&name).map { String(cString: $0) })

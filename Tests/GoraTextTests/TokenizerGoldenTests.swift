@@ -17,7 +17,7 @@ let sharedFolder: String? = {
 struct TokenizerGoldenTests {
   @Test(arguments: [
     "models/stories260K", "models/babyllama105", "models/babyllama361", "tokenizers/llama2", "tokenizers/llama3",
-    "tokenizers/qwen2.5", "tokenizers/gpt2",
+    "tokenizers/qwen2.5", "tokenizers/gpt2", "tokenizers/t5", "tokenizers/clip",
   ])
   func matchesHuggingFace(_ folder: String) throws {
     let data = try #require(sharedFolder) + "/data"

@@ -77,6 +77,33 @@ struct AlignedText {
     self = result
   }
 
+  /// Every match of `pattern`, from the left, becomes `content`.
+  mutating func replace(_ pattern: TokenizerPattern, with content: [UInt8]) {
+    var result = AlignedText(tracksSources: tracksSources)
+    bytes.withUnsafeBytes { bytes in
+      TokenizerSplit(pattern: pattern, behavior: .isolated).forEachPart(of: bytes, 0..<bytes.count) { part, matches in
+        if matches { result.append(content, for: part, of: self) } else { result.append(self, part) }
+      }
+    }
+    self = result
+  }
+
+  /// Every scalar becomes what `change` makes of it; nil keeps it.
+  mutating func mapScalars(_ change: (Unicode.Scalar) -> [UInt8]?) {
+    var result = AlignedText(tracksSources: tracksSources)
+    var at = 0
+    for scalar in String(decoding: bytes, as: UTF8.self).unicodeScalars {
+      let next = at + UTF8.width(scalar)
+      if let content = change(scalar) {
+        result.append(content, for: at..<next, of: self)
+      } else {
+        result.append(self, at..<next)
+      }
+      at = next
+    }
+    self = result
+  }
+
   /// Every character becomes what `change` makes of it; nil keeps it.
   mutating func mapCharacters(_ change: (String) -> [UInt8]?) {
     let text = String(decoding: bytes, as: UTF8.self)

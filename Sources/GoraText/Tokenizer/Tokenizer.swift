@@ -4,7 +4,8 @@ import Synchronization
 
 /// A tokenizer read from a HuggingFace tokenizer.json: encodes and decodes as the `tokenizers` library (0.23) does.
 ///
-/// BPE models only: byte-level (GPT-2, Llama 3, Qwen 2) and SentencePiece-style with byte fallback (Llama 2, Mistral).
+/// BPE models, byte-level (GPT-2, Llama 3, Qwen 2), with an end of words (CLIP) and SentencePiece-style with byte fallback
+/// (Llama 2, Mistral); Unigram models (T5).
 package final class Tokenizer: Sendable {
   /// FNV-1a 64 of the file's bytes, in hexadecimal.
   package let fingerprint: String
@@ -37,10 +38,24 @@ package final class Tokenizer: Sendable {
     fingerprint = fnv1a(bytes)
     let root = try JSONDocument(path: path, text: bytes, isMade: files?.gguf != nil).root
     let settings = try files.map { files throws(GoraError) in try TokenizerFolder(files, tokenizer: root, text: bytes) }
-    let parts = try TokenizerParts(root, kind: settings?.kind ?? .asWritten)
+    var parts = try TokenizerParts(root, kind: settings?.kind ?? .asWritten)
     var added = AddedVocabulary()
     added.add(parts.addedTokens, to: parts.model.vocabulary)
     added.add(settings?.tokens ?? [], to: parts.model.vocabulary)
+
+    if let settings, let surroundings = settings.kind.surroundings {
+      func id(_ name: String) throws(GoraError) -> Int32 {
+        guard let token = settings.named.first(where: { $0.name == name }), let id = added.id(of: token.token.content) else {
+          throw root.error("the checkpoint names no \(name), which this tokenizer class puts around a text")
+        }
+        return id
+      }
+      parts.templates = [
+        TokenizerTemplate(
+          before: try surroundings.before.map { name throws(GoraError) in try id(name) },
+          after: try surroundings.after.map { name throws(GoraError) in try id(name) })
+      ]
+    }
 
     var spellings = TokenizerVocabulary(capacity: added.size - parts.model.vocabulary.count)
     var finders: [AddedTokenFinder] = []

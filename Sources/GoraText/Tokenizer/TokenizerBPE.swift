@@ -13,6 +13,8 @@ struct TokenizerBPE: Sendable {
   var byteTokens: [Int32]
   /// The word's bytes stand for one character each of the byte-level alphabet.
   var isByteLevel: Bool
+  /// What the last character of a word is looked up with (`</w>`).
+  var endOfWord: [UInt8] = []
 
   /// Words up to this many symbols are merged by scanning, longer ones with a heap.
   private static let scanLimit = 48
@@ -49,7 +51,8 @@ struct TokenizerBPE: Sendable {
       let start = end
       end += isByteLevel ? 1 : character.count
       at = next
-      if let id = vocabulary.id(of: character) {
+      let id = at == word.count && !endOfWord.isEmpty ? vocabulary.id(of: character + endOfWord) : vocabulary.id(of: character)
+      if let id {
         if let unknown = pending { symbols.append(unknown, end: start) }
         pending = nil
         symbols.append(id, end: end)
@@ -231,7 +234,7 @@ struct TokenizerScratch: Sendable {
   private static let longestWord = 64
 
   /// Appends the tokens of a word, from memory where the word was seen before.
-  mutating func tokenize(_ word: UnsafeRawBufferPointer, with model: TokenizerBPE, into output: inout WordTokens) {
+  mutating func tokenize(_ word: UnsafeRawBufferPointer, with model: TokenizerModel, into output: inout WordTokens) {
     if word.count > Self.longestWord { return model.tokenize(word, scratch: &self, into: &output) }
     if slots.isEmpty || entries.count * 2 > Self.slotCount { forget() }
     let hash = tokenizerHash(word)

@@ -30,8 +30,14 @@ enum TokenizerDecoder: Sendable {
     case .strip(let content, let start, let stop):
       for range in tokens.ranges {
         var token = tokens.bytes[range]
-        for _ in 0..<start where token.starts(with: content) { token = token.dropFirst(content.count) }
-        for _ in 0..<stop where token.suffix(content.count).elementsEqual(content) { token = token.dropLast(content.count) }
+        for _ in 0..<start {
+          guard token.starts(with: content) else { break }
+          token = token.dropFirst(content.count)
+        }
+        for _ in 0..<stop {
+          guard token.suffix(content.count).elementsEqual(content) else { break }
+          token = token.dropLast(content.count)
+        }
         result.append(token)
       }
     case .byteFallback:

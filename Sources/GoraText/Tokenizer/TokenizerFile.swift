@@ -7,14 +7,14 @@ struct TokenizerParts: Sendable {
   var addedTokens: [AddedToken]
   var normalizers: [TokenizerNormalizer]
   var preTokenizers: [TokenizerPreTokenizer]
-  var model: TokenizerBPE
+  var model: TokenizerModel
   var templates: [TokenizerTemplate]
   /// nil where the file names none.
   var decoders: [TokenizerDecoder]?
 
   init(_ root: JSONField, kind: TokenizerKind = .asWritten) throws(GoraError) {
     addedTokens = []
-    var isByteLevel = kind != .asWritten && !kind.isSentencePiece
+    var isByteLevel = kind != .asWritten && !kind.isSentencePiece && !kind.isUnigram
     if kind == .asWritten {
       normalizers = try root.optional("normalizer").map { field throws(GoraError) in try readNormalizers(field) } ?? []
       preTokenizers = []
@@ -25,12 +25,13 @@ struct TokenizerParts: Sendable {
       for field in try root.optional("added_tokens")?.elements ?? [] { addedTokens.append(try readAddedToken(field)) }
     } else {
       normalizers = kind.normalizers
+      if kind.isUnigram, let charsmap = try readFirstCharsmap(root) { normalizers.append(.precompiled(charsmap)) }
       preTokenizers = kind.preTokenizers
       decoders = kind.decoders
     }
     model = try readModel(root.required("model"), isByteLevel: isByteLevel, kind: kind)
     // Where no merge joins a word to the space behind it, cutting there changes no id and makes words worth remembering.
-    if !isByteLevel, !model.ignoresMerges, !model.merges.crossesMetaspace,
+    if case .bpe(let model) = model, !isByteLevel, model.endOfWord.isEmpty, !model.ignoresMerges, !model.merges.crossesMetaspace,
       model.vocabulary.id(of: TokenizerPattern.metaspace) != nil
     {
       preTokenizers.append(.split(TokenizerSplit(pattern: .metaspaceWord, behavior: .isolated)))
@@ -87,14 +88,51 @@ private func readNormalizers(_ field: JSONField) throws(GoraError) -> [Tokenizer
   for step in try sequence(field, "normalizers") {
     switch try step.required("type").string {
     case "NFC": normalizers.append(.nfc)
+    case "Lowercase": normalizers.append(.lowercase)
+    case "Precompiled": normalizers.append(.precompiled(try readCharsmap(step)))
     case "Prepend": normalizers.append(.prepend(try step.required("prepend").bytes))
     case "Replace":
-      let pattern = try readLiteral(step.required("pattern"), of: "the normalizer Replace")
-      normalizers.append(.replace(pattern, with: try step.required("content").bytes))
-    case let type: throw step.unsupported("the normalizer \"\(type)\"", ["NFC", "Prepend", "Replace", "Sequence"])
+      let (pattern, content) = (try step.required("pattern"), try step.required("content").bytes)
+      if let regex = try pattern.optional("Regex") {
+        normalizers.append(.replaceMatches(try readExpression(regex, of: "the normalizer Replace"), with: content))
+      } else {
+        normalizers.append(.replace(try pattern.required("String").bytes, with: content))
+      }
+    case let type:
+      throw step.unsupported(
+        "the normalizer \"\(type)\"", ["NFC", "Lowercase", "Precompiled", "Prepend", "Replace", "Sequence"])
     }
   }
   return normalizers
+}
+
+/// An expression that finds more than nothing.
+private func readExpression(_ field: JSONField, of what: String) throws(GoraError) -> TokenizerPattern {
+  let regex = try field.string
+  if let known = TokenizerPattern.known.first(where: { $0.regex == regex }) { return known.pattern }
+  guard let expression = RegularExpression(regex, dialect: .oniguruma), !expression.matchesNothing else {
+    throw field.unsupported(
+      "the regular expression \"\(regex)\" of \(what)",
+      ["characters, classes, \\p{…}, groups, (?i:…), quantifiers, one character looked at ahead"])
+  }
+  return .expression(expression)
+}
+
+private func readCharsmap(_ field: JSONField) throws(GoraError) -> PrecompiledCharsmap {
+  let text = try field.required("precompiled_charsmap")
+  guard let bytes = Base64.decoded(try text.string), let charsmap = PrecompiledCharsmap(bytes) else {
+    throw text.error("\"precompiled_charsmap\" is damaged")
+  }
+  return charsmap
+}
+
+/// The table that T5's tokenizer class takes, whatever stands beside it.
+private func readFirstCharsmap(_ root: JSONField) throws(GoraError) -> PrecompiledCharsmap? {
+  guard let field = try root.optional("normalizer") else { return nil }
+  for step in try sequence(field, "normalizers") where try step.required("type").string == "Precompiled" {
+    return try readCharsmap(step)
+  }
+  return nil
 }
 
 private func readPreTokenizers(
@@ -111,13 +149,14 @@ private func readPreTokenizers(
       }
       isByteLevel = true
     case "Split": steps.append(.split(try readSplit(step)))
+    case "WhitespaceSplit": steps.append(.split(TokenizerSplit(pattern: .whitespace, behavior: .removed)))
     case "Digits":
       let individual = try step.flag("individual_digits")
       steps.append(.split(TokenizerSplit(pattern: .number, behavior: individual ? .isolated : .contiguous)))
     case "Metaspace": steps.append(try readMetaspace(step))
     default:
       throw step.unsupported(
-        "the pre-tokenizer \"\(type)\"", ["ByteLevel", "Split", "Digits", "Metaspace", "Sequence"])
+        "the pre-tokenizer \"\(type)\"", ["ByteLevel", "Split", "WhitespaceSplit", "Digits", "Metaspace", "Sequence"])
     }
   }
 }
@@ -129,16 +168,8 @@ private func readSplit(_ field: JSONField) throws(GoraError) -> TokenizerSplit {
   }
   let source = try field.required("pattern")
   let pattern: TokenizerPattern
-  if let regex = try source.optional("Regex")?.string {
-    if let known = TokenizerPattern.known.first(where: { $0.regex == regex }) {
-      pattern = known.pattern
-    } else if let expression = RegularExpression(regex, dialect: .oniguruma), !expression.matchesNothing {
-      pattern = .expression(expression)
-    } else {
-      throw source.unsupported(
-        "the regular expression \"\(regex)\" of the pre-tokenizer Split",
-        ["characters, classes, \\p{…}, groups, (?i:…), quantifiers, one character looked at ahead"])
-    }
+  if let regex = try source.optional("Regex") {
+    pattern = try readExpression(regex, of: "the pre-tokenizer Split")
   } else {
     pattern = .literal(try source.required("String").bytes)
   }
@@ -165,37 +196,86 @@ private func readMetaspace(_ field: JSONField) throws(GoraError) -> TokenizerPre
 
 // MARK: - Model
 
-private func readModel(_ field: JSONField, isByteLevel: Bool, kind: TokenizerKind) throws(GoraError) -> TokenizerBPE {
-  if let type = try field.optional("type")?.string {
-    guard type == "BPE" else { throw field.unsupported("the model \"\(type)\"", ["BPE"]) }
-  } else if try field.optional("merges") == nil {
-    // Files of old versions name no type.
-    throw field.unsupported("a model without type and merges", ["BPE"])
+private func readModel(_ field: JSONField, isByteLevel: Bool, kind: TokenizerKind) throws(GoraError) -> TokenizerModel {
+  let models = kind == .asWritten ? ["BPE", "Unigram"] : [kind.isUnigram ? "Unigram" : "BPE"]
+  var type = try field.optional("type")?.string
+  // Files of old versions name no type.
+  if type == nil { type = try field.optional("merges") != nil ? "BPE" : try field.optional("unk_id") != nil ? "Unigram" : nil }
+  guard let type else { throw field.unsupported("a model without type, merges and unk_id", models) }
+  guard models.contains(type) else {
+    throw field.unsupported("the model \"\(type)\"\(kind == .asWritten ? "" : " of this tokenizer class")", models)
   }
+  return type == "BPE"
+    ? .bpe(try readBPE(field, isByteLevel: isByteLevel, kind: kind))
+    : .unigram(try readUnigram(field, isByteLevel: isByteLevel, kind: kind))
+}
+
+private func readUnigram(_ field: JSONField, isByteLevel: Bool, kind: TokenizerKind) throws(GoraError) -> TokenizerUnigram {
+  if isByteLevel { throw field.unsupported("the pre-tokenizer ByteLevel before a Unigram model", ["BPE"]) }
+  let pieces = try field.required("vocab").elements
+  guard (1...largestId).contains(pieces.count) else {
+    throw try field.required("vocab").error("\"vocab\" has \(pieces.count) pieces; expected 1 to \(largestId)")
+  }
+  var vocabulary = TokenizerVocabulary(capacity: pieces.count)
+  var scores: [Double] = []
+  scores.reserveCapacity(pieces.count)
+  for (id, piece) in pieces.enumerated() {
+    let pair = try piece.elements
+    guard pair.count == 2 else { throw piece.error("\(piece.name) must be a piece and its score") }
+    let score = try pair[1].double
+    guard score.isFinite else { throw pair[1].error("the score of \(piece.name) is not finite") }
+    guard vocabulary.insert(try pair[0].string, id: Int32(id)) else {
+      throw piece.error("\(piece.name): the piece \"\(try pair[0].string)\" stands twice")
+    }
+    scores.append(score)
+  }
+  let unknown: Int
+  if kind == .asWritten {
+    unknown = try field.required("unk_id").int(in: 0...pieces.count - 1)
+  } else {
+    unknown = TokenizerKind.unigramUnknown
+    guard unknown < pieces.count else {
+      throw field.error("\"vocab\" has no piece \(unknown), the unknown one of this tokenizer class")
+    }
+  }
+  let fallsBack = kind == .asWritten ? try field.flag("byte_fallback") : false
+  return TokenizerUnigram(
+    vocabulary, scores: scores, unknown: Int32(unknown), byteTokens: fallsBack ? byteTokens(of: vocabulary) : [])
+}
+
+private func readBPE(_ field: JSONField, isByteLevel: Bool, kind: TokenizerKind) throws(GoraError) -> TokenizerBPE {
   let vocabulary = try readVocabulary(field.required("vocab"))
   let merges = try readMerges(field.required("merges"), vocabulary)
+  func id(ofUnknown text: String, _ field: JSONField) throws(GoraError) -> Int32 {
+    guard let id = vocabulary.id(of: text) else {
+      throw field.error("the unknown token \"\(text)\" is not in the vocabulary")
+    }
+    return id
+  }
   guard kind == .asWritten else {
     return TokenizerBPE(
-      vocabulary: vocabulary, merges: merges, fusesUnknown: kind.isSentencePiece,
-      byteTokens: kind.isSentencePiece ? byteTokens(of: vocabulary) : [], isByteLevel: isByteLevel)
+      vocabulary: vocabulary, merges: merges,
+      unknown: try kind.unknown.map { text throws(GoraError) in try id(ofUnknown: text, field) },
+      fusesUnknown: kind.isSentencePiece,
+      byteTokens: kind.isSentencePiece ? byteTokens(of: vocabulary) : [], isByteLevel: isByteLevel,
+      endOfWord: kind.endOfWord)
   }
   if let dropout = try field.optional("dropout"), try dropout.double > 0 {
     throw dropout.unsupported("dropout", ["a model without dropout"])
   }
-  for key in ["continuing_subword_prefix", "end_of_word_suffix"] {
-    guard let affix = try field.optional(key) else { continue }
-    let text = try affix.string
-    if !text.isEmpty { throw affix.unsupported("the \(key) \"\(text)\"", ["null or \"\""]) }
+  if let prefix = try field.optional("continuing_subword_prefix"), try !prefix.string.isEmpty {
+    throw prefix.unsupported("the continuing_subword_prefix \"\(try prefix.string)\"", ["null or \"\""])
   }
-  var unknown: Int32?
-  if let token = try field.optional("unk_token") {
-    unknown = vocabulary.id(of: try token.string)
-    if unknown == nil { throw token.error("\"unk_token\" is \"\(try token.string)\", which is not in the vocabulary") }
+  let unknown = try field.optional("unk_token").map { token throws(GoraError) in try id(ofUnknown: token.string, token) }
+  let fallsBack = try field.flag("byte_fallback")
+  let endOfWord = try field.optional("end_of_word_suffix")?.bytes ?? []
+  if fallsBack, !endOfWord.isEmpty {
+    throw field.unsupported("byte_fallback beside an end_of_word_suffix", ["one of them"])
   }
   return TokenizerBPE(
     vocabulary: vocabulary, merges: merges, unknown: unknown, fusesUnknown: try field.flag("fuse_unk"),
     ignoresMerges: try field.flag("ignore_merges"),
-    byteTokens: try field.flag("byte_fallback") ? byteTokens(of: vocabulary) : [], isByteLevel: isByteLevel)
+    byteTokens: fallsBack ? byteTokens(of: vocabulary) : [], isByteLevel: isByteLevel, endOfWord: endOfWord)
 }
 
 /// Ids of `<0x00>`…`<0xFF>`, -1 where absent.

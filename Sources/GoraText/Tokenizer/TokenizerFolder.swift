@@ -56,6 +56,8 @@ struct TokenizerFolder: Sendable {
       declared: setting("tokenizer_class")?.string, modelConfig: modelConfig, text: text)
     kind = try TokenizerKind(
       className: className, at: setting("tokenizer_class") ?? tokenizer,
+      unknown: setting("unk_token").map { field throws(GoraError) in try Self.text(of: field) },
+      sentinels: setting("extra_ids")?.int(in: 0...1024),
       addPrefixSpace: setting("add_prefix_space")?.bool, legacy: setting("legacy")?.bool ?? false)
     if let flag = setting("fix_mistral_regex"), try flag.bool {
       throw flag.error("\"fix_mistral_regex\" is not supported", hint: "save the tokenizer anew with Transformers")
@@ -84,13 +86,14 @@ struct TokenizerFolder: Sendable {
     let present = kind == .asWritten ? try tokenizer.optional("added_tokens")?.elements ?? [] : []
     var contents = Set(tokens.map(\.content))
     for field in present { contents.insert(Array(try field.required("content").string.utf8)) }
-    for token in named.map(\.token) + (try Self.extraTokens(settings)) where contents.insert(token.content).inserted {
+    let extra = try Self.extraTokens(settings) ?? kind.sentinels
+    for token in named.map(\.token) + extra where contents.insert(token.content).inserted {
       tokens.append(token)
     }
     let special = named.map(\.token.content)
     for i in tokens.indices where special.contains(tokens[i].content) { tokens[i].special = true }
     if kind.marksSpecialTokens {
-      for content in special + (try Self.extraTokens(settings)).map(\.content) {
+      for content in special + extra.map(\.content) {
         tokens.append(AddedToken(content: content, normalized: false, special: true))
       }
     }
@@ -98,9 +101,14 @@ struct TokenizerFolder: Sendable {
 
   // MARK: Special tokens
 
-  /// Special tokens without a name: `extra_special_tokens`, or `additional_special_tokens` of older files.
-  private static func extraTokens(_ settings: [(key: String, field: JSONField)]) throws(GoraError) -> [AddedToken] {
-    guard let list = extraField(settings), case .array = list.value.content else { return [] }
+  private static func text(of token: JSONField) throws(GoraError) -> String {
+    if case .string(let text) = token.value.content { return text }
+    return try token.required("content").string
+  }
+
+  /// Special tokens without a name: `extra_special_tokens`, or `additional_special_tokens` of older files; nil without either.
+  private static func extraTokens(_ settings: [(key: String, field: JSONField)]) throws(GoraError) -> [AddedToken]? {
+    guard let list = extraField(settings), case .array = list.value.content else { return nil }
     var tokens: [AddedToken] = []
     for field in try list.elements {
       if case .string(let text) = field.value.content {
@@ -138,7 +146,7 @@ struct TokenizerFolder: Sendable {
   }
 
   private static func specialContents(_ settings: [(key: String, field: JSONField)]) throws(GoraError) -> Set<[UInt8]> {
-    var contents = Set(try extraTokens(settings).map(\.content))
+    var contents = Set(try extraTokens(settings)?.map(\.content) ?? [])
     for (key, field) in settings where names.contains(key) && field.value.content != .null {
       if case .string(let text) = field.value.content {
         contents.insert(Array(text.utf8))
@@ -167,6 +175,8 @@ struct TokenizerFolder: Sendable {
     return switch model {
     case "qwen3": "Qwen2Tokenizer"
     case "gemma2", "gemma3_text": "GemmaTokenizer"
+    case "t5": "T5Tokenizer"
+    case "clip": "CLIPTokenizer"
     default: nil
     }
   }
@@ -180,27 +190,35 @@ enum TokenizerKind: Sendable, Equatable {
   case qwen2(addPrefixSpace: Bool)
   case gpt2(addPrefixSpace: Bool)
   case gemma
+  /// With so many `<extra_id_…>` where the settings list no special tokens.
+  case t5(sentinels: Int)
+  case clip(unknown: String)
+
+  /// The id of T5's unknown piece, whatever the file says.
+  static let unigramUnknown = 2
 
   /// Classes that put together a BPE tokenizer in yet another way.
   private static let others = [
-    "Bart", "Blenderbot", "CLIP", "CodeLlama", "Cohere", "Deberta", "Esmc", "GPTNeoX", "Herbert", "LED", "LayoutLMv3",
+    "Bart", "Blenderbot", "CodeLlama", "Cohere", "Deberta", "Esmc", "GPTNeoX", "Herbert", "LED", "LayoutLMv3",
     "Luke", "MarkupLM", "Mvp", "Nllb", "Nougat", "OpenAIGPT", "Qwen3_5", "Reformer", "Roberta", "SeamlessM4T", "Siglip2",
     "Tipsv2", "Whisper",
   ]
 
   fileprivate init(
-    className: String?, at place: JSONField, addPrefixSpace: Bool?, legacy: Bool
+    className: String?, at place: JSONField, unknown: String?, sentinels: Int?, addPrefixSpace: Bool?, legacy: Bool
   ) throws(GoraError) {
     switch className {
     case "LlamaTokenizer": self = .llama(addPrefixSpace: addPrefixSpace ?? true, legacy: legacy)
     case "Qwen2Tokenizer": self = .qwen2(addPrefixSpace: addPrefixSpace ?? false)
     case "GemmaTokenizer": self = .gemma
+    case "T5Tokenizer": self = .t5(sentinels: sentinels ?? 100)
+    case "CLIPTokenizer": self = .clip(unknown: unknown ?? "<|endoftext|>")
     case "GPT2Tokenizer": self = .gpt2(addPrefixSpace: addPrefixSpace ?? false)
     case let name? where Self.others.contains { name == $0 + "Tokenizer" }:
       throw place.error(
         "the tokenizer class \"\(name)\" is not supported: Transformers does not read its tokenizer.json as it is",
         hint:
-          "supported: LlamaTokenizer, GemmaTokenizer, Qwen2Tokenizer, GPT2Tokenizer, PreTrainedTokenizerFast (tokenizer.json as it is)"
+          "supported: LlamaTokenizer, GemmaTokenizer, Qwen2Tokenizer, GPT2Tokenizer, T5Tokenizer, CLIPTokenizer, PreTrainedTokenizerFast (tokenizer.json as it is)"
       )
     default: self = .asWritten
     }
@@ -214,14 +232,51 @@ enum TokenizerKind: Sendable, Equatable {
     case .qwen2: ["eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>", "pad_token": "<|endoftext|>"]
     case .gemma: ["bos_token": "<bos>", "eos_token": "<eos>", "unk_token": "<unk>", "pad_token": "<pad>", "mask_token": "<mask>"]
     case .gpt2: ["bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>"]
+    case .t5: ["eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"]
+    case .clip:
+      [
+        "bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>", "pad_token": "<|endoftext|>",
+      ]
     }
+  }
+
+  /// The special tokens, by name, that are put around a text whatever the file says; nil where the file says it.
+  var surroundings: (before: [String], after: [String])? {
+    switch self {
+    case .t5: ([], ["eos_token"])
+    case .clip: (["bos_token"], ["eos_token"])
+    case .asWritten, .llama, .qwen2, .gemma, .gpt2: nil
+    }
+  }
+
+  /// Special tokens that hold where the settings list none.
+  fileprivate var sentinels: [AddedToken] {
+    guard case .t5(let count) = self else { return [] }
+    return (0..<count).map { AddedToken(content: Array("<extra_id_\($0)>".utf8), normalized: false, special: true) }
+  }
+
+  /// The token of what a BPE model does not know; nil where it is dropped.
+  var unknown: String? {
+    if case .clip(let unknown) = self { return unknown }
+    return nil
+  }
+
+  /// What the last character of a word is looked up with.
+  var endOfWord: [UInt8] {
+    if case .clip = self { return Array("</w>".utf8) }
+    return []
+  }
+
+  var isUnigram: Bool {
+    if case .t5 = self { return true }
+    return false
   }
 
   /// Whether the padding section of tokenizer.json names the padding token where the settings do not.
   fileprivate var takesPadToken: Bool {
     switch self {
     case .asWritten, .llama: true
-    case .qwen2, .gpt2, .gemma: false
+    case .qwen2, .gpt2, .gemma, .t5, .clip: false
     }
   }
 
@@ -235,7 +290,8 @@ enum TokenizerKind: Sendable, Equatable {
     switch self {
     case .qwen2: [.nfc]
     case .gemma: [.replace([0x20], with: TokenizerPattern.metaspace)]
-    case .asWritten, .llama, .gpt2: []
+    case .clip: [.nfc, .replaceMatches(.whitespace, with: [0x20]), .lowercase]
+    case .asWritten, .llama, .gpt2, .t5: []
     }
   }
 
@@ -251,6 +307,16 @@ enum TokenizerKind: Sendable, Equatable {
       [.split(TokenizerSplit(pattern: .words(digits: 1), behavior: .isolated))] + (addPrefixSpace ? [.prefixSpace] : [])
     case .gpt2(let addPrefixSpace):
       (addPrefixSpace ? [.prefixSpace] : []) + [.split(TokenizerSplit(pattern: .gpt2, behavior: .isolated))]
+    case .t5:
+      [
+        .split(TokenizerSplit(pattern: .whitespace, behavior: .removed)),
+        .metaspace(replacement: TokenizerPattern.metaspace, scheme: .always, splits: true),
+      ]
+    case .clip:
+      [
+        .split(TokenizerSplit(pattern: .clip, behavior: .removed, inverted: true)),
+        .split(TokenizerSplit(pattern: .gpt2, behavior: .isolated)),
+      ]
     }
   }
 
@@ -259,6 +325,9 @@ enum TokenizerKind: Sendable, Equatable {
     return switch self {
     case .gemma, .llama(addPrefixSpace: false, legacy: _): pieces
     case .llama: pieces + [.strip(content: [0x20], start: 1, stop: 0)]
+    case .t5: [.metaspace(replacement: TokenizerPattern.metaspace, dropsFirst: true)]
+    case .clip:
+      [.byteLevel, .replace(endOfWord, with: [0x20]), .strip(content: [0x20], start: .max, stop: .max)]
     case .asWritten, .qwen2, .gpt2: [.byteLevel]
     }
   }
@@ -266,7 +335,7 @@ enum TokenizerKind: Sendable, Equatable {
   var isSentencePiece: Bool {
     switch self {
     case .llama, .gemma: true
-    case .asWritten, .qwen2, .gpt2: false
+    case .asWritten, .qwen2, .gpt2, .t5, .clip: false
     }
   }
 }

@@ -5,6 +5,11 @@ enum TokenizerNormalizer: Sendable {
   case nfc
   case prepend([UInt8])
   case replace([UInt8], with: [UInt8])
+  case replaceMatches(TokenizerPattern, with: [UInt8])
+  /// Scalar by scalar: no rule for the sigma that ends a word.
+  case lowercase
+  /// SentencePiece's own normalisation.
+  case precompiled(PrecompiledCharsmap)
 
   func apply(to text: inout AlignedText) {
     switch self {
@@ -18,6 +23,13 @@ enum TokenizerNormalizer: Sendable {
       }
     case .prepend(let prefix): if !text.bytes.isEmpty { text.prepend(prefix) }
     case .replace(let pattern, let content): text.replace(pattern, with: content)
+    case .replaceMatches(let pattern, let content): text.replace(pattern, with: content)
+    case .lowercase:
+      text.mapScalars { scalar in
+        let mapping = scalar.properties.lowercaseMapping
+        return mapping.unicodeScalars.elementsEqual(CollectionOfOne(scalar)) ? nil : Array(mapping.utf8)
+      }
+    case .precompiled(let charsmap): charsmap.apply(to: &text)
     }
   }
 

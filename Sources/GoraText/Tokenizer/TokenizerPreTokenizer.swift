@@ -15,9 +15,10 @@ enum TokenizerPreTokenizer: Sendable {
     case .prefixSpace:
       text.mapPieces { piece, _ in if piece.bytes.first != 0x20 { piece.prepend([0x20]) } }
     case .metaspace(let replacement, let scheme, let splits):
+      let startsText = atStart && text.ranges.first?.lowerBound == 0
       text.mapPieces { piece, isFirst in
         piece.replace([0x20], with: replacement)
-        let prepends = scheme == .always || scheme == .first && atStart && isFirst
+        let prepends = scheme == .always || scheme == .first && startsText && isFirst
         if prepends, !piece.bytes.starts(with: replacement) { piece.prepend(replacement) }
       }
       if splits { text.split(TokenizerSplit(pattern: .literal(replacement), behavior: .mergedWithNext)) }

@@ -8,6 +8,10 @@ enum TokenizerPattern: Sendable, Equatable {
   case gpt2
   /// Llama 3 and Qwen 2: words with one leading character, digits in groups of at most `digits`.
   case words(digits: Int)
+  /// CLIP: its two marks, contractions, words, digits one by one, and the rest.
+  case clip
+  /// A run of white space.
+  case whitespace
   /// One character of general category N.
   case number
   /// A run of U+2581 and what follows up to the next one.
@@ -20,7 +24,7 @@ enum TokenizerPattern: Sendable, Equatable {
     (PreTokenizerExpression.gpt2, .gpt2),
     (PreTokenizerExpression.words(digits: 3), .words(digits: 3)),
     (PreTokenizerExpression.words(digits: 1), .words(digits: 1)),
-    (#"\p{N}"#, .number),
+    (PreTokenizerExpression.clip, .clip), (#"\p{N}"#, .number), (#"\s+"#, .whitespace),
   ]
 }
 
@@ -81,7 +85,7 @@ struct TokenizerSplit: Sendable {
 
   /// Matches and the gaps between them, in order, none of them empty.
   @inline(__always)
-  private func forEachPart(of bytes: UnsafeRawBufferPointer, _ range: Range<Int>, _ body: (Range<Int>, Bool) -> Void) {
+  func forEachPart(of bytes: UnsafeRawBufferPointer, _ range: Range<Int>, _ body: (Range<Int>, Bool) -> Void) {
     let scanner = PatternScanner(bytes: bytes, end: range.upperBound)
     var memory = RegularExpression.Memory()
     var at = range.lowerBound
@@ -91,6 +95,8 @@ struct TokenizerSplit: Sendable {
       switch pattern {
       case .gpt2: end = scanner.gpt2(at)
       case .words(let digits): end = scanner.words(at, digits: digits)
+      case .clip: end = scanner.clip(at)
+      case .whitespace: end = scanner.whitespace(at)
       case .number: end = scanner.number(at)
       case .metaspaceWord: end = scanner.metaspaceWord(at)
       case .literal(let literal): end = scanner.literal(literal, at)
@@ -147,6 +153,8 @@ enum ScalarKind: UInt8 {
 
 /// Matches the known expressions at a place; each function gives the end of the match, or the place itself for none.
 private struct PatternScanner {
+  private static let clipMarks = ["<|startoftext|>", "<|endoftext|>"].map { Array($0.utf8) }
+
   let bytes: UnsafeRawBufferPointer
   let end: Int
 
@@ -178,6 +186,23 @@ private struct PatternScanner {
     while isMetaspace(at) { at += 3 }
     while at < end, !isMetaspace(at) { at += utf8Length(bytes[at]) }
     return at
+  }
+
+  func whitespace(_ start: Int) -> Int {
+    var at = start
+    while let kind = kind(at), kind == .space || kind == .newline { at += utf8Length(bytes[at]) }
+    return at
+  }
+
+  func clip(_ at: Int) -> Int {
+    for mark in Self.clipMarks where bytes[at] == UInt8(ascii: "<") {
+      let end = literal(mark, at)
+      if end > at { return end }
+    }
+    let contraction = contraction(at, ignoringCase: false)
+    if contraction > at { return contraction }
+    let first = ScalarKind.of(bytes, at)
+    return first == .letter || first == .other ? run(of: first, from: at) : number(at)
   }
 
   func number(_ at: Int) -> Int { kind(at) == .number ? at + utf8Length(bytes[at]) : at }

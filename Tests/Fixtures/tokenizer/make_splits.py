@@ -6,7 +6,7 @@ from tokenizers import Regex
 from tokenizers.pre_tokenizers import Split
 
 texts = list(dict.fromkeys(row[0] for row in json.load(open("cases.json"))["cases"][0]["rows"]))
-texts += ["XMLHttpRequest fooBar ÀÉÎ ǅ ʰa ﬁ", "I'LL 'Tis it'ſ K'K", "a_b/c//d\n\n\n e", "1234567 1,234.5 ½ ٣٤", "中文 混合 text，标点。", "\u0301a b\u0301c", "a\u2028b\u0085c\u001fd"]
+texts += ["XMLHttpRequest fooBar ÀÉÎ ǅ ʰa ﬁ", "I'LL 'Tis it'ſ K'K", "a_b/c//d\n\n\n e", "1234567 1,234.5 ½ ٣٤", "中文 混合 text，标点。", "\u0301a b\u0301c", "a\u2028b\u0085c\u001fd", "<|startoftext|>a<|endoftext|><|endo"]
 upper, lower = r"\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}", r"\p{Ll}\p{Lm}\p{Lo}\p{M}"
 contractions = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 words = contractions + r"|[^\r\n\p{L}\p{N}]?\p{L}+|%s| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -16,6 +16,7 @@ expressions = [
     cased % ("", "", r"\p{N}"), cased % (contractions + "?", contractions + "?", r"\p{N}{1,3}"),
     r"\p{N}{1,3}", r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", r"[一-龥]+", r"[0-9][0-9][0-9]", r"\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯ]+", r"[^\S ]+", r"\P{L}+",
     r"a+?", r"(?:th|the|t)e?", r"(?:the|th|t)", r"\d+|\D", r"e(?=\s)", r"[\p{L}\p{M}]+|[^\p{L}\p{M}]", r"a{2,3}", r" {2,}", r"(?i:k|s)+", r".", r"\.", r"[.\-,]",
+    r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+", r"\s+",
 ]
 refused = [r"a*", r"(?<=a)b", r"\bthe\b", r"^a", r"a++", r"(a)\1", r"[a&&b]", r"[[:alpha:]]", r"\p{Han}", r"\X", r"(?i:ss)", r"(?i:é)", r"(?=ab)a", "(a"]
 cuts = []
