@@ -55,7 +55,7 @@ let package = Package(
     // One file a stage: from a configuration to outputs, which it opens through GoraFormats.
     library(
       "GoraStages",
-      ["GoraCore", "GoraFormats", "GoraText", "GoraMethods", "GoraModels", "GoraTraining", "GoraReport"]),
+      ["GoraCore", "GoraFormats", "GoraImages", "GoraText", "GoraMethods", "GoraModels", "GoraTraining", "GoraReport"]),
     // Options, exit status, progress: the only layer that knows the command line.
     library(
       "GoraCLI",

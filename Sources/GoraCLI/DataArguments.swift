@@ -7,7 +7,7 @@ import GoraText
 package struct DataArguments: ParsableArguments {
   @Option(
     name: .long, parsing: .singleValue,
-    help: ArgumentHelp("Rows: JSON or JSON Lines, .gz, .zst (repeatable).", valueName: "file"))
+    help: ArgumentHelp("Rows: JSON or JSON Lines, .gz, .zst, or folders of images (repeatable).", valueName: "file"))
   package var data: [String]
 
   @OptionGroup package var rows: RowArguments
@@ -47,6 +47,14 @@ package struct RowArguments: ParsableArguments {
   @Option(help: "What of a row is learnt: answers (the default), all or code.")
   package var learn: LearntPart?
 
+  @Option(
+    help: ArgumentHelp("Classes of images: a known set's, or a file's lines.", valueName: "set|file"), transform: text)
+  package var classes: String?
+
+  @Option(
+    help: ArgumentHelp("Texts about {class} that images are compared with.", valueName: "set|file"), transform: text)
+  package var templates: String?
+
   @Flag(name: .customLong("skip-bad-rows"), help: "Count rows that cannot be read instead of stopping.")
   package var skipsBadRows = false
 
@@ -61,6 +69,8 @@ package struct RowArguments: ParsableArguments {
       paths: data, template: template, maxLength: maxLength ?? DataOptions.standardLength, skipsBadRows: skipsBadRows,
       learning: learn ?? .answers)
     options.glue = glue.map { ($0, prompts ?? .loraGA) }
+    options.classes = classes
+    options.templates = templates
     return options
   }
 }

@@ -47,8 +47,8 @@ package struct Adapter: Sendable {
   package var model: String?
   /// `base_model_name_or_path`.
   package var baseModel: String?
-  /// `task_type`, which the family of the base says.
-  package var taskType = "CAUSAL_LM"
+  /// `task_type`, which the family of the base says; nil for none.
+  package var taskType: String? = "CAUSAL_LM"
   /// `lora_dropout`, the share of inputs left out in training.
   package var dropout = 0.0
   /// Of what kind it is, with what the folder says of that kind alone.
@@ -144,6 +144,7 @@ package struct Adapter: Sendable {
     }
     if let frozen = try document(Self.frozenKey) { try Self.freeze(&modules, frozen) }
     if let scalings = try document(Self.scalingKey) { try Self.scale(&modules, scalings) }
+    for i in modules.indices { modules[i].name = ModuleName.whole(modules[i].name) }
     self.modules = modules
     useRSLoRA = config.useRSLoRA
     layout = config.layout

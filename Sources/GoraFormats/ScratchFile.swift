@@ -6,13 +6,16 @@ import GoraCore
 /// The file has been unlinked before anything is in it, so that it goes with the process, however that ends.
 package final class ScratchFile {
   private let folder: String
+  /// What it holds, for messages.
+  private let contents: String
   private let descriptor: Int32
   private var size = 0
 
   /// - Parameter folder: on a disk; a file system that lives in memory would gain nothing.
   /// - Throws: `.cannotCreate` naming the folder.
-  package init(folder: String) throws(GoraError) {
+  package init(folder: String, of contents: String = "gradients") throws(GoraError) {
     self.folder = folder
+    self.contents = contents
     descriptor = try TemporaryFiles.undisturbed { () throws(GoraError) in
       var name = Array("\(folder)/.gora-spill.XXXXXX".utf8CString)
       let descriptor = mkstemp(&name)
@@ -42,7 +45,9 @@ package final class ScratchFile {
 
   private func refusal(_ bytes: Int, _ number: Int32) -> GoraError {
     GoraError(
-      .io, at: .file(folder), "cannot reserve \(bytes) bytes beside \(size) for gradients: \(systemMessage(number))",
-      hint: "name a folder with more room by --spill DIR, or keep gradients in memory with --spill never")
+      .io, at: .file(folder), "cannot reserve \(bytes) bytes beside \(size) for \(contents): \(systemMessage(number))",
+      hint: contents == "gradients"
+        ? "name a folder with more room by --spill DIR, or keep gradients in memory with --spill never"
+        : "name a folder with more room by TMPDIR")
   }
 }

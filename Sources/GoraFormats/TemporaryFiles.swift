@@ -1,4 +1,5 @@
 import CGoraSignals
+import Glibc
 import GoraCore
 
 /// What is on the disk only until this process ends: files without their names yet, and folders that were made for them. A signal
@@ -8,6 +9,9 @@ package enum TemporaryFiles {
   package struct Entry: @unchecked Sendable {
     fileprivate let pointer: OpaquePointer?
   }
+
+  /// Where files lie that no one is to see: TMPDIR, or /tmp.
+  package static var folder: String { getenv("TMPDIR").map { String(cString: $0) } ?? "/tmp" }
 
   /// Notes a file. Registered before it exists: a signal in between finds nothing to remove, which is harmless.
   package static func register(_ path: String) -> Entry { Entry(pointer: gora_cleanup_add(path)) }

@@ -14,13 +14,17 @@ package enum ImageFile {
     try decode(readWholeFile(path, limit: mostBytes), path: path)
   }
 
-  /// - Parameter path: for messages.
-  package static func decode(_ bytes: [UInt8], path: String) throws(GoraError) -> RGBImage {
-    if bytes.starts(with: [0xFF, 0xD8, 0xFF]) { return try decode(bytes, path, "JPEG", gora_jpeg_decode) }
+  /// - Parameters:
+  ///   - path: for messages.
+  ///   - mostPixels: an image of more is refused.
+  package static func decode(
+    _ bytes: [UInt8], path: String, mostPixels: Int = RGBImage.mostPixels
+  ) throws(GoraError) -> RGBImage {
+    if bytes.starts(with: [0xFF, 0xD8, 0xFF]) { return try decode(bytes, path, "JPEG", mostPixels, gora_jpeg_decode) }
     if bytes.starts(with: [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A]) {
-      return try decode(bytes, path, "PNG", gora_png_decode)
+      return try decode(bytes, path, "PNG", mostPixels, gora_png_decode)
     }
-    if PortablePixmap.isOne(bytes) { return try PortablePixmap.decode(bytes, path: path) }
+    if PortablePixmap.isOne(bytes) { return try PortablePixmap.decode(bytes, path: path, mostPixels: mostPixels) }
     throw GitLFS.refusal(of: bytes, path)
       ?? GoraError(
         .data, at: .file(path), bytes.isEmpty ? "the file is empty" : "not an image of a known kind",
@@ -30,11 +34,11 @@ package enum ImageFile {
   private typealias Decoder = (UnsafePointer<UInt8>?, Int, UInt64, UnsafeMutablePointer<gora_image>?) -> Bool
 
   private static func decode(
-    _ bytes: [UInt8], _ path: String, _ kind: String, _ decoder: Decoder
+    _ bytes: [UInt8], _ path: String, _ kind: String, _ mostPixels: Int, _ decoder: Decoder
   ) throws(GoraError) -> RGBImage {
     var image = gora_image()
     let isDecoded = bytes.withUnsafeBufferPointer {
-      decoder($0.baseAddress, $0.count, UInt64(RGBImage.mostPixels), &image)
+      decoder($0.baseAddress, $0.count, UInt64(mostPixels), &image)
     }
     defer { gora_image_free(&image) }
     guard isDecoded else {

@@ -11,7 +11,7 @@ enum PortablePixmap {
   private static func isSpace(_ byte: UInt8) -> Bool { byte == 0x20 || (0x09...0x0D).contains(byte) }
 
   /// - Throws: `.data` naming the file where it is of another kind, malformed, too large or too short.
-  static func decode(_ bytes: [UInt8], path: String) throws(GoraError) -> RGBImage {
+  static func decode(_ bytes: [UInt8], path: String, mostPixels: Int) throws(GoraError) -> RGBImage {
     let channels: Int
     switch bytes[1] {
     case UInt8(ascii: "5"): channels = 1
@@ -21,16 +21,16 @@ enum PortablePixmap {
       throw GoraError(.data, at: .file(path), "portable pixmaps of kind \(name) are not supported; expected P5 or P6")
     }
     var position = 2
-    let width = try number(bytes, &position, path, "width", RGBImage.mostPixels)
-    let height = try number(bytes, &position, path, "height", RGBImage.mostPixels)
+    let width = try number(bytes, &position, path, "width", mostPixels)
+    let height = try number(bytes, &position, path, "height", mostPixels)
     let most = try number(bytes, &position, path, "largest value", 65_535)
     guard position < bytes.count, isSpace(bytes[position]) else {
       throw GoraError(.data, at: .bytes(path, offset: position, part: "header"), "expected one blank before the pixels")
     }
     position += 1
-    guard width <= RGBImage.mostPixels / height else {
+    guard width <= mostPixels / height else {
       throw GoraError(
-        .data, at: .file(path), "the image is \(width) x \(height) pixels; expected 1 to \(RGBImage.mostPixels) pixels in all")
+        .data, at: .file(path), "the image is \(width) x \(height) pixels; expected 1 to \(mostPixels) pixels in all")
     }
     let isWide = most > 255
     if isWide && channels == 1 {

@@ -62,23 +62,32 @@ package enum ResampleFilter: Int, Sendable, CaseIterable {
 }
 
 extension RGBImage {
-  /// The image in another size, the same bytes as Pillow's.
+  /// The image in another size, the same bytes as Pillow's: columns first, but rows first where the height shrinks, and by more than twice
+  /// what the width does (Pillow 13; earlier ones take columns first always, which may differ by 1).
   package func resized(width newWidth: Int, height newHeight: Int, by filter: ResampleFilter) -> RGBImage {
-    var pixels = pixels
-    if newWidth != width {
-      let taps = filter.taps(from: width, to: newWidth)
-      pixels = [UInt8](unsafeUninitializedCapacity: newWidth * height * 3) { out, count in
-        gora_resample_rows(pixels, out.baseAddress, height, width, newWidth, taps.first, taps.count, taps.weights, taps.stride)
-        count = newWidth * height * 3
-      }
+    let shrinks = height - newHeight
+    return shrinks > 0 && shrinks > 2 * (width - newWidth)
+      ? resized(height: newHeight, by: filter).resized(width: newWidth, by: filter)
+      : resized(width: newWidth, by: filter).resized(height: newHeight, by: filter)
+  }
+
+  private func resized(width newWidth: Int, by filter: ResampleFilter) -> RGBImage {
+    if newWidth == width { return self }
+    let taps = filter.taps(from: width, to: newWidth)
+    let result = [UInt8](unsafeUninitializedCapacity: newWidth * height * 3) { out, count in
+      gora_resample_rows(pixels, out.baseAddress, height, width, newWidth, taps.first, taps.count, taps.weights, taps.stride)
+      count = newWidth * height * 3
     }
-    if newHeight != height {
-      let taps = filter.taps(from: height, to: newHeight)
-      pixels = [UInt8](unsafeUninitializedCapacity: newWidth * newHeight * 3) { out, count in
-        gora_resample_columns(pixels, out.baseAddress, newWidth * 3, newHeight, taps.first, taps.count, taps.weights, taps.stride)
-        count = newWidth * newHeight * 3
-      }
+    return RGBImage(width: newWidth, height: height, pixels: result)
+  }
+
+  private func resized(height newHeight: Int, by filter: ResampleFilter) -> RGBImage {
+    if newHeight == height { return self }
+    let taps = filter.taps(from: height, to: newHeight)
+    let result = [UInt8](unsafeUninitializedCapacity: width * newHeight * 3) { out, count in
+      gora_resample_columns(pixels, out.baseAddress, width * 3, newHeight, taps.first, taps.count, taps.weights, taps.stride)
+      count = width * newHeight * 3
     }
-    return RGBImage(width: newWidth, height: newHeight, pixels: pixels)
+    return RGBImage(width: width, height: newHeight, pixels: result)
   }
 }

@@ -166,6 +166,23 @@ package struct ResultRecord: Sendable {
   /// Its 95 % interval.
   package var interval: ClosedRange<Double>?
   package var loss: Double?
+  /// Of a task on images.
+  package var confusion: Confusion?
+
+  /// How many of each class were taken for each.
+  package struct Confusion: Sendable, Equatable {
+    package var classes: [String]
+    /// [classes, classes], a row a class.
+    package var counts: [[Double]]
+
+    /// nil where the counts are not those of the classes.
+    package init?(classes: [String], counts: [[Double]]) {
+      let isSquare = counts.count == classes.count && counts.allSatisfy { $0.count == classes.count }
+      guard isSquare, !classes.isEmpty, counts.joined().allSatisfy({ $0 >= 0 && $0.isFinite }) else { return nil }
+      self.classes = classes
+      self.counts = counts
+    }
+  }
 
   package init(run: RunLabel, rows: Int, accuracy: Double?, interval: ClosedRange<Double>?, loss: Double?) {
     self.run = run

@@ -97,6 +97,12 @@ package struct EvalStage {
       adapter.noteBase(of: loaded.quantization?.rawValue, events)
       earlier = adapter.provenance
     }
+    if let model = loaded.model as? CLIPModel {
+      var summary = try ImagesDriver(model: model, loaded: loaded, configuration: c).measured(after: earlier, events)
+      summary.output = try output?.deliver(summary.json(timed: false).pretty())
+      return summary
+    }
+    try c.data.refuseImages(modelType: loaded.config.modelType)
     var data = c.data
     data.template = data.template ?? c.task.template
     // What is not learnt is not cut.
@@ -117,6 +123,9 @@ package struct EvalStage {
     case is any LabelsTask: try LabelsDriver(inputs: inputs).measure(&summary, events)
     case is any ChoicesTask: try ChoicesDriver(inputs: inputs).measure(&summary, events)
     case is any TurnsTask: try TurnsDriver(inputs: inputs).measure(&summary, events)
+    case is ImagesTask:
+      throw GoraError(
+        .usage, "--task \(c.task.name) needs a model of images; this one is \(loaded.config.modelType)", hint: "such as clip")
     default: throw GoraError(.internal, "no driver runs task \(c.task.name)")
     }
     summary.output = try output?.deliver(summary.json(timed: false).pretty(), with: others)

@@ -91,9 +91,8 @@ package struct GradStage {
     try checkOutputs([c.output], against: [c.model] + c.data.inputs)
     let loaded = try LoadedModel(path: c.model, precision: c.recipe.precision)
     loaded.announce(threads: c.context.threads, events: events)
-    let text = try LoadedText(files: loaded.files, config: loaded.config, options: c.data)
-    let data = try text.read(c.data, vocabularySize: loaded.config.vocabularySize, files: loaded.files, events: events)
-    let rows = try text.encode(data, options: c.data, events: events)
+    let source = try RowSource(loaded, options: c.data, events: events)
+    let rows = try source.rows(c.data, events: events)
     loaded.warn(ofLength: rows.map(\.length).max() ?? 0, events: events)
     let targets = loaded.linears(try c.targets.selected(of: loaded.model.linears.map(\.name)))
 
@@ -152,7 +151,7 @@ package struct GradStage {
     // Opened before the work: a folder that cannot be written shows now, and so does a disk that is full.
     let writer = try GradientFileWriter(
       path: c.output, compression: c.recipe.compression, storesBFloat16: c.storesBFloat16,
-      attributes: try attributes(loaded, text: text, rows: rows))
+      attributes: try attributes(loaded, source, rows: rows))
     let scratch = estimate.spills ? try ScratchFile(folder: scratchFolder) : nil
     loaded.model.recomputesActivations = estimate.recomputes
     let collector =
@@ -295,13 +294,13 @@ package struct GradStage {
   }
 
   private func attributes(
-    _ loaded: LoadedModel, text: LoadedText, rows: [EncodedRow]
+    _ loaded: LoadedModel, _ source: RowSource, rows: [EncodedRow]
   ) throws(GoraError) -> [(String, String)] {
     let c = configuration
     var attributes = [
       ("creator", c.context.tool), ("creator_version", c.context.version), ("model", loaded.identity?.text ?? ""),
       ("data", fingerprint(of: rows)),
-      ("tokenizer", text.tokenizer?.fingerprint ?? "none"),
+      ("tokenizer", source.fingerprint ?? "none"),
       ("batch_size", String(c.recipe.batchSize)), ("dtype", loaded.precision.rawValue),
     ]
     if let rule = c.recipe.stability {

@@ -41,6 +41,9 @@ package struct ShowRowsStage {
       document = try files.config
     }
     let config = try ModelFamilies.config(reading: document)
+    guard !(config is CLIPConfig) else {
+      throw GoraError(.usage, "--show-rows shows texts; a clip model sees images")
+    }
     let text = try LoadedText(files: files, config: config, options: c.data)
     let data = try text.read(c.data, vocabularySize: config.vocabularySize, files: files, events: events)
     if c.answers {

@@ -138,16 +138,14 @@ package struct TrainStage {
     let output = c.dryRun ? nil : try OutputFolder(path: c.output, files: fileNames, folders: [TrainingCheckpoint.folder])
     let loaded = try load(events)
     loaded.announce(threads: c.context.threads, events: events)
-    let text = try LoadedText(files: loaded.files, config: loaded.config, options: c.data)
-    let data = try text.read(c.data, vocabularySize: loaded.config.vocabularySize, files: loaded.files, events: events)
-    let rows = try text.encode(data, options: c.data, events: events)
+    let source = try RowSource(loaded, options: c.data, events: events)
+    let rows = try source.rows(c.data, events: events)
     loaded.warn(ofLength: rows.map(\.length).max() ?? 0, events: events)
     var validationRows: [EncodedRow] = []
     if let validation = c.validation {
       var options = c.data
       options.paths = [validation]
-      let read = try text.read(options, vocabularySize: loaded.config.vocabularySize, files: loaded.files, events: events)
-      validationRows = try text.encode(read, options: options, events: events)
+      validationRows = try source.rows(options, events: events)
     }
     let adapter = try prepare(loaded, events)
 
@@ -341,7 +339,7 @@ package struct TrainStage {
       try makeTrainable(linears.map(\.weight), events)
       return nil
     case .fromConfig:
-      try makeTrainable(loaded.model.parameters, events)
+      try makeTrainable(loaded.model.learnable, events)
       return nil
     }
   }

@@ -2,6 +2,8 @@ import GoraCore
 
 /// A row as token ids with the labels to learn.
 package struct EncodedRow: Sendable, Equatable {
+  /// What a model of images sees, in place of tokens; the one label is its class.
+  package var image: ImageInput?
   /// What the encoder of an encoder-decoder model reads; empty for a decoder.
   package var source: [Int32] = []
   package var ids: [Int32]
@@ -18,10 +20,14 @@ package struct EncodedRow: Sendable, Equatable {
     self.cutTokens = cutTokens
   }
 
+  package init(image: ImageInput, label: Int32, place: Location?) {
+    (self.image, ids, labels, self.place) = (image, [], [label], place)
+  }
+
   /// All tokens that run through the model.
-  package var tokens: Int { source.count + ids.count }
+  package var tokens: Int { image?.store.tokens ?? source.count + ids.count }
   /// Positions that it takes.
-  package var length: Int { max(source.count, ids.count) }
+  package var length: Int { image == nil ? max(source.count, ids.count) : tokens }
 
   /// What is learnt at each token; nil for nothing. The first token is never predicted, so its label teaches nothing.
   package var lessons: [Int32?] {

@@ -74,7 +74,9 @@ extension BatchOrder {
 /// Cuts a batch into packed pieces of at most `maxTokens` tokens (a longer row stands alone).
 package func microBatches(_ rows: [EncodedRow], maxTokens: Int) -> [PackedBatch] {
   microBatchRanges(rows.map(\.tokens), maxTokens: maxTokens).map { part in
-    PackedBatch(rows: rows[part].map { ($0.ids, $0.labels) }, sources: rows[part].map(\.source))
+    let images = rows[part].compactMap { row in row.image.map { ($0, row.labels[0]) } }
+    return images.isEmpty
+      ? PackedBatch(rows: rows[part].map { ($0.ids, $0.labels) }, sources: rows[part].map(\.source)) : PackedBatch(images: images)
   }
 }
 

@@ -19,6 +19,8 @@ struct Eval: GoraCommand {
         gora-eval --model Llama-3.2-1B --task humaneval --data HumanEval.jsonl \\
           --attempts 20 --temperature 0.2 --top-p 0.95
         gora-eval --model Llama-3.2-1B --task choose --data piqa.jsonl
+        gora-eval --model clip-vit-base-patch16 --adapter tuned/ \\
+          --task images --data dtd/test --classes dtd --templates dtd
 
       Any PEFT LoRA folder is a valid --adapter.
       """,
@@ -156,7 +158,8 @@ struct Eval: GoraCommand {
       (.samples, samples != nil), (.maxNewTokens, maxNewTokens != nil), (.batchSize, batchSize != nil),
       (.temperature, temperature != nil), (.topP, topP != nil), (.stop, !stop.isEmpty), (.extractor, extractor != nil),
       (.maxLength, data.rows.maxLength != nil), (.learn, data.rows.learn != nil), (.template, data.rows.template != nil),
-      (.glue, data.rows.glue != nil), (.beams, beams != nil),
+      (.glue, data.rows.glue != nil), (.classes, data.rows.classes != nil), (.templates, data.rows.templates != nil),
+      (.beams, beams != nil),
       (.attempts, attempts != nil), (.style, style != nil), (.timeLimit, timeLimit != nil), (.noSandbox, omitsSandbox),
       (.judgePrompts, judgePrompts != nil), (.references, references != nil), (.judgeRequests, judgeRequests != nil),
       (.judgeReplies, judgeReplies != nil), (.judgeCommand, judgeCommand != nil), (.judgeModel, judgeModel != nil),

@@ -38,6 +38,7 @@ import Testing
       CostRecord(run: run, stage: "eval", seconds: 3, memory: nil),
     ]
     data.results = [ResultRecord(run: run, rows: 400, accuracy: 0.25, interval: 0.2...0.3, loss: nil)]
+    data.results[0].confusion = .init(classes: ["a cat", "a dog"], counts: [[3, 1], [0, 0]])
     return data
   }
 
@@ -74,6 +75,15 @@ import Testing
     // Names inside a page are unique.
     let ids = html.matches(of: /\bid="([^"]+)"/).map { String($0.1) }
     #expect(Set(ids).count == ids.count && ids.count > 10)
+  }
+
+  /// Shares of a class's images, and nothing for a class that has none.
+  @Test func confusionIsShares() throws {
+    let svg = try #require(Figure.make(.confusion, Self.data())).svg()
+    #expect(svg.contains("taken for 1, 1 a cat: 75") && svg.contains("taken for 2, 1 a cat: 25"))
+    #expect(svg.contains("taken for 1, 2 a dog: none"))
+    #expect(ResultRecord.Confusion(classes: ["a"], counts: [[1, 2]]) == nil)
+    #expect(ResultRecord.Confusion(classes: ["a"], counts: [[.nan]]) == nil)
   }
 
   @Test func everyRankStandsInItsCell() throws {

@@ -6,8 +6,8 @@ import GoraFormats
 package protocol ModelFamily: SendableMetatype {
   /// Its spellings of `model_type`.
   static var types: [String] { get }
-  /// PEFT's `task_type` of an adapter beside it.
-  static var taskType: String { get }
+  /// PEFT's `task_type` of an adapter beside it; nil where it has none.
+  static var taskType: String? { get }
   /// Reads config.json as Transformers' classes do, with their defaults; refuses what the family does not run, by name.
   static func config(reading root: JSONField) throws(GoraError) -> any ModelConfig
 }
@@ -18,7 +18,7 @@ package protocol DecoderFamily: ModelFamily {
 }
 
 extension DecoderFamily {
-  package static var taskType: String { "CAUSAL_LM" }
+  package static var taskType: String? { "CAUSAL_LM" }
   package static func config(reading root: JSONField) throws(GoraError) -> any ModelConfig { try decoder(reading: root) }
 }
 
@@ -26,6 +26,8 @@ extension DecoderFamily {
 package protocol Model: AnyObject {
   /// All weights, each once, in a fixed order.
   var parameters: [Parameter] { get }
+  /// Those that learn where a new model is trained.
+  var learnable: [Parameter] { get }
   /// The linears that may have an adapter, block by block in the order of forward: what `all-linear` takes.
   var blocks: [[Linear]] { get }
   /// The same linears, those that see the same inputs together.
@@ -88,6 +90,8 @@ extension Model {
   package func seesSource(_ linear: Linear) -> Bool { false }
   /// All linears that may have an adapter, first block first.
   package var linears: [Linear] { blocks.flatMap { $0 } }
+
+  package var learnable: [Parameter] { parameters }
 
   package func loss(_ batch: PackedBatch) -> Double { loss(batch, each: nil) }
   package func accumulateGradient(_ batch: PackedBatch, scale: Float) -> Double {

@@ -4,7 +4,7 @@ import GoraFormats
 /// All families of models, the one of plans that name no model first.
 package enum ModelFamilies {
   package static let all: [any ModelFamily.Type] = [
-    Llama.self, Qwen3.self, Gemma2.self, Gemma3.self, T5.self,
+    Llama.self, Qwen3.self, Gemma2.self, Gemma3.self, T5.self, CLIP.self,
   ]
 
   /// The family of a config.json's `model_type`.

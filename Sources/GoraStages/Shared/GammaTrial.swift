@@ -40,9 +40,7 @@ struct GammaTrial {
   init(_ options: GammaTrialOptions, model: String, seed: UInt64, threads: Int, events: EventHandler) throws(GoraError) {
     loaded = try LoadedModel(path: model, precision: options.precision)
     loaded.announce(threads: threads, events: events)
-    let text = try LoadedText(files: loaded.files, config: loaded.config, options: options.data)
-    let data = try text.read(options.data, vocabularySize: loaded.config.vocabularySize, files: loaded.files, events: events)
-    let all = try text.encode(data, options: options.data, events: events)
+    let all = try RowSource(loaded, options: options.data, events: events).rows(options.data, events: events)
     let order = BatchOrder(
       rows: all.count, batchSize: options.batchSize, shuffles: options.shuffles, seed: seed, stream: "gora-train")
     rows = order.epoch(0).prefix(options.batchSize * options.batches).map { all[$0] }

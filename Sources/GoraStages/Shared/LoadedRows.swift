@@ -14,9 +14,13 @@ package struct DataOptions: Sendable {
   package var learning: LearntPart
   /// The files are GLUE's, of this task, put in these words; nil for JSON.
   package var glue: (task: GLUETask, wording: GLUETask.Wording)?
+  /// The classes of images: a known set or a file of names; nil for those of the labels.
+  package var classes: String?
+  /// The texts about a class: a known set or a file of them; nil for one.
+  package var templates: String?
 
   /// All files that are read for rows, a template's included.
-  var inputs: [String] { paths + (template.map { [$0] } ?? []) }
+  var inputs: [String] { paths + [template, classes, templates].compactMap { $0 } }
 
   /// Tokens kept of a row where nothing else is said.
   package static let standardLength = 512
@@ -208,6 +212,7 @@ private struct NoTokenizer: TextEncoder {
 func fingerprint(of rows: [EncodedRow]) -> String {
   let digest = SHA256()
   for row in rows {
+    if let image = row.image { digest.update(UnsafeRawBufferPointer(start: image.pixels, count: image.store.byteCount)) }
     if !row.source.isEmpty {
       digest.update(row.source.count)
       row.source.withUnsafeBytes { digest.update($0) }

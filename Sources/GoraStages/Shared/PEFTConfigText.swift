@@ -9,7 +9,7 @@ enum PEFTConfigText {
   static func text(_ plan: RankPlan) -> String {
     // PEFT wants at least rank 1 wherever it is told to adapt.
     let adapted = plan.modules.filter { $0.rank > 0 }
-    var out = "LoraConfig(\n    task_type=\"\(ModelFamilies.all[0].taskType)\",\n    r=\(plan.referenceRank),\n"
+    var out = "LoraConfig(\n    task_type=\"\(ModelFamilies.all[0].taskType ?? "")\",\n    r=\(plan.referenceRank),\n"
     out += "    lora_alpha=\(JSON(whole: plan.alpha).compact()),\n"
     out += "    use_rslora=\(plan.scaling == .rslora ? "True" : "False"),\n    target_modules=[\n"
     for module in adapted { out += "        \(quoted(module.name)),\n" }

@@ -80,10 +80,11 @@ struct ReportCollector {
     case .result(let root):
       let bounds = try? root.optional("interval")?.elements.map { element throws(GoraError) in try element.double }
       let interval = bounds.flatMap { $0.count == 2 && $0[0] <= $0[1] ? $0[0]...$0[1] : nil }
-      data.results.append(
-        ResultRecord(
-          run: run, rows: (try? root.optional("rows")?.int) ?? 0, accuracy: try? root.optional("accuracy")?.double,
-          interval: interval, loss: try? root.optional("loss")?.double))
+      var result = ResultRecord(
+        run: run, rows: (try? root.optional("rows")?.int) ?? 0, accuracy: try? root.optional("accuracy")?.double,
+        interval: interval, loss: try? root.optional("loss")?.double)
+      result.confusion = Self.confusion(root)
+      data.results.append(result)
     case .seconds, .peakBytes, .skipped: break
     }
   }
@@ -92,6 +93,15 @@ struct ReportCollector {
   private static func document(_ header: AdapterHeader, _ key: String) -> JSONField? {
     guard let text = header.metadata.first(where: { $0.key == key })?.value else { return nil }
     return (try? JSONDocument(path: key, text: Array(text.utf8)))?.root
+  }
+
+  private static func confusion(_ root: JSONField) -> ResultRecord.Confusion? {
+    let names = try? root.optional("classes")?.elements.map { element throws(GoraError) in try element.required("class").string }
+    let counts = try? root.optional("confusion")?.elements.map { row throws(GoraError) in
+      try row.elements.map { count throws(GoraError) in try count.double }
+    }
+    guard let names, let counts else { return nil }
+    return ResultRecord.Confusion(classes: names, counts: counts)
   }
 
   private static func starts(_ header: AdapterHeader) -> [AdapterRecord.Start] {

@@ -31,6 +31,8 @@ package enum TaskOption: String, Sendable, CaseIterable {
   case glue = "--glue"
   case maxLength = "--max-length"
   case learn = "--learn"
+  case classes = "--classes"
+  case templates = "--templates"
   case maxNewTokens = "--max-new-tokens"
   case batchSize = "--batch-size"
   case temperature = "--temperature"
@@ -63,6 +65,7 @@ package enum EvalTasks {
     CommonsenseTask.self,
     MTBenchTask.self,
     ClassifyTask.self,
+    ImagesTask.self,
   ]
 
   package static let names = names { _ in true }
@@ -79,7 +82,7 @@ package protocol RowsTask: EvalTask {
 }
 
 extension RowsTask {
-  package static var options: Set<TaskOption> { [.template, .glue, .maxLength, .learn] }
+  package static var options: Set<TaskOption> { [.template, .glue, .maxLength, .learn, .classes, .templates] }
 }
 
 /// A task by what the model answers, right or wrong (`AnswersDriver`).

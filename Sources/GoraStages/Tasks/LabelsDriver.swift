@@ -25,6 +25,7 @@ struct LabelsDriver {
     if let empty = prompts.firstIndex(where: \.isEmpty) {
       throw GoraError(.data, at: data.places[empty], "the row has an empty prompt")
     }
+    let sources = try text.encoder.encodeSources(data)
     let generation = try AnswerGeneration(inputs, ends: try text.endTokens(for: data.rows), stops: [])
     let first: Result<FirstTokens, FirstTokens.Problem> =
       labels.isEmpty
@@ -32,10 +33,11 @@ struct LabelsDriver {
     if case .failure(let problem) = first, !labels.isEmpty {
       events(.information("first tokens are not compared: \(problem.text)"))
     }
-    try generation.require(prompts, besides: (try? first.get())?.byteCount(inputs.loaded) ?? 0, &summary, events)
+    try generation.require(
+      prompts, sources: sources, besides: (try? first.get())?.byteCount(inputs.loaded) ?? 0, &summary, events)
     if c.dryRun { return }
     let predictions = try (try? first.get())?.predictions(inputs.loaded, events)
-    let answers = try generation.answers(to: prompts, total: prompts.count, events).map(Self.trimmed)
+    let answers = try generation.answers(to: prompts, sources: sources, total: prompts.count, events).map(Self.trimmed)
     for (row, answer) in answers.enumerated() {
       var sample: [JSON.Member] = [.init("row", JSON(row + 1)), .init("answer", JSON(answer))]
       if let predictions { sample.append(.init("first_token", JSON(labels[predictions[row]]))) }

@@ -75,6 +75,8 @@ def make(source):
     save("cmyk.jpg", small.convert("CMYK"), format="JPEG")
     save("stored-rgb.jpg", small, format="JPEG", keep_rgb=True)
     save("rgb.png", small, format="PNG")
+    # Pillow shrinks the rows of such a one first.
+    save("tall.png", source.resize((50, 131), Image.Resampling.BICUBIC), format="PNG")
     save("rgba.png", Image.merge("RGBA", (*small.split(), small.convert("L"))), format="PNG")
     save("grey.png", small.convert("L"), format="PNG")
     save("grey-alpha.png", Image.merge("LA", (small.convert("L"), small.convert("L").point(lambda v: 255 - v))), format="PNG")
@@ -115,6 +117,8 @@ PROCESSORS = {
 
 def golden(path):
     image = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
+    # Without what the file says of transparency, which the processor would lay on white.
+    image = Image.fromarray(np.asarray(image))
     result = {"width": image.width, "height": image.height, "pixels": sha(np.asarray(image)), "processed": {}}
     for name, options in PROCESSORS.items():
         eight_bit = CLIPImageProcessorPil(do_rescale=False, do_normalize=False, **options)(images=image, return_tensors="np")

@@ -1,5 +1,6 @@
 import GoraCore
 import GoraFormats
+import GoraImages
 import GoraJinja
 import GoraModels
 import GoraReport
@@ -12,6 +13,7 @@ extension Target {
     Target("safetensors", safetensors), Target("adapter", adapter), Target("gradients", gradients), Target("rows", rows),
     Target("compressed", compressed), Target("tokenizer", tokenizer), Target("text", text), Target("jinja", jinja),
     Target("metrics", metrics), Target("report", report), Target("gguf", gguf),
+    Target("image", image), Target("processor", processor),
   ]
 
   /// What is written reads back as the same value.
@@ -32,6 +34,18 @@ extension Target {
     if config.headSize <= 256 {
       require(config.rotary.inverseFrequencies(headSize: config.headSize).count == config.headSize / 2, "a frequency a pair")
     }
+  }
+
+  private static func image(_ bytes: UnsafeRawBufferPointer) throws {
+    let image = try ImageFile.decode(Array(bytes), path: "image", mostPixels: 1 << 20)
+    require(image.pixels.count == image.width * image.height * 3, "as many samples as the size says")
+    let processed = try ImageProcessor(side: 16).pixels(of: image, path: "image")
+    require(processed.width == 16 && processed.height == 16, "the size that was asked for")
+  }
+
+  private static func processor(_ bytes: UnsafeRawBufferPointer) throws {
+    let processor = try ImageProcessor(reading: document(bytes).root)
+    require(processor.values.count == 3 * 256, "a number a sample")
   }
 
   /// A plan that is accepted is written and read back the same.
