@@ -19,6 +19,8 @@ struct ImageReader {
     if options.template != nil {
       throw GoraError(.usage, "--template wraps rows of text; a clip model sees images", hint: "--templates names classes' texts")
     }
+    if options.glue != nil { throw GoraError(.usage, "--glue is of texts; a clip model sees images") }
+    if options.learning != .answers { throw GoraError(.usage, "--learn is of texts; a clip model sees images") }
     config = model.config
     processor = try Self.processor(files, side: config.imageSize, events)
     guard let tokenizer = try Tokenizer(of: files) else {
