@@ -111,8 +111,8 @@ $(OUT)/base.json: $(TEST) $(MODEL_FILES) $(OUT)/settings/eval | $(TOOLS)
 
 # Each seed: the gradient, its scores and GoRA's plan.
 $(SEEDS:%=$(OUT)/seed-%/grad.h5): $(OUT)/seed-%/grad.h5: $(TRAIN) $(MODEL_FILES) $(OUT)/settings/grad | $(TOOLS)
-	$(TIMED) $@ $(BIN)gora-grad --model $(MODEL) --data $(TRAIN) $(TEMPLATE:%=--template %) --targets $(TARGETS) --steps $(STEPS) \
-	  --batch-size $(GRAD_BATCH) --seed $* -t $(THREADS) $(FLAGS) -o $@
+	$(TIMED) $@ $(LAUNCH) $(BIN)gora-grad --model $(MODEL) --data $(TRAIN) $(TEMPLATE:%=--template %) --targets $(TARGETS) --steps $(STEPS) \
+	  --batch-size $(GRAD_BATCH) --seed $* $(SHARED_THREADS) $(FLAGS) -o $@
 
 $(SEEDS:%=$(OUT)/seed-%/scores.json): $(OUT)/seed-%/scores.json: $(OUT)/seed-%/grad.h5
 	$(TIMED) $@ $(BIN)gora-score --model $(MODEL) $< $(FLAGS) -o $@
@@ -152,9 +152,9 @@ $$(call settings,train-$(1),TRAIN TEMPLATE BATCH TRAIN_STEPS LR_$(1) RATIO_$(1) 
 $(SEEDS:%=$(OUT)/seed-%/$(1)/tuned/adapter_config.json): $(OUT)/seed-%/$(1)/tuned/adapter_config.json: \
   $(OUT)/seed-%/$(1)/init/adapter_config.json $(TRAIN) $(OUT)/settings/train-$(1)
 	$$(call drop-stale,$$(@D)/checkpoint,$$^)
-	$(TIMED) $$@ $(BIN)gora-train $$(<D) --model $(MODEL) --data $(TRAIN) $(TEMPLATE:%=--template %) --batch-size $(BATCH) \
+	$(TIMED) $$@ $(LAUNCH) $(BIN)gora-train $$(<D) --model $(MODEL) --data $(TRAIN) $(TEMPLATE:%=--template %) --batch-size $(BATCH) \
 	  $$(if $(TRAIN_STEPS),--max-steps $(TRAIN_STEPS)) --lr $(LR_$(1)) --lr-ratio $(RATIO_$(1)) $(TRAIN_FLAGS) \
-	  --log $(OUT)/seed-$$*/$(1)/metrics.jsonl --resume --seed $$* -t $(THREADS) $(FLAGS) -o $$(@D)
+	  --log $(OUT)/seed-$$*/$(1)/metrics.jsonl --resume --seed $$* $(SHARED_THREADS) $(FLAGS) -o $$(@D)
 
 $(SEEDS:%=$(OUT)/seed-%/$(1)/result.json): $(OUT)/seed-%/$(1)/result.json: $(OUT)/seed-%/$(1)/tuned/adapter_config.json \
   $(TEST) $(OUT)/settings/eval

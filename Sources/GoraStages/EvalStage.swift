@@ -72,29 +72,32 @@ package struct EvalStage {
     try checkOutputs(
       c.output.paths + (c.samples.map { [$0] } ?? []),
       against: [c.model] + (c.adapter.map { [$0] } ?? []) + c.data.inputs)
-    let output = c.dryRun ? nil : try c.output.open()
+    let writes = ProcessGroup.isFirst && !c.dryRun
+    let output = writes ? try c.output.open() : nil
     var samples: AtomicFile?
-    if let path = c.samples, c.task is any AnswersTask.Type, !c.dryRun { samples = try AtomicFile(path: path) }
+    if let path = c.samples, c.task is any AnswersTask.Type, writes { samples = try AtomicFile(path: path) }
     let loaded = try LoadedModel(
       path: c.model, precision: c.precision, quantization: c.quantization, memory: c.context.memory, events: events)
     loaded.announce(threads: c.context.threads, events: events)
     var earlier: Provenance?
+    var fingerprint = "none"
     if let folder = c.adapter {
       let adapter = try Adapter(readingFolder: folder).folded
       try adapter.requireBase(loaded.identity, folder: folder)
       try loaded.model.attach(adapter, from: folder)
       adapter.noteBase(of: loaded.quantization?.rawValue, events)
       earlier = adapter.provenance
+      fingerprint = adapter.fingerprint
     }
     let text = try LoadedText(files: loaded.files, config: loaded.config, options: c.data)
     var data = try text.read(c.data, vocabularySize: loaded.config.vocabularySize, files: loaded.files, events: events)
     if let limit = c.limit { data.rows = Array(data.rows.prefix(limit)) }
     var summary = Summary(task: c.task, rows: data.rows.count, adapter: c.adapter)
     // result.json says which run made it, not which files: their hashes are in the adapter's and the gradients' records.
-    if !c.dryRun {
+    if writes {
       summary.provenance = try c.context.provenance(after: earlier, inputs: [c.model] + c.data.paths, dtype: loaded.dtype)
     }
-    let inputs = EvalInputs(configuration: c, loaded: loaded, text: text, data: data, samples: samples)
+    let inputs = EvalInputs(configuration: c, loaded: loaded, text: text, data: data, samples: samples, adapter: fingerprint)
     switch c.task.init(c.answering) {
     case let task as any RowsTask: try RowsDriver(task: task, inputs: inputs).measure(&summary, events)
     case let task as any AnswersTask: try AnswersDriver(task: task, inputs: inputs).measure(&summary, events)
@@ -113,4 +116,6 @@ struct EvalInputs {
   let text: LoadedText
   let data: DataRows
   let samples: AtomicFile?
+  /// The adapter's fingerprint, or "none".
+  let adapter: String
 }
