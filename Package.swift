@@ -28,14 +28,17 @@ let package = Package(
       cSettings: [.unsafeFlags(["-O3", "-fno-math-errno", "-ffp-contract=fast"])],
       linkerSettings: [.linkedLibrary("m"), .linkedLibrary("dl"), .linkedLibrary("pthread")]),
 
+    // The few functions of MPI that several processes need, opened at run time: nothing of MPI is needed to build.
+    .target(name: "CGoraMPI", linkerSettings: [.linkedLibrary("dl")]),
+
     // What signal handlers do: temporary files removed, mapped files that shrink told.
     .target(name: "CGoraSignals"),
 
     // JPEG and PNG to pixels, with the long jumps of their libraries kept inside.
     .target(name: "CGoraImages", dependencies: ["CJPEG", "CPNG"]),
 
-    // Buffers, numbers, random numbers, errors, kernels.
-    library("GoraCore", ["CGoraKernels"]),
+    // Buffers, numbers, random numbers, errors, kernels, processes that work together.
+    library("GoraCore", ["CGoraKernels", "CGoraMPI"]),
     // Files between the stages: JSON, safetensors, HDF5, plans, adapters.
     library("GoraFormats", ["CGoraSignals", "GoraCore", "CHDF5", "CZstd", "CZlib", "CCrypto"]),
     // Image files to pixels, and those to what a checkpoint's image processor makes of them.

@@ -42,15 +42,15 @@ $(OUT)/kept.jsonl: $(OUT)/settings/kept | $(TOOLS)
 $(OUT)/arithmetic/model.safetensors: $(ROOT)/pipelines/base/config.json $(OUT)/tokenizer/tokenizer.json $(OUT)/arithmetic.jsonl \
   $(OUT)/settings/train
 	$(call drop-stale,$(@D)/checkpoint,$^)
-	$(TIMED) $@ $(BIN)gora-train --method full --from-config $< --model $(OUT)/tokenizer --data $(OUT)/arithmetic.jsonl \
+	$(TIMED) $@ $(LAUNCH) $(BIN)gora-train --method full --from-config $< --model $(OUT)/tokenizer --data $(OUT)/arithmetic.jsonl \
 	  --batch-size 32 --max-steps $(TRAIN_STEPS) --lr 3e-3 --weight-decay 0.1 --max-grad-norm 1 \
-	  --log $(OUT)/arithmetic.metrics.jsonl --resume -t $(THREADS) $(FLAGS) -o $(@D)
+	  --log $(OUT)/arithmetic.metrics.jsonl --resume $(SHARED_THREADS) $(FLAGS) -o $(@D)
 
 $(OUT)/model/model.safetensors: $(OUT)/arithmetic/model.safetensors $(OUT)/problems.jsonl $(OUT)/kept.jsonl
 	$(call drop-stale,$(@D)/checkpoint,$^)
-	$(TIMED) $@ $(BIN)gora-train --method full --targets all-linear --model $(<D) --data $(OUT)/problems.jsonl \
+	$(TIMED) $@ $(LAUNCH) $(BIN)gora-train --method full --targets all-linear --model $(<D) --data $(OUT)/problems.jsonl \
 	  --data $(OUT)/kept.jsonl --batch-size 32 --lr 1e-3 --weight-decay 0.1 --max-grad-norm 1 \
-	  --log $(OUT)/metrics.jsonl --resume --no-provenance -t $(THREADS) $(FLAGS) -o $(@D)
+	  --log $(OUT)/metrics.jsonl --resume --no-provenance $(SHARED_THREADS) $(FLAGS) -o $(@D)
 
 install: base
 	cp $(OUT)/model/model.safetensors $(OUT)/model/tokenizer.json $(ROOT)/pipelines/base/

@@ -118,15 +118,15 @@ $(OUT)/validation.jsonl: $(DATA) $(OUT)/settings/split
 
 $(OUT)/base.json: $(TEST) $(MODEL_FILES) $(OUT)/settings/eval | $(TOOLS)
 	mkdir -p $(@D)
-	$(BIN)gora-eval --model $(MODEL) --task loss --data $< -t $(THREADS) $(FLAGS) -o $@
+	$(LAUNCH) $(BIN)gora-eval --model $(MODEL) --task loss --data $< $(SHARED_THREADS) $(FLAGS) -o $@
 
 # Gradients and scores: one for each seed and setting, whichever rows use them.
 GRADIENT_stable := --steps $(STEPS) --until-stable
 GRADIENT_adalomo := --steps $(STEPS) --explore adalomo --explore-lr $(EXPLORE_LR)
 define gradient
 $(SEEDS:%=$(OUT)/seed-%/gradient-$(1).h5): $(OUT)/seed-%/gradient-$(1).h5: $(OUT)/train.jsonl $(MODEL_FILES) $(OUT)/settings/gradient | $(TOOLS)
-	$(TIMED) $$@ $(BIN)gora-grad --model $(MODEL) --data $$< --targets $(TARGETS) --batch-size $(GRAD_BATCH) \
-	  $(if $(filter undefined,$(origin GRADIENT_$(1))),--steps $(1),$(GRADIENT_$(1))) --seed $$* -t $(THREADS) $(FLAGS) -o $$@
+	$(TIMED) $$@ $(LAUNCH) $(BIN)gora-grad --model $(MODEL) --data $$< --targets $(TARGETS) --batch-size $(GRAD_BATCH) \
+	  $(if $(filter undefined,$(origin GRADIENT_$(1))),--steps $(1),$(GRADIENT_$(1))) --seed $$* $(SHARED_THREADS) $(FLAGS) -o $$@
 endef
 $(foreach name,$(sort $(filter-out none,$(foreach row,$(RUN),$(call setting,$(row),gradient)))),$(eval $(call gradient,$(name))))
 
@@ -171,18 +171,18 @@ $(SEEDS:%=$(OUT)/seed-%/$(1)/$(2)/run.json): $(OUT)/seed-%/$(1)/$(2)/run.json: \
   $(if $(filter full,$(4)),$(MODEL_FILES),$(OUT)/seed-%/$(1)/init/adapter_config.json) $(OUT)/train.jsonl $(OUT)/settings/train
 	mkdir -p $$(@D)
 	$$(call drop-stale,$$(@D)/tuned/checkpoint,$$^)
-	$(TIMED) $$(@D)/tuned $(BIN)gora-train $(if $(filter full,$(4)),--method full --targets $(TARGETS),$$(<D) --lr-ratio $(3)) \
+	$(TIMED) $$(@D)/tuned $(LAUNCH) $(BIN)gora-train $(if $(filter full,$(4)),--method full --targets $(TARGETS),$$(<D) --lr-ratio $(3)) \
 	  --model $(MODEL) --data $(OUT)/train.jsonl --batch-size $(BATCH) --max-steps $(TRAIN_STEPS) --lr $(2) \
-	  $(if $(filter -,$(5)),,--rule $(5)) $(TRAIN_FLAGS) --log $$(@D)/metrics.jsonl --resume --seed $$* -t $(THREADS) $(FLAGS) --json \
+	  $(if $(filter -,$(5)),,--rule $(5)) $(TRAIN_FLAGS) --log $$(@D)/metrics.jsonl --resume --seed $$* $(SHARED_THREADS) $(FLAGS) --json \
 	  -o $$(@D)/tuned > $$@
 
 $(SEEDS:%=$(OUT)/seed-%/$(1)/$(2)/validation.json): $(OUT)/seed-%/$(1)/$(2)/validation.json: \
   $(OUT)/seed-%/$(1)/$(2)/run.json $(OUT)/validation.jsonl
-	$(BIN)gora-eval $(call tuned,$(4)) --task loss --data $(OUT)/validation.jsonl -t $(THREADS) $(FLAGS) -o $$@
+	$(LAUNCH) $(BIN)gora-eval $(call tuned,$(4)) --task loss --data $(OUT)/validation.jsonl $(SHARED_THREADS) $(FLAGS) -o $$@
 
 $(SEEDS:%=$(OUT)/seed-%/$(1)/$(2)/test.json): $(OUT)/seed-%/$(1)/$(2)/test.json: \
   $(OUT)/seed-%/$(1)/$(2)/run.json $(TEST) $(OUT)/settings/eval
-	$(BIN)gora-eval $(call tuned,$(4)) --task loss --data $(TEST) -t $(THREADS) $(FLAGS) -o $$@
+	$(LAUNCH) $(BIN)gora-eval $(call tuned,$(4)) --task loss --data $(TEST) $(SHARED_THREADS) $(FLAGS) -o $$@
 
 $(SEEDS:%=$(OUT)/seed-%/$(1)/$(2)/answers.json): $(OUT)/seed-%/$(1)/$(2)/answers.json: \
   $(OUT)/seed-%/$(1)/$(2)/run.json $(TEST) $(OUT)/settings/eval $(OUT)/settings/answers

@@ -135,8 +135,8 @@ $(OUT)/base.json: $(TEST) $(TASK_INPUTS) $(MODEL_FILES) $(OUT)/settings/eval | $
 
 # Each seed: the gradient, its scores and GoRA's plan.
 $(SEEDS:%=$(OUT)/seed-%/grad.h5): $(OUT)/seed-%/grad.h5: $(TRAIN) $(MODEL_FILES) $(OUT)/settings/grad | $(TOOLS)
-	$(TIMED) $@ $(BIN)gora-grad --model $(MODEL) --data $(TRAIN) $(ROW_FLAGS) --targets $(TARGETS) --steps $(STEPS) \
-	  --batch-size $(GRAD_BATCH) $(GRAD_FLAGS) --seed $* -t $(THREADS) $(FLAGS) -o $@
+	$(TIMED) $@ $(LAUNCH) $(BIN)gora-grad --model $(MODEL) --data $(TRAIN) $(ROW_FLAGS) --targets $(TARGETS) --steps $(STEPS) \
+	  --batch-size $(GRAD_BATCH) $(GRAD_FLAGS) --seed $* $(SHARED_THREADS) $(FLAGS) -o $@
 
 $(SEEDS:%=$(OUT)/seed-%/scores.json): $(OUT)/seed-%/scores.json: $(OUT)/seed-%/grad.h5
 	$(TIMED) $@ $(BIN)gora-score --model $(MODEL) $< $(FLAGS) -o $@
@@ -176,9 +176,9 @@ $$(call settings,train-$(1),TRAIN ROW_FLAGS BATCH TRAIN_STEPS LR_$(1) RATIO_$(1)
 $(SEEDS:%=$(OUT)/seed-%/$(1)/tuned/adapter_config.json): $(OUT)/seed-%/$(1)/tuned/adapter_config.json: \
   $(OUT)/seed-%/$(1)/init/adapter_config.json $(TRAIN) $(OUT)/settings/train-$(1)
 	$$(call drop-stale,$$(@D)/checkpoint,$$^)
-	$(TIMED) $$@ $(BIN)gora-train $$(<D) --model $(MODEL) --data $(TRAIN) $(ROW_FLAGS) --batch-size $(BATCH) \
+	$(TIMED) $$@ $(LAUNCH) $(BIN)gora-train $$(<D) --model $(MODEL) --data $(TRAIN) $(ROW_FLAGS) --batch-size $(BATCH) \
 	  $$(if $(TRAIN_STEPS),--max-steps $(TRAIN_STEPS)) --lr $(LR_$(1)) --lr-ratio $(RATIO_$(1)) $(TRAIN_FLAGS) \
-	  --log $(OUT)/seed-$$*/$(1)/metrics.jsonl --resume --seed $$* -t $(THREADS) $(FLAGS) -o $$(@D)
+	  --log $(OUT)/seed-$$*/$(1)/metrics.jsonl --resume --seed $$* $(SHARED_THREADS) $(FLAGS) -o $$(@D)
 
 $(SEEDS:%=$(OUT)/seed-%/$(1)/result.json): $(OUT)/seed-%/$(1)/result.json: $(OUT)/seed-%/$(1)/tuned/adapter_config.json \
   $(TEST) $(TASK_INPUTS) $(OUT)/settings/eval

@@ -71,15 +71,15 @@ $(OUT)/SmolLM2-135M-Instruct.Q4_1.gguf:
 $(OUT)/table.txt: $(OUT)/base-loss.json $(RUNS:%=%/loss.json)
 
 $(OUT)/base-loss.json: $(TEST) $(MODEL_FILES) $(OUT)/settings/loss | $(TOOLS)
-	$(TIMED) $@ $(BIN)gora-eval --model $(MODEL) --task loss --data $(TEST) $(TEMPLATE:%=--template %) $(EVAL_FLAGS) \
-	  -t $(THREADS) $(FLAGS) -o $@
+	$(TIMED) $@ $(LAUNCH) $(BIN)gora-eval --model $(MODEL) --task loss --data $(TEST) $(TEMPLATE:%=--template %) $(EVAL_FLAGS) \
+	  $(SHARED_THREADS) $(FLAGS) -o $@
 
 # Each method: the loss, and the adapter as llama.cpp loads it.
 define loss_and_adapter
 $(SEEDS:%=$(OUT)/seed-%/$(1)/loss.json): $(OUT)/seed-%/$(1)/loss.json: $(OUT)/seed-%/$(1)/tuned/adapter_config.json \
   $(TEST) $(OUT)/settings/loss
-	$(TIMED) $$@ $(BIN)gora-eval --model $(MODEL) --adapter $$(<D) --task loss --data $(TEST) $(TEMPLATE:%=--template %) \
-	  $(EVAL_FLAGS) -t $(THREADS) $(FLAGS) -o $$@
+	$(TIMED) $$@ $(LAUNCH) $(BIN)gora-eval --model $(MODEL) --adapter $$(<D) --task loss --data $(TEST) $(TEMPLATE:%=--template %) \
+	  $(EVAL_FLAGS) $(SHARED_THREADS) $(FLAGS) -o $$@
 
 $(SEEDS:%=$(OUT)/seed-%/$(1)/adapter.gguf): $(OUT)/seed-%/$(1)/adapter.gguf: $(OUT)/seed-%/$(1)/tuned/adapter_config.json
 	$(TIMED) $$@ $(BIN)gora-export $$(<D) --model $(MODEL) --profile gguf $(FLAGS) -o $$@

@@ -11,12 +11,15 @@ import GoraStages
 /// a checked standard output (`--help > /dev/full` fails), clean-up on signals.
 package protocol GoraCommand: ParsableCommand {
   var common: CommonOptions { get }
+  /// Whether several processes may share the work (`mpirun -n 4 gora-…`).
+  static var sharesWork: Bool { get }
 
   /// Maps options to a stage's configuration, runs it and reports.
   func execute(_ reporter: Reporter) throws(GoraError)
 }
 
 extension GoraCommand {
+  package static var sharesWork: Bool { false }
   /// The tool's name: `gora-plan`.
   package static var tool: String { configuration.commandName ?? String(describing: Self.self) }
 
@@ -32,6 +35,7 @@ extension GoraCommand {
     let status = status(of: arguments ?? Array(CommandLine.arguments.dropFirst()))
     // What an object did not live to remove.
     TemporaryFiles.removeAll()
+    if status == .success { ProcessGroup.leave() } else { ProcessGroup.abort(status) }
     Glibc.exit(status.rawValue)
   }
 
@@ -67,13 +71,20 @@ extension GoraCommand {
 
   private static func status(of arguments: [String]) -> ExitStatus {
     var reporter = Reporter(tool: tool, settings: Reporter.Settings())
+    let launch = ProcessLaunch()
     do {
+      if sharesWork {
+        try ProcessGroup.join(launch)
+      } else if let size = launch.size, size > 1 {
+        throw GoraError(.usage, "started as \(size) processes, and \(tool) runs as one", hint: "leave the launcher out")
+      }
+      reporter = Reporter(tool: tool, settings: Reporter.Settings())
       try requireUTF8()
       let command: Self
       switch parse(arguments) {
       case .command(let parsed): command = parsed
       case .text(let text):
-        try StandardStreams.writeOutput(text)
+        try reporter.output(text)
         try StandardStreams.closeOutput()
         return .success
       case .failure(let error): throw error
@@ -91,12 +102,25 @@ extension GoraCommand {
       try StandardStreams.closeOutput()
       return .success
     } catch let error as GoraError {
-      reporter.error(error)
+      report(error, reporter, launch)
       return error.status
     } catch {
-      reporter.error(GoraError(.internal, String(describing: error)))
+      report(GoraError(.internal, String(describing: error)), reporter, launch)
       return .internal
     }
+  }
+
+  /// Says once why the run ends: most errors come up in all processes, and the first one ends the others. Where it does not, because
+  /// the error is another's alone, that one speaks after a second, the lowest of them first.
+  private static func report(_ error: GoraError, _ reporter: Reporter, _ launch: ProcessLaunch) {
+    if ProcessGroup.isAlone {
+      // Without a group nobody ends the others, and all have the same to say.
+      if launch.rank == 0 { reporter.error(error) }
+      return
+    }
+    if ProcessGroup.isFirst { return reporter.error(error) }
+    usleep(UInt32(1_000_000 + 100_000 * min(ProcessGroup.rank, 30)))
+    reporter.error(error, rank: ProcessGroup.rank)
   }
 
   /// Paths are texts here: a path that is not UTF-8 would silently become another one.

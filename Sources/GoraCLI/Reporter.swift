@@ -8,6 +8,8 @@ package final class Reporter {
   package struct Settings {
     package var quiet = false
     package var verbosity = 0
+    /// Says and writes nothing but errors: another process of the group does.
+    package var isMute = !ProcessGroup.isFirst
     package var progress = Visibility.auto
     package var color = Visibility.auto
 
@@ -29,6 +31,7 @@ package final class Reporter {
   private enum Form { case redrawn, plain, none }
 
   private let tool: String
+  private let isMute: Bool
   private let quiet: Bool
   private let verbosity: Int
   private let eager: Bool
@@ -44,10 +47,11 @@ package final class Reporter {
 
   package init(tool: String, settings: Settings) {
     self.tool = tool
-    quiet = settings.quiet
+    isMute = settings.isMute
+    quiet = settings.quiet || isMute
     verbosity = settings.verbosity
     eager = settings.progress == .always
-    form = settings.quiet || settings.progress == .never ? .none : StandardStreams.errorIsTerminal ? .redrawn : .plain
+    form = quiet || settings.progress == .never ? .none : StandardStreams.errorIsTerminal ? .redrawn : .plain
     colored = settings.usesColor
     lastShown = Self.now()
   }
@@ -65,11 +69,12 @@ package final class Reporter {
 
   /// A line for `-v`.
   package func note(_ text: String) {
-    if verbosity > 0 { line(text, "note: ") }
+    if verbosity > 0, !isMute { line(text, "note: ") }
   }
 
   /// A line of a table that `-v` asked for, without the tool's name.
   package func detail(_ text: String) {
+    if isMute { return }
     clear()
     StandardStreams.writeError(text.escapingControls + "\n")
   }
@@ -77,6 +82,7 @@ package final class Reporter {
   /// A result, on standard output.
   /// - Throws: status 74 where it cannot be written whole.
   package func output(_ text: String) throws(GoraError) {
+    if isMute { return }
     clear()
     try StandardStreams.writeOutput(text)
   }
@@ -87,8 +93,11 @@ package final class Reporter {
   }
 
   /// `gora-plan: error: <place>: <problem>`, then `gora-plan: hint: …`.
-  package func error(_ error: GoraError) {
-    line(error.description, colored ? "\u{1B}[31merror:\u{1B}[0m " : "error: ")
+  ///
+  /// - Parameter rank: of the process, where it is one of several and not the first.
+  package func error(_ error: GoraError, rank: Int? = nil) {
+    let process = rank.map { "process \($0): " } ?? ""
+    line(process + error.description, colored ? "\u{1B}[31merror:\u{1B}[0m " : "error: ")
     if let hint = error.hint { line(hint, "hint: ") }
     if error.status == .internal { line("this is a defect of gora; please report it with the line above", "hint: ") }
   }

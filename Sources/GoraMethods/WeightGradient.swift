@@ -8,10 +8,13 @@ package struct WeightGradient: @unchecked Sendable {
   package let weight: WeightMatrix
   /// [rows × columns], row-major; valid for as long as the caller says.
   package let gradient: UnsafePointer<Float>
+  /// The row that `gradient` begins with: 0, or where only some rows of G are at hand the first of them.
+  private let firstRow: Int
 
-  package init(weight: WeightMatrix, gradient: UnsafePointer<Float>) {
+  package init(weight: WeightMatrix, gradient: UnsafePointer<Float>, firstRow: Int = 0) {
     self.weight = weight
     self.gradient = gradient
+    self.firstRow = firstRow
   }
 
   var rows: Int { weight.rows }
@@ -20,12 +23,28 @@ package struct WeightGradient: @unchecked Sendable {
 
   /// avg|W⊙G|, the paper's importance; 0 for an empty weight.
   package var meanAbsoluteProduct: Double {
-    count == 0 ? 0 : sumOfPairs { w, g, count in gora_abs_product_sum(w, g, count) } / Double(count)
+    count == 0 ? 0 : absoluteProducts(of: 0..<blocks.count).reduce(0, +) / Double(count)
+  }
+
+  /// Σ|W⊙G| of each of these blocks: of all of them, added up in order and over `count`, it is `meanAbsoluteProduct`.
+  /// - Parameter preparing: called before a block's rows of G are read, on the thread that reads them.
+  package func absoluteProducts(of part: Range<Int>, preparing: (_ rows: Range<Int>) -> Void = { _ in }) -> [Double] {
+    let blocks = blocks
+    var partial = [Double](repeating: 0, count: part.count)
+    partial.withUnsafeMutableBufferPointer { partial in
+      nonisolated(unsafe) let partial = partial
+      parallelParts(part.count) { index in
+        let rows = blocks.rows(of: part.lowerBound + index)
+        preparing(rows)
+        partial[index] = withRows(rows) { w, g, count in gora_abs_product_sum(w, g, count) }
+      }
+    }
+    return partial
   }
 
   /// Σ over blocks of `term(G, count)`.
   func sumOfGradients(_ term: (UnsafePointer<Float>, Int) -> Double) -> Double {
-    sum { range in term(gradient + range.lowerBound * columns, range.count * columns) }
+    sum { range in term(values(from: range.lowerBound), range.count * columns) }
   }
 
   /// Σ over blocks of `term(W, G, count)`.
@@ -50,41 +69,42 @@ package struct WeightGradient: @unchecked Sendable {
       initialized = count
       guard let start = out.baseAddress else { return }
       nonisolated(unsafe) let target = start
-      parallelParts(blocks) { index in
-        let range = self.range(index)
+      parallelParts(blocks.count) { index in
+        let range = blocks.rows(of: index)
         let own = target + range.lowerBound * columns
         if weighted {
           withRows(range) { w, g, count in gora_scaled_product(w, g, factor, own, count) }
         } else {
-          gora_scaled(gradient + range.lowerBound * columns, factor, own, range.count * columns)
+          gora_scaled(values(from: range.lowerBound), factor, own, range.count * columns)
         }
       }
     }
   }
 
-  private var rowsInBlock: Int { max(1, 65_536 / max(1, columns)) }
-  private var blocks: Int { (rows + rowsInBlock - 1) / rowsInBlock }
-  private func range(_ block: Int) -> Range<Int> { block * rowsInBlock..<min(rows, (block + 1) * rowsInBlock) }
+  package var blocks: RowBlocks { RowBlocks(rows: rows, columns: columns) }
+
+  private func values(from row: Int) -> UnsafePointer<Float> { gradient + (row - firstRow) * columns }
 
   /// Rows of W, widened where they are not f32 already, and of G.
   private func withRows<Result>(
     _ range: Range<Int>, _ body: (UnsafePointer<Float>, UnsafePointer<Float>, Int) -> Result
   ) -> Result {
-    let offset = range.lowerBound * columns
+    let own = values(from: range.lowerBound)
     let count = range.count * columns
-    if case .f32(let values) = weight.storage { return body(values + offset, gradient + offset, count) }
+    if case .f32(let values) = weight.storage { return body(values + range.lowerBound * columns, own, count) }
     return withUnsafeTemporaryAllocation(of: Float.self, capacity: max(1, count)) { wide in
       let start = wide.baseAddress!
       weight.widen(range, into: start)
-      return body(start, gradient + offset, count)
+      return body(start, own, count)
     }
   }
 
   private func sum(_ term: (Range<Int>) -> Double) -> Double {
-    var partial = [Double](repeating: 0, count: blocks)
+    let blocks = blocks
+    var partial = [Double](repeating: 0, count: blocks.count)
     partial.withUnsafeMutableBufferPointer { partial in
       nonisolated(unsafe) let partial = partial
-      parallelParts(blocks) { index in partial[index] = term(range(index)) }
+      parallelParts(blocks.count) { index in partial[index] = term(blocks.rows(of: index)) }
     }
     return partial.reduce(0, +)
   }

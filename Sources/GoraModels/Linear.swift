@@ -146,8 +146,9 @@ package final class Linear {
     }
     if let gradient = weight.gradient, let x {
       Matmul.sgemm(
-        transposeA: true, m: outputSize, n: inputSize, k: tokens, a: dy, lda: outputSize, b: x, ldb: inputSize, beta: 1,
-        c: gradient.pointer, ldc: inputSize)
+        transposeA: true, m: outputSize, n: inputSize, k: tokens, a: dy, lda: outputSize, b: x, ldb: inputSize,
+        beta: weight.gradientIsStale ? 0 : 1, c: gradient.pointer, ldc: inputSize)
+      weight.gradientIsStale = false
     }
     if let dx {
       weight.matrix.multiplyTransposed(

@@ -31,6 +31,8 @@ package final class Parameter {
   package private(set) var values: FloatBuffer?
   /// Where the gradient is summed, when someone asked for it.
   package var gradient: FloatBuffer?
+  /// Whether the next product writes over what is in `gradient` instead of adding to it: for a linear's weight, set before a pass.
+  package var gradientIsStale = false
 
   /// What a working copy stands for, while there is one.
   private var original: (matrix: WeightMatrix, values: FloatBuffer?)?
@@ -49,7 +51,7 @@ package final class Parameter {
   var releasableBytes: Int { mappedBytes < Self.smallestReleased ? 0 : mappedBytes }
 
   /// Takes a large mapped weight out of this process, until it is used again.
-  func releasePages() {
+  package func releasePages() {
     if releasableBytes > 0, let mapped { MappedFile.releasePages(of: mapped) }
   }
 

@@ -72,10 +72,16 @@ package struct EvalStage {
     try checkOutputs(
       c.output.paths + [c.samples, c.answering.judging.requests].compactMap { $0 },
       against: [c.model] + (c.adapter.map { [$0] } ?? []) + c.data.inputs + c.answering.judging.inputs)
-    let output = c.dryRun ? nil : try c.output.open()
+    if !ProcessGroup.isAlone, !(c.task is any RowsTask.Type) {
+      throw GoraError(
+        .usage, "--task \(c.task.name) runs as one process, not as \(ProcessGroup.size): which answers are generated "
+          + "together bears on them", hint: "leave the launcher out")
+    }
+    let writes = ProcessGroup.isFirst && !c.dryRun
+    let output = writes ? try c.output.open() : nil
     var others: [AtomicFile] = []
     func open(_ path: String?) throws(GoraError) -> AtomicFile? {
-      guard let path, !c.dryRun else { return nil }
+      guard let path, writes else { return nil }
       let file = try AtomicFile(path: path)
       others.append(file)
       return file
@@ -90,12 +96,14 @@ package struct EvalStage {
       path: c.model, precision: c.precision, quantization: c.quantization, memory: c.context.memory, events: events)
     loaded.announce(threads: c.context.threads, events: events)
     var earlier: Provenance?
+    var fingerprint = "none"
     if let folder = c.adapter {
       let adapter = try Adapter(readingFolder: folder).folded
       try adapter.requireBase(loaded.identity, folder: folder)
       try loaded.model.attach(adapter, from: folder)
       adapter.noteBase(of: loaded.quantization?.rawValue, events)
       earlier = adapter.provenance
+      fingerprint = adapter.fingerprint
     }
     if let model = loaded.model as? CLIPModel {
       var summary = try ImagesDriver(model: model, loaded: loaded, configuration: c).measured(after: earlier, events)
@@ -110,12 +118,12 @@ package struct EvalStage {
     let text = try LoadedText(files: loaded.files, config: loaded.config, options: data)
     var summary = Summary(task: c.task, rows: 0, adapter: c.adapter)
     // result.json says which run made it, not which files: their hashes are in the adapter's and the gradients' records.
-    if !c.dryRun {
+    if writes {
       summary.provenance = try c.context.provenance(
         after: earlier, inputs: [c.model] + c.data.paths + c.answering.judging.inputs, dtype: loaded.dtype)
     }
     let inputs = EvalInputs(
-      configuration: c, loaded: loaded, text: text, data: data, samples: samples, requests: requests)
+      configuration: c, loaded: loaded, text: text, data: data, samples: samples, requests: requests, adapter: fingerprint)
     switch c.task.init(c.answering) {
     case let task as any RowsTask: try RowsDriver(task: task, inputs: inputs).measure(&summary, events)
     case let task as any AnswersTask: try AnswersDriver(task: task, inputs: inputs).measure(&summary, events)
@@ -159,6 +167,8 @@ struct EvalInputs {
   let data: DataOptions
   let samples: AtomicFile?
   let requests: AtomicFile?
+  /// The adapter's fingerprint, or "none".
+  let adapter: String
 
   /// The rows of the kinds that are trained on.
   func rows(_ summary: inout EvalStage.Summary, _ events: EventHandler) throws(GoraError) -> DataRows {

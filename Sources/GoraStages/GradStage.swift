@@ -89,6 +89,7 @@ package struct GradStage {
   package func run(events: EventHandler) throws(GoraError) -> Summary {
     let c = configuration
     try checkOutputs([c.output], against: [c.model] + c.data.inputs)
+    try refuseUnshared()
     let loaded = try LoadedModel(path: c.model, precision: c.recipe.precision)
     loaded.announce(threads: c.context.threads, events: events)
     let source = try RowSource(loaded, options: c.data, events: events)
@@ -123,6 +124,7 @@ package struct GradStage {
     var settings = GradientEstimator.Settings(
       microBatchTokens: limit, exploration: c.recipe.exploration, trackEvery: c.recipe.trackEvery.map { min($0, steps) },
       keepsSquares: c.recipe.keepsSquares)
+    settings.mayStop = c.recipe.stability != nil
     let learning = c.recipe.collects.contains(.gradients) ? targets : []
     let demand = demand(
       of: (0..<steps).map(batch), targets: targets, in: loaded, settings: &settings)
@@ -147,11 +149,14 @@ package struct GradStage {
       tokensPerSecond: 0,
       estimate: estimate)
     if c.dryRun { return summary }
+    try ProcessGroup.requireSame(run(loaded, targets: targets, rows: rows, limit: limit, steps: steps))
 
     // Opened before the work: a folder that cannot be written shows now, and so does a disk that is full.
-    let writer = try GradientFileWriter(
-      path: c.output, compression: c.recipe.compression, storesBFloat16: c.storesBFloat16,
-      attributes: try attributes(loaded, source, rows: rows))
+    let writer =
+      ProcessGroup.isFirst
+      ? try GradientFileWriter(
+        path: c.output, compression: c.recipe.compression, storesBFloat16: c.storesBFloat16,
+        attributes: try attributes(loaded, source, rows: rows)) : nil
     let scratch = estimate.spills ? try ScratchFile(folder: scratchFolder) : nil
     loaded.model.recomputesActivations = estimate.recomputes
     let collector =
@@ -165,48 +170,89 @@ package struct GradStage {
     let clock = Stopwatch()
     var rates = StepRates()
     events(.progress(stage: "gradients", done: 0, total: steps, unit: "batches"))
-    for step in 0..<steps {
-      let stepClock = Stopwatch()
-      let result = try estimator.add(batch(step))
-      rates.append(tokens: result.tokens, seconds: stepClock.seconds)
-      let change = convergence.add(result.importance)
-      record.append(result, change)
-      if let tracked = result.tracked { track.append(tracked, step: step + 1) }
-      summary.tokens += result.tokens
-      summary.tokensPerSecond = Double(summary.tokens) / max(clock.seconds, 1e-9)
-      events(
-        .progress(
-          stage: "gradients", done: step + 1, total: steps, unit: "batches",
-          rate: StageRate(summary.tokensPerSecond, "tokens/s"), loss: result.loss))
-      let changes =
-        learning.isEmpty
-        ? ""
-        : ", importances changed by \(NumberText.significant(100 * change.mean)) % on average, "
-          + "\(NumberText.significant(100 * change.maximum)) % at most"
-      events(.note("step \(step + 1): loss \(NumberText.fixed(result.loss, 4))\(changes)"))
-      if convergence.isReached {
-        summary.isStable = step + 1 < steps
-        break
+    var begun = 0
+    var roundClock = Stopwatch()
+    try estimator.run {
+      defer { begun += 1 }
+      return begun < steps ? batch(begun) : nil
+    } ended: { results throws(GoraError) in
+      rates.append(tokens: results.reduce(0) { $0 + $1.tokens }, seconds: roundClock.seconds)
+      roundClock = Stopwatch()
+      for result in results {
+        let change = convergence.add(result.importance)
+        record.append(result, change)
+        let done = record.loss.count
+        if let tracked = result.tracked { track.append(tracked, step: done) }
+        summary.tokens += result.tokens
+        summary.tokensPerSecond = Double(summary.tokens) / max(clock.seconds, 1e-9)
+        events(
+          .progress(
+            stage: "gradients", done: done, total: steps, unit: "batches",
+            rate: StageRate(summary.tokensPerSecond, "tokens/s"), loss: result.loss))
+        let changes =
+          learning.isEmpty
+          ? ""
+          : ", importances changed by \(NumberText.significant(100 * change.mean)) % on average, "
+            + "\(NumberText.significant(100 * change.maximum)) % at most"
+        events(.note("step \(done): loss \(NumberText.fixed(result.loss, 4))\(changes)"))
       }
+      if convergence.isReached { summary.isStable = record.loss.count < steps }
+      return convergence.isReached
     }
     summary.steps = estimator.done
     summary.rows = record.rows.reduce(0, +)
     summary.steadyTokensPerSecond = rates.steady
     summary.loss = record.loss.reduce(0, +) / Double(summary.steps)
+    let gathered = FloatBuffer()
     for (kind, sums) in [(GradientKind.mean, estimator.sums), (.squares, estimator.squares)] {
-      for (linear, sum) in zip(learning, sums) {
-        try writer.write(
-          name: linear.weight.name, kind: kind, rows: linear.outputSize, columns: linear.inputSize, values: sum.pointer,
-          scale: 1 / Float(summary.steps), samples: summary.rows, tokens: summary.tokens)
-        sum.letGo()
+      for (index, part) in sums.enumerated() {
+        let linear = learning[index]
+        if let sum = estimator.collected(part, of: index, into: gathered) {
+          try writer?.write(
+            name: linear.weight.name, kind: kind, rows: linear.outputSize, columns: linear.inputSize, values: sum.pointer,
+            scale: 1 / Float(summary.steps), samples: summary.rows, tokens: summary.tokens)
+        }
+        part.letGo()
       }
     }
-    if let collector { try write(collector, to: writer, events: events) }
-    try writer.write(steps: record)
-    if !track.steps.isEmpty { try writer.write(track: track) }
-    try writer.finish()
+    if let writer {
+      if let collector { try write(collector, to: writer, events: events) }
+      try writer.write(steps: record)
+      if !track.steps.isEmpty { try writer.write(track: track) }
+      try writer.finish()
+    }
+    if let traffic = ProcessGroup.traffic { events(.note(traffic)) }
     events(.note("memory at most \(RunEstimate.mebibytes(ProcessMemory.peak)) resident"))
     return summary
+  }
+
+  /// Refuses what several processes cannot share.
+  private func refuseUnshared() throws(GoraError) {
+    if ProcessGroup.isAlone { return }
+    let recipe = configuration.recipe
+    func refusal(_ option: String, _ reason: String) -> GoraError {
+      GoraError(
+        .usage, "\(option) runs as one process, not as \(ProcessGroup.size): \(reason)",
+        hint: "leave the launcher out, or \(option)")
+    }
+    if recipe.exploration != nil { throw refusal("--explore", "each micro-batch's weights come from the one before") }
+    if recipe.collects.contains(.inputs) {
+      throw refusal("--collect inputs", "components are taken in one micro-batch after the other")
+    }
+  }
+
+  /// What has to be the same for all processes, a line each.
+  private func run(_ loaded: LoadedModel, targets: [Linear], rows: [EncodedRow], limit: Int, steps: Int) -> String {
+    let c = configuration
+    return [
+      ("version", c.context.version), ("threads", String(c.context.threads)), ("products", Matmul.backendDescription),
+      ("model", loaded.identity?.text ?? ""), ("dtype", loaded.dtype), ("data", fingerprint(of: rows)),
+      ("targets", targets.map(\.name).joined(separator: " ")), ("steps", String(steps)),
+      ("batch-size", String(c.recipe.batchSize)),
+      ("shuffle", String(c.recipe.shuffles)), ("seed", String(c.context.seed)), ("micro-batch-tokens", String(limit)),
+      ("squares", String(c.recipe.keepsSquares)), ("track", String(c.recipe.trackEvery ?? 0)),
+      ("stability", c.recipe.stability.map { "\($0)" } ?? "none"),
+    ].map { "\($0)=\($1)" }.joined(separator: "\n")
   }
 
   /// Takes in the inputs that still wait, and writes all components.
@@ -269,19 +315,19 @@ package struct GradStage {
       demand.inputs = InputCollector.bytes(
         model: loaded.model, targets: targets, components: configuration.recipe.inputComponents, labelled: learnt)
     }
-    // Sums; windows; squares; each micro-batch's own gradients, of one layer or of all; copies of the weights.
+    // Sums; windows; squares; sums over a micro-batch's pieces; copies of the weights: each process its rows. Beside them a layer's own.
     let largestLayer =
       loaded.model.blocks.map { block in
         block.reduce(0) { sum, linear in sum + (targets.contains { $0 === linear } ? linear.weight.count : 0) }
       }.max() ?? 0
-    var copies = 1 + (settings.needsWindows ? 1 : 0) + (settings.exploration == nil ? 0 : 1) + (settings.keepsSquares ? 1 : 0)
-    demand.gradientsAtOnce = copies * largestLayer
-    if settings.needsStepGradients {
-      if settings.runsWhole { demand.stepGradients = largestLayer } else { copies += 1 }
-    }
-    demand.gradients = copies * demand.learnt
+    let copies =
+      1 + [settings.needsWindows, settings.exploration != nil, settings.keepsSquares, settings.needsStepSums].count { $0 }
+    demand.gradientsAtOnce = copies * largestLayer / ProcessGroup.size
+    demand.stepGradients = GradientEstimator.layerFloats(largestLayer)
+    demand.gradients = copies * demand.learnt / ProcessGroup.size
     // A chunk as it is, scaled, shuffled and compressed, with the tables of the compressor.
-    demand.output = 8 * min(1 << 20, 4 * (targets.map(\.weight.count).max() ?? 0))
+    let largest = targets.map(\.weight.count).max() ?? 0
+    demand.output = 8 * min(1 << 20, 4 * largest) + (ProcessGroup.isAlone ? 0 : 4 * largest)
     return demand
   }
 

@@ -134,8 +134,9 @@ package struct TrainStage {
     try checkOutputs(
       fileNames.map { "\(c.output)/\($0)" } + [TrainingCheckpoint.path(in: c.output)] + (c.log.map { [$0] } ?? []),
       against: inputs + c.data.inputs + (c.validation.map { [$0] } ?? []))
-    if !c.resumes, !c.dryRun { try TrainingCheckpoint.requireNoneUnfinished(in: c.output) }
-    let output = c.dryRun ? nil : try OutputFolder(path: c.output, files: fileNames, folders: [TrainingCheckpoint.folder])
+    let writes = ProcessGroup.isFirst && !c.dryRun
+    if !c.resumes, writes { try TrainingCheckpoint.requireNoneUnfinished(in: c.output) }
+    let output = writes ? try OutputFolder(path: c.output, files: fileNames, folders: [TrainingCheckpoint.folder]) : nil
     let loaded = try load(events)
     loaded.announce(threads: c.context.threads, events: events)
     let source = try RowSource(loaded, options: c.data, events: events)
@@ -166,7 +167,7 @@ package struct TrainStage {
     let validationPieces = microBatches(validationRows, maxTokens: settings.microBatchTokens)
     var estimate = RunEstimate(
       loaded,
-      demand(of: rows, steps: steps, settings: settings, plan: plan, in: loaded, validation: validationPieces),
+      demand(of: rows, steps: steps, settings: settings, plan: plan, in: loaded, validation: validationPieces, events: events),
       memory: c.context.memory)
     estimate.settle(spills: false, recompute: c.recipe.recompute)
     loaded.model.recomputesActivations = estimate.recomputes
@@ -181,19 +182,23 @@ package struct TrainStage {
     var summary = Summary(
       steps: steps, rows: rows.count, parameters: parameters, tokensPerSecond: 0, rowsPerSecond: 0, seconds: 0, resumedFrom: 0,
       isComplete: true, estimate: estimate)
-    guard let output else { return summary }
+    if c.dryRun { return summary }
 
     let trainer = Trainer(model: loaded.model, optimizer: plan.optimizer(), rows: rows, settings: settings)
-    let checkpoint = try TrainingCheckpoint(
-      folder: c.output,
-      identity: identity(
-        loaded, settings: settings, rule: rule, ranks: rankSchedule, rows: rows, validationRows: validationRows, adapter: adapter)
-    )
+    let identity = identity(
+      loaded, settings: settings, rule: rule, ranks: rankSchedule, rows: rows, validationRows: validationRows, adapter: adapter)
+    let checkpoint = try TrainingCheckpoint(folder: c.output, identity: identity)
     let record = ValidationRecord(plan.parameters, keepsBest: c.keepsBest)
     if c.resumes, try checkpoint.restore(trainer.optimizer, record) { summary.resumedFrom = trainer.step }
+    // What was left out of the identity is decided by these, where it bears on no byte of one process's run.
+    let rest = [
+      ("version", c.context.version), ("validation-rows", fingerprint(of: validationRows)),
+      ("validate-every", String(c.validateEvery ?? 0)), ("step", String(trainer.step)),
+    ]
+    try ProcessGroup.requireSame((identity + rest).map { "\($0)=\($1)" }.joined(separator: "\n"))
     // Before the first step: an input that changes meanwhile does not change what was read, nor cost the run.
-    let provenance = try provenance(loaded, adapter: adapter)
-    let log = try c.log.map { path throws(GoraError) in try MetricsLog(path: path, keepingSteps: trainer.step) }
+    let provenance = writes ? try provenance(loaded, adapter: adapter) : nil
+    let log = try writes ? c.log.map { path throws(GoraError) in try MetricsLog(path: path, keepingSteps: trainer.step) } : nil
 
     // Train.
     let clock = Stopwatch()
@@ -206,8 +211,8 @@ package struct TrainStage {
     events(.progress(stage: "training", done: trainer.step, total: steps, unit: "steps"))
     func hasSettled() -> Bool { c.patience.map { record.misses >= $0 } ?? false }
     while !trainer.isFinished, !hasSettled() {
-      if let limit = c.maxMinutes, clock.seconds > limit * 60 {
-        try checkpoint.save(trainer.optimizer, record)
+      if let limit = c.maxMinutes, ProcessGroup.first(clock.seconds > limit * 60) {
+        if writes { try checkpoint.save(trainer.optimizer, record) }
         summary.isComplete = false
         break
       }
@@ -233,7 +238,7 @@ package struct TrainStage {
       }
       // After the step's lines: a run killed in between takes the step again and writes them again.
       let due = c.saveEvery.map { report.step % $0 == 0 } ?? (clock.seconds - lastSave > 60)
-      if due, !trainer.isFinished, !hasSettled() {
+      if due, writes, !trainer.isFinished, !hasSettled() {
         try checkpoint.save(trainer.optimizer, record)
         lastSave = clock.seconds
       }
@@ -250,17 +255,18 @@ package struct TrainStage {
     // Save: the checkpoint first, so that a run killed here resumes to the same output.
     summary.stepsTaken = trainer.step
     summary.stoppedEarly = !trainer.isFinished
-    try checkpoint.save(trainer.optimizer, record, isEnded: summary.stoppedEarly)
+    if writes { try checkpoint.save(trainer.optimizer, record, isEnded: summary.stoppedEarly) }
     if c.keepsBest, let best = record.best {
       record.restoreBest()
       (summary.bestStep, summary.validationLoss) = (best.step, best.loss)
     }
-    try save(loaded, adapter: adapter, to: output, provenance: provenance)
+    if let output { try save(loaded, adapter: adapter, to: output, provenance: provenance) }
     // The best values may have others.
     if let ranks, summary.bestStep == nil { events(.note("\(ranks)")) }
     let peak = ProcessMemory.peak
     summary.peakBytes = peak
     events(.note("memory at most \(RunEstimate.mebibytes(peak)) resident"))
+    if let traffic = ProcessGroup.traffic { events(.note(traffic)) }
     return summary
   }
 
@@ -389,11 +395,17 @@ package struct TrainStage {
   /// What the run will hold, from the largest of its micro-batches; a validation piece counts where it is larger.
   private func demand(
     of rows: [EncodedRow], steps: Int, settings: Trainer.Settings, plan: LearningPlan, in loaded: LoadedModel,
-    validation: [PackedBatch]
+    validation: [PackedBatch], events: EventHandler
   ) -> RunEstimate.Demand {
     let all = rows.reduce(0) { $0 + $1.tokens }
     let batch = all * min(settings.batchSize, rows.count) / rows.count
     let largest = settings.order(rows: rows.count).largestMicroBatch(rows, steps: steps, maxTokens: settings.microBatchTokens)
+    if largest.pieces < ProcessGroup.size {
+      events(
+        .warning(
+          "a batch makes \(largest.pieces) micro-batches at most, for \(ProcessGroup.size) processes: the others have nothing to do; "
+            + "lower --micro-batch-tokens from \(settings.microBatchTokens), or take a larger --batch-size"))
+    }
     var ids = Set<Int32>()
     for row in rows { ids.formUnion(row.source + row.ids) }
     let parameters = plan.parameters.reduce(0) { $0 + $1.count }
@@ -405,7 +417,8 @@ package struct TrainStage {
       forwardTokens: validation.map(\.tokens).max() ?? 0, forwardLabelled: validation.map(\.targets.count).max() ?? 0,
       distinctTokens: ids.count, lowestLayer: learns ?? 0, learnt: parameters,
       // Weights that were made trainable have their sums already.
-      gradients: plan.parameters.reduce(0) { $0 + ($1.gradient == nil ? $1.count : 0) },
+      gradients: plan.parameters.reduce(0) { $0 + ($1.gradient == nil ? $1.count : 0) }
+        + GradientSums.scratchFloats(parameters: parameters, pieces: largest.pieces),
       optimiser: plan.stateFloats + (configuration.keepsBest ? parameters : 0))
   }
 

@@ -8,8 +8,9 @@ import GoraText
 /// G: the mean over N micro-batches of the gradient of each one's mean loss (GoRA section 3.1; summed in f32, all N counted). The
 /// weights stay as they are, or with an `Exploration` move from one micro-batch to the next and come back when the estimator goes.
 ///
-/// Backward adds a weight's gradient straight into its sum. Only where each micro-batch's own gradient is wanted, to move the weight
-/// or to track it, does it go through a buffer; one layer's are enough where every micro-batch runs in one piece.
+/// A micro-batch runs in pieces of at most `microBatchTokens` tokens, piece k of the run on process k mod P, P of them at a time. Each piece's
+/// gradient begins at 0, in buffers that the layers share, and is added in the order of the pieces as soon as a layer is done: by each
+/// process the rows of `RowShares`, so that sums take their size once, not once a process, and are the same bits for any P.
 ///
 /// Without targets there is no backward pass: inputs alone are collected.
 package final class GradientEstimator {
@@ -23,6 +24,8 @@ package final class GradientEstimator {
     package var trackEvery: Int?
     /// Whether the squares of each micro-batch's gradients are summed.
     package var keepsSquares: Bool
+    /// Whether the run may end after any micro-batch: none is begun then before the one before it has ended.
+    package var mayStop = false
 
     package init(
       microBatchTokens: Int, runsWhole: Bool = false, exploration: Exploration? = nil, trackEvery: Int? = nil,
@@ -35,8 +38,10 @@ package final class GradientEstimator {
       self.keepsSquares = keepsSquares
     }
 
-    /// Whether a micro-batch's own gradient is kept apart from the sums.
-    package var needsStepGradients: Bool { exploration != nil || trackEvery != nil || keepsSquares }
+    /// Whether more is wanted of a micro-batch's own gradient than to add it.
+    private var needsStepGradients: Bool { exploration != nil || trackEvery != nil || keepsSquares }
+    /// Whether the gradients of a micro-batch's pieces are summed apart from those before.
+    package var needsStepSums: Bool { needsStepGradients && !runsWhole }
     /// Whether the gradients of several micro-batches are summed a second time.
     package var needsWindows: Bool { (trackEvery ?? 1) > 1 }
   }
@@ -52,12 +57,12 @@ package final class GradientEstimator {
   }
 
   package let targets: [Linear]
-  /// Σ of the micro-batches' gradients, one a target; G is this over `done`.
+  /// Σ of the micro-batches' gradients, of each target the rows that this process sums; G is this over `done`.
   package let sums: [FloatBuffer]
   /// Σ of the micro-batches' gradients, each entry squared: over `done` the diagonal of the empirical Fisher information, for
   /// micro-batches of one row. Empty where they are not kept.
   package let squares: [FloatBuffer]
-  /// Micro-batches added.
+  /// Micro-batches begun; after `run` those added.
   package private(set) var done = 0
 
   private let model: any Model
@@ -67,11 +72,42 @@ package final class GradientEstimator {
   private let layers: [[Int]]
   /// The weights as they lie in the checkpoint.
   private let originals: [WeightMatrix]
-  private let stepGradients: [FloatBuffer]
+  private let shares: [RowShares]
+  /// Σ over the pieces of the micro-batch at work.
+  private let stepSums: [FloatBuffer]
   private let windows: [FloatBuffer]
   private let explored: [ExploredWeight]
-  private var importance: [Double]
-  private var tracked: [Double]
+  private let exchange: LayerExchange?
+
+  /// A micro-batch that is not complete yet.
+  private final class OpenStep {
+    let number: Int
+    let rows: [EncodedRow]
+    let labelled: Int
+    let tokens: Int
+    var loss = 0.0
+    /// Σ|W⊙ΣG| of each target's `RowBlocks`, those summed here.
+    var products: [[Double]]
+    /// The same of the window that ends with it.
+    var tracked: [[Double]]
+
+    init(number: Int, rows: [EncodedRow], pieces: [PackedBatch], targets: Int) {
+      self.number = number
+      self.rows = rows
+      labelled = pieces.reduce(0) { $0 + $1.targets.count }
+      tokens = pieces.reduce(0) { $0 + $1.tokens }
+      products = [[Double]](repeating: [], count: targets)
+      tracked = products
+    }
+  }
+
+  /// What runs through the model at once.
+  private struct Piece {
+    let batch: PackedBatch
+    let step: OpenStep
+    let isFirst: Bool
+    let isLast: Bool
+  }
 
   /// - Parameters:
   ///   - inputs: takes in what its linears see on the way.
@@ -87,23 +123,23 @@ package final class GradientEstimator {
     let positions = [ObjectIdentifier: Int](uniqueKeysWithValues: targets.enumerated().map { (ObjectIdentifier($1), $0) })
     layers = model.blocks.map { $0.compactMap { positions[ObjectIdentifier($0)] } }
     originals = targets.map(\.weight.matrix)
-    importance = [Double](repeating: 0, count: targets.count)
-    tracked = importance
+    let shares = targets.enumerated().map { index, target in
+      RowShares(RowBlocks(rows: target.outputSize, columns: target.inputSize), index: index)
+    }
+    self.shares = shares
     func buffers(_ wanted: Bool) throws(GoraError) -> [FloatBuffer] {
-      try (wanted ? targets : []).map { target throws(GoraError) in
-        try scratch?.floats(target.weight.count) ?? FloatBuffer(zeros: target.weight.count)
+      try (wanted ? targets.indices : 0..<0).map { index throws(GoraError) in
+        let count = shares[index].rows(of: ProcessGroup.rank).count * targets[index].inputSize
+        return try scratch?.floats(count) ?? FloatBuffer(zeros: count)
       }
     }
     sums = try buffers(true)
     squares = try buffers(settings.keepsSquares)
     windows = try buffers(settings.needsWindows)
-    if settings.needsStepGradients, settings.runsWhole {
-      stepGradients = Self.shared(by: layers, counts: targets.map(\.weight.count))
-    } else {
-      stepGradients = try buffers(settings.needsStepGradients)
-    }
+    stepSums = try buffers(settings.needsStepSums)
     var explored: [ExploredWeight] = []
     if let exploration = settings.exploration {
+      precondition(ProcessGroup.isAlone, "a weight that moves would have to move in all processes")
       for (target, copy) in zip(targets, try buffers(true)) {
         target.weight.makeWorkingCopy(in: copy)
         explored.append(
@@ -111,7 +147,16 @@ package final class GradientEstimator {
       }
     }
     self.explored = explored
-    for (target, gradient) in zip(targets, stepGradients.isEmpty ? sums : stepGradients) { target.weight.gradient = gradient }
+    if ProcessGroup.isAlone {
+      exchange = nil
+      for (index, buffer) in sharedBuffers(layers, counts: targets.map(\.weight.count)) {
+        targets[index].weight.gradient = buffer
+      }
+    } else {
+      let exchange = LayerExchange(targets: targets, layers: layers, shares: shares)
+      for (target, buffer) in zip(targets, exchange.gradients) { target.weight.gradient = buffer }
+      self.exchange = exchange
+    }
   }
 
   deinit {
@@ -121,88 +166,210 @@ package final class GradientEstimator {
     }
   }
 
-  /// Zeroed buffers that the layers use one after the other.
-  private static func shared(by layers: [[Int]], counts: [Int]) -> [FloatBuffer] {
-    var pool: [FloatBuffer] = []
-    for place in 0..<(layers.map(\.count).max() ?? 0) {
-      pool.append(FloatBuffer(zeros: layers.map { $0.count > place ? counts[$0[place]] : 0 }.max() ?? 0))
-    }
-    var buffers = [FloatBuffer?](repeating: nil, count: counts.count)
-    for layer in layers {
-      for (place, index) in layer.enumerated() { buffers[index] = pool[place] }
-    }
-    return buffers.compactMap { $0 }
-  }
+  /// Floats of the layers' own gradients, of which those of `largestLayer` floats are the most.
+  package static func layerFloats(_ largestLayer: Int) -> Int { ProcessGroup.isAlone ? largestLayer : 4 * largestLayer }
 
   /// Adds one micro-batch.
-  /// - Throws: exit 1 where its loss or a target's gradient is not finite, naming the target and the rows.
+  /// - Throws: as `run`.
   package func add(_ rows: [EncodedRow]) throws(GoraError) -> Step {
-    let pieces = microBatches(rows, maxTokens: settings.microBatchTokens)
-    precondition(pieces.count == 1 || !settings.runsWhole)
-    let labelled = pieces.reduce(0) { $0 + $1.targets.count }
-    var loss = 0.0
-    done += 1
-    for (i, piece) in pieces.enumerated() {
-      let isLast = i == pieces.count - 1
-      inputs?.begin(piece)
-      if targets.isEmpty {
-        loss += model.loss(piece)
-        continue
+    var rest: [EncodedRow]? = rows
+    var steps: [Step] = []
+    try run {
+      defer { rest = nil }
+      return rest
+    } ended: { round in
+      steps += round
+      return false
+    }
+    precondition(steps.count == 1, "a micro-batch of no rows")
+    return steps[0]
+  }
+
+  /// Adds micro-batches.
+  /// - Parameters:
+  ///   - next: the next one's rows; nil after the last.
+  ///   - ended: told of those that have ended; whether the run ends with them, as it may with `mayStop`.
+  /// - Throws: exit 1 where a loss or a target's gradient is not finite, naming the target and the rows.
+  package func run(_ next: () -> [EncodedRow]?, ended: ([Step]) throws(GoraError) -> Bool) throws(GoraError) {
+    var waiting: [Piece] = []
+    while true {
+      while waiting.count < ProcessGroup.size, waiting.isEmpty || !settings.mayStop, let rows = next() {
+        waiting += pieces(of: rows)
       }
-      loss += model.accumulateGradient(piece, scale: 1 / Float(labelled)) { layer in
-        for index in self.layers[layer] {
-          if isLast { self.finish(index) }
-          self.sums[index].letGo()
-          if self.settings.keepsSquares { self.squares[index].letGo() }
-        }
+      if waiting.isEmpty { return }
+      let round = Array(waiting.prefix(ProcessGroup.size))
+      waiting.removeFirst(round.count)
+      let steps = try run(round)
+      if !steps.isEmpty, try ended(steps) { return }
+    }
+  }
+
+  private func pieces(of rows: [EncodedRow]) -> [Piece] {
+    let batches = microBatches(rows, maxTokens: settings.microBatchTokens)
+    precondition(batches.count == 1 || !settings.runsWhole)
+    done += 1
+    let step = OpenStep(number: done, rows: rows, pieces: batches, targets: targets.count)
+    return batches.enumerated().map { Piece(batch: $1, step: step, isFirst: $0 == 0, isLast: $0 == batches.count - 1) }
+  }
+
+  /// Runs as many pieces as there are processes, or the last ones; returns the micro-batches that end with them.
+  private func run(_ round: [Piece]) throws(GoraError) -> [Step] {
+    var loss = 0.0
+    if ProcessGroup.rank < round.count {
+      let own = round[ProcessGroup.rank]
+      inputs?.begin(own.batch)
+      if targets.isEmpty {
+        loss = model.loss(own.batch)
+      } else {
+        for target in targets { target.weight.gradientIsStale = true }
+        loss = model.accumulateGradient(own.batch, scale: 1 / Float(own.step.labelled)) { self.finish($0, round) }
+      }
+    } else {
+      for layer in layers.indices.reversed() { finish(layer, round) }
+    }
+    exchange?.end(open: 1) { take($0, $2, of: round[$1]) }
+    let steps = round.filter(\.isLast).map(\.step)
+    gather(loss, of: round, steps)
+    try inputs?.check()
+    return try steps.map { step throws(GoraError) in try result(of: step) }
+  }
+
+  /// Takes in a layer's gradients, or sends them to those who do.
+  private func finish(_ layer: Int, _ round: [Piece]) {
+    if layers[layer].isEmpty { return }
+    if ProcessGroup.rank < round.count {
+      for index in layers[layer] where targets[index].weight.gradientIsStale { targets[index].weight.gradient?.zero() }
+    }
+    if let exchange {
+      exchange.begin(layer, running: round.count)
+      exchange.end(open: 2) { take($0, $2, of: round[$1]) }
+    } else {
+      for index in layers[layer] {
+        guard let gradient = targets[index].weight.gradient else { continue }
+        take(index, gradient.pointer, of: round[0])
       }
     }
-    loss /= Double(labelled)
-    guard loss.isFinite else { throw refusal("the loss is \(loss)", rows) }
-    try inputs?.check()
+  }
+
+  /// Adds a piece's gradient of the rows that are summed here; with its last piece a micro-batch's gradient is complete.
+  private func take(_ index: Int, _ gradient: UnsafePointer<Float>, of piece: Piece) {
+    let weight = targets[index].weight
+    let rows = shares[index].rows(of: ProcessGroup.rank)
+    let columns = targets[index].inputSize
+    let count = rows.count * columns
+    if count == 0 { return }
+    var gradient = gradient
+    if !stepSums.isEmpty {
+      let sum = stepSums[index]
+      if piece.isFirst {
+        sum.pointer.update(from: gradient, count: count)
+      } else {
+        addFloats(gradient, to: sum.pointer, count: count)
+      }
+      gradient = UnsafePointer(sum.pointer)
+    }
+    let sum = sums[index].pointer
+    defer {
+      for kept in [sums, squares, stepSums, windows] where !kept.isEmpty { kept[index].letGo() }
+      // Its layer has let it go before, where others' gradients come later.
+      if exchange != nil { weight.releasePages() }
+    }
+    guard piece.isLast else {
+      if stepSums.isEmpty { addFloats(gradient, to: sum, count: count) }
+      return
+    }
+    let blocks = shares[index].parts[ProcessGroup.rank]
+    nonisolated(unsafe) let added = gradient
+    piece.step.products[index] = WeightGradient(weight: originals[index], gradient: sum, firstRow: rows.lowerBound)
+      .absoluteProducts(
+        of: blocks
+      ) { part in
+        let from = (part.lowerBound - rows.lowerBound) * columns
+        gora_add(sum + from, added + from, part.count * columns)
+      }
+    if settings.keepsSquares { addSquares(gradient, to: squares[index].pointer, count: count) }
+    if let length = settings.trackEvery {
+      if !windows.isEmpty { addFloats(gradient, to: windows[index].pointer, count: count) }
+      if piece.step.number % length == 0 {
+        let window = windows.isEmpty ? gradient : UnsafePointer(windows[index].pointer)
+        piece.step.tracked[index] = WeightGradient(weight: weight.matrix, gradient: window, firstRow: rows.lowerBound)
+          .absoluteProducts(of: blocks)
+        if !windows.isEmpty { windows[index].zero() }
+      }
+    }
+    if !explored.isEmpty { explored[index].update(gradient: gradient, count: count) }
+  }
+
+  private func addSquares(_ x: UnsafePointer<Float>, to y: UnsafeMutablePointer<Float>, count: Int) {
+    nonisolated(unsafe) let (x, y) = (x, y)
+    parallelRanges(count, grain: 65_536, alignment: 16) { gora_add_squares(y + $0.lowerBound, x + $0.lowerBound, $0.count) }
+  }
+
+  // MARK: Results
+
+  /// Has every process's losses and sums over blocks.
+  private func gather(_ loss: Double, of round: [Piece], _ ended: [OpenStep]) {
+    let own = [loss] + ended.flatMap { $0.products.joined() } + ended.flatMap { $0.tracked.joined() }
+    let all = ProcessGroup.allGather(own)
+    for (rank, piece) in round.enumerated() { piece.step.loss += all[rank][0] }
+    if ProcessGroup.isAlone { return }
+    var next = all.map { _ in 1 }
+    func whole(_ index: Int) -> [Double] {
+      var values = [Double](repeating: 0, count: shares[index].blocks.count)
+      for rank in all.indices {
+        for block in shares[index].parts[rank] {
+          values[block] = all[rank][next[rank]]
+          next[rank] += 1
+        }
+      }
+      return values
+    }
+    for step in ended { step.products = targets.indices.map(whole) }
+    for step in ended where endsWindow(step) { step.tracked = targets.indices.map(whole) }
+  }
+
+  private func endsWindow(_ step: OpenStep) -> Bool { settings.trackEvery.map { step.number % $0 == 0 } ?? false }
+
+  private func result(of step: OpenStep) throws(GoraError) -> Step {
+    func refusal(_ problem: String) -> GoraError {
+      GoraError(.negative, "micro-batch \(step.number): \(problem)", hint: "rows of this micro-batch: \(places(of: step.rows))")
+    }
+    func means(_ products: [[Double]], over steps: Int) -> [Double] {
+      zip(targets, products).map { $0.weight.count == 0 ? 0 : $1.reduce(0, +) / Double($0.weight.count) / Double(steps) }
+    }
+    let loss = step.loss / Double(step.labelled)
+    guard loss.isFinite else { throw refusal("the loss is \(loss)") }
+    let importance = means(step.products, over: step.number)
     if let index = importance.firstIndex(where: { !$0.isFinite }) {
-      throw refusal("the gradient of \"\(targets[index].weight.name)\" has a NaN or an infinity", rows)
+      throw refusal("the gradient of \"\(targets[index].weight.name)\" has a NaN or an infinity")
     }
     return Step(
-      loss: loss, tokens: pieces.reduce(0) { $0 + $1.tokens }, rows: rows.count, importance: importance,
-      tracked: settings.trackEvery.map { done % $0 == 0 } == true ? tracked : nil)
+      loss: loss, tokens: step.tokens, rows: step.rows.count, importance: importance,
+      tracked: endsWindow(step) ? means(step.tracked, over: settings.trackEvery ?? 1) : nil)
   }
 
-  private func refusal(_ problem: String, _ rows: [EncodedRow]) -> GoraError {
-    GoraError(.negative, "micro-batch \(done): \(problem)", hint: "rows of this micro-batch: \(places(of: rows))")
-  }
-
-  /// Takes in a weight's gradient of this micro-batch, while it is still at hand.
-  private func finish(_ index: Int) {
-    let weight = targets[index].weight
-    let (sum, count) = (sums[index], weight.count)
-    if !stepGradients.isEmpty {
-      let gradient = stepGradients[index]
-      add(gradient, to: sum, count: count)
-      if settings.keepsSquares { addSquares(gradient, to: squares[index], count: count) }
-      if let length = settings.trackEvery {
-        let window = windows.isEmpty ? gradient : windows[index]
-        if !windows.isEmpty { add(gradient, to: window, count: count) }
-        if done % length == 0 {
-          tracked[index] = WeightGradient(weight: weight.matrix, gradient: window.pointer).meanAbsoluteProduct / Double(length)
-          if !windows.isEmpty { window.zero() }
-        }
-        window.letGo()
-      }
-      if !explored.isEmpty { explored[index].update(gradient: gradient.pointer, count: count) }
-      gradient.zero()
-      gradient.letGo()
+  /// A target's sum, or sum of squares, with the rows of all processes: on the first one, nil on the others.
+  /// - Parameter whole: where it is put together, if there are others.
+  package func collected(_ part: FloatBuffer, of index: Int, into whole: FloatBuffer) -> FloatBuffer? {
+    if ProcessGroup.isAlone { return part }
+    let columns = targets[index].inputSize
+    let messages = ProcessGroup.Messages()
+    guard ProcessGroup.isFirst else {
+      messages.send(part.pointer, bytes: 4 * shares[index].rows(of: ProcessGroup.rank).count * columns, to: 0)
+      messages.wait()
+      return nil
     }
-    importance[index] = WeightGradient(weight: originals[index], gradient: sum.pointer).meanAbsoluteProduct / Double(done)
-  }
-
-  private func add(_ x: FloatBuffer, to y: FloatBuffer, count: Int) {
-    let (x, y) = (x.pointer, y.pointer)
-    parallelRanges(count, grain: 65_536, alignment: 16) { gora_add(y + $0.lowerBound, x + $0.lowerBound, $0.count) }
-  }
-
-  private func addSquares(_ x: FloatBuffer, to y: FloatBuffer, count: Int) {
-    let (x, y) = (x.pointer, y.pointer)
-    parallelRanges(count, grain: 65_536, alignment: 16) { gora_add_squares(y + $0.lowerBound, x + $0.lowerBound, $0.count) }
+    let sum = whole.reserve(targets[index].weight.count)
+    for rank in 0..<ProcessGroup.size {
+      let rows = shares[index].rows(of: rank)
+      let (place, count) = (sum + rows.lowerBound * columns, rows.count * columns)
+      if rank == 0 {
+        place.update(from: part.pointer, count: count)
+      } else {
+        messages.receive(place, bytes: 4 * count, from: rank)
+      }
+    }
+    messages.wait()
+    return whole
   }
 }

@@ -91,14 +91,12 @@ package final class Trainer {
     }
     let pieces = microBatches(batch.map { rows[$0] }, maxTokens: settings.microBatchTokens)
     let labelled = pieces.reduce(0) { $0 + $1.targets.count }
-    sums.zero()
-    var loss = 0.0
-    for (i, piece) in pieces.enumerated() {
+    let losses = sums.sum(pieces: pieces.count) { i in
       setDropout("gora-train/dropout/\(step)/\(i)")
-      loss += model.accumulateGradient(piece, scale: 1 / Float(labelled))
+      return model.accumulateGradient(pieces[i], scale: 1 / Float(labelled))
     }
     setDropout(nil)
-    loss /= Double(labelled)
+    let loss = losses.reduce(0, +) / Double(labelled)
     optimizer.addPenalty()
     let norm = sums.norm()
     guard loss.isFinite, norm.isFinite else {
@@ -115,19 +113,23 @@ package final class Trainer {
   }
 }
 
-/// Token-mean loss of rows, without gradients.
+/// Token-mean loss of rows, without gradients. Piece k runs on process k mod P; all get the same result, summed in the order of the pieces.
 /// - Parameter progress: told of the rows that are done.
 package func meanLoss(_ model: any Model, _ pieces: [PackedBatch], progress: (Int) -> Void = { _ in }) -> (
   loss: Double, tokens: Int
 ) {
-  var total = 0.0
-  var labelled = 0
+  var losses = [Double](repeating: 0, count: pieces.count)
   var done = 0
-  for piece in pieces {
-    total += model.loss(piece)
-    labelled += piece.targets.count
-    done += piece.rows
+  for first in stride(from: 0, to: pieces.count, by: ProcessGroup.size) {
+    let round = first..<min(pieces.count, first + ProcessGroup.size)
+    let own = first + ProcessGroup.rank
+    if round.contains(own) { losses[own] = model.loss(pieces[own]) }
+    done += pieces[round].reduce(0) { $0 + $1.rows }
     progress(done)
   }
+  let all = ProcessGroup.allGather(losses)
+  var total = 0.0
+  for piece in pieces.indices { total += all[piece % ProcessGroup.size][piece] }
+  let labelled = pieces.reduce(0) { $0 + $1.targets.count }
   return (total / Double(max(1, labelled)), labelled)
 }

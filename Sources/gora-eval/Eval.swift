@@ -25,6 +25,7 @@ struct Eval: GoraCommand {
       Any PEFT LoRA folder is a valid --adapter.
       """,
     version: Version.line("gora-eval"))
+  static let sharesWork = true
 
   @Option(help: ArgumentHelp("Checkpoint folder or GGUF file.", valueName: "path"))
   var model: String

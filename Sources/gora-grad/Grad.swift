@@ -23,6 +23,7 @@ struct Grad: GoraCommand {
       before training, or with --explore the mean along a few steps.
       """,
     version: Version.line("gora-grad"))
+  static let sharesWork = true
 
   @Option(help: ArgumentHelp("Checkpoint folder (config.json, *.safetensors, tokenizer.json) or GGUF file.", valueName: "path"))
   var model: String

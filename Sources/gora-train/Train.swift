@@ -22,6 +22,7 @@ struct Train: GoraCommand {
       Killed at any moment and run again with --resume, it ends in the same bytes.
       """,
     version: Version.line("gora-train"))
+  static let sharesWork = true
 
   @Argument(help: ArgumentHelp("Adapter folder to start from, of gora or PEFT.", valueName: "init"))
   var initial: String?

@@ -72,6 +72,20 @@ math; ran 'the rate changed back' '2 eval, 2 train'
 math RANK=5; ran 'the rank changed' '4 eval, 4 init, 4 plan, 4 train'
 math RANK=5 MAX_NEW=9; ran 'the longest answer changed' '5 eval'
 math; ran 'both changed back' '5 eval, 4 init, 4 plan, 4 train'
+# As several processes: those stages that share work, each process with its share of the CPUs unless THREADS is given.
+printf '#!/bin/bash\necho "$*" >> launched\nexec "$@"\n' > bin/launch
+chmod +x bin/launch
+math LAUNCH=bin/launch; ran 'a launcher alone' ''
+math LAUNCH=bin/launch GAMMA=2 STEPS=9; ran 'stages by a launcher' '2 eval, 2 grad, 2 init, 2 plan, 2 score, 2 train'
+if [ "$(awk '{ print $1 }' launched | sed 's,.*/,,' | sort | uniq -c | xargs)" != '2 gora-grad 2 gora-train' ] || grep -q -e ' -t ' launched
+then
+  echo 'pipelines: the launcher does not start gora-grad and gora-train, or they are told of threads' >&2
+  failed=1
+fi
+rm launched
+math LAUNCH=bin/launch THREADS=3 LR_gora=9; ran 'threads by a launcher' '2 eval, 2 grad, 2 init, 2 plan, 2 score, 2 train'
+if grep -v -q -e ' -t 3 ' launched; then echo 'pipelines: THREADS does not reach what a launcher starts' >&2; failed=1; fi
+math; ran 'back without a launcher' '2 eval, 2 train'
 math METHODS=gora; ran 'a method left out' ''
 if grep -q lora results/table.txt; then echo 'pipelines: the table has a method that was left out' >&2; failed=1; fi
 math SEEDS=1; ran 'a seed left out' ''

@@ -1,8 +1,24 @@
 import Glibc
+import GoraCore
 
 /// The CPUs that this process may use: the threads of a run that does not say.
 package enum AllowedCPUs {
-  package static var count: Int { count(mask: mask ?? sysconf(Int32(_SC_NPROCESSORS_ONLN)), quota: ControlGroups().cpus) }
+  package static var count: Int { count(mask: available, quota: ControlGroups().cpus) }
+
+  /// Those of the mask; where several processes may use them, this one's share.
+  private static var available: Int {
+    let mask = mask ?? sysconf(Int32(_SC_NPROCESSORS_ONLN))
+    return ProcessGroup.isAlone ? mask : ProcessGroup.cpus ?? max(1, mask / ProcessGroup.ranksOnThisMachine)
+  }
+
+  /// Whether the launcher has taken CPUs away, and which are left: for the first line of a run.
+  static var pinning: String {
+    let key = "Cpus_allowed_list:"
+    guard let mask, let line = ControlGroups.lines(of: "/proc/self/status").first(where: { $0.hasPrefix(key) }),
+      mask < sysconf(Int32(_SC_NPROCESSORS_ONLN))
+    else { return "not pinned" }
+    return "this one pinned to CPU \(line.dropFirst(key.count).filter { !$0.isWhitespace })"
+  }
 
   /// A quota of two and a half CPUs keeps three threads busy most of the time.
   static func count(mask: Int, quota: Double?) -> Int {

@@ -109,7 +109,14 @@ package struct LoadedModel {
     "\(config.modelType), \(NumberText.count(config.parameterCount)) parameters, \(precision.rawValue) (\(reason)), "
       + (quantization.map { "linears in \($0.rawValue), " } ?? "")
       + (storedTypes.isEmpty ? "" : "linears in \(storedTypes.joined(separator: ", ")), ")
-      + "\(threads) thread\(threads == 1 ? "" : "s"), \(Matmul.backendDescription)"
+      + "\(threads) thread\(threads == 1 ? "" : "s")\(processes), \(Matmul.backendDescription)"
+  }
+
+  /// How the processes of a group lie, if there is one.
+  private var processes: String {
+    ProcessGroup.isAlone
+      ? ""
+      : " in each of \(ProcessGroup.size) processes, \(ProcessGroup.ranksOnThisMachine) on this machine (\(AllowedCPUs.pinning))"
   }
 
   /// In what numbers a run computed, for its record, with the types of quantised linears: `bf16`, `bf16+nf4`, `f32+q4_k+q6_k`.

@@ -10,8 +10,8 @@ package struct MemoryAllowance: Sendable {
 
   package init() {}
 
-  /// Bytes of anonymous memory that may still be taken.
-  var available: Int { free ?? ProcessMemory.available }
+  /// Bytes of anonymous memory that this process may still take: its part of what is free on this machine.
+  var available: Int { (free ?? ProcessMemory.available) / ProcessGroup.ranksOnThisMachine }
   /// Bytes that anonymous memory and mapped files may still take together.
   var shared: Int { free ?? ProcessMemory.free }
 

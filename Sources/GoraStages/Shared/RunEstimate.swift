@@ -186,12 +186,13 @@ package struct RunEstimate: Sendable, CustomStringConvertible {
   ) throws(GoraError) {
     try memory.require(
       added, for: "the run (\(parts.joined(separator: ", ")))", remedies: remedies(options), isTried: isTried, events: events)
-    guard added <= available, added + weights > shared else { return }
+    let all = added * ProcessGroup.ranksOnThisMachine
+    guard added <= available, all + weights > shared else { return }
     let small = NF4Weight.byteCount(elements: linearWeights)
-    let isHelped = options.canQuantize && small + added <= shared
+    let isHelped = options.canQuantize && small * ProcessGroup.ranksOnThisMachine + all <= shared
     events(
       .warning(
-        "the weights, \(Self.mebibytes(weights)), do not stay in memory beside the run's \(Self.mebibytes(added)): "
+        "the weights, \(Self.mebibytes(weights)), do not stay in memory beside the run's \(Self.mebibytes(all)): "
           + "\(Self.mebibytes(shared)) are free, so they are read from the disk again and again"
           + (isHelped ? "; --quantize nf4 holds the linears in \(Self.mebibytes(small))" : "")))
   }
@@ -240,7 +241,9 @@ package struct RunEstimate: Sendable, CustomStringConvertible {
     parts.append("before \(Self.mebibytes(heldAnonymous - quantized))")
     let file = spilled > 0 ? "; gradients of \(Self.mebibytes(spilled)) in a scratch file" : ""
     let time = seconds.map { "; time about \(NumberText.duration($0)) at \(NumberText.significant(rate / 1e9)) GFLOP/s" } ?? ""
-    return "memory about \(Self.mebibytes(total)): \(Self.mebibytes(anonymous)) anonymous (\(parts.joined(separator: ", "))), "
+    let process = ProcessGroup.isAlone ? "" : " a process"
+    return
+      "memory about \(Self.mebibytes(total))\(process): \(Self.mebibytes(anonymous)) anonymous (\(parts.joined(separator: ", "))), "
       + "\(Self.mebibytes(mapped)) mapped (weights \(Self.mebibytes(weights)))\(file)\(time)"
   }
 

@@ -19,7 +19,7 @@ struct TrainingCheckpoint {
   init(folder: String, identity: [(key: String, value: String)]) throws(GoraError) {
     path = Self.path(in: folder)
     self.identity = identity
-    try AtomicFile.removeLeftovers(of: path)
+    if ProcessGroup.isFirst { try AtomicFile.removeLeftovers(of: path) }
   }
 
   static func path(in output: String) -> String { "\(output)/\(folder)/\(name)" }
@@ -55,8 +55,8 @@ struct TrainingCheckpoint {
     var isEnded: Bool
 
     static let format = "gora-checkpoint"
-    /// Another wherever what a run's identity says has changed.
-    static let formatVersion = "2"
+    /// Another wherever what a run's identity says has changed, or what bytes it makes of it.
+    static let formatVersion = "3"
 
     /// - Throws: exit 65 where the file is no checkpoint of this version.
     init(path: String) throws(GoraError) {

@@ -20,6 +20,9 @@ struct ImagesDriver {
         .usage, "--task \(c.task.name) asks for texts; a \(loaded.config.modelType) model sees images",
         hint: "--task \(ImagesTask.name) or \(EvalTasks.names { $0 is any RowsTask.Type })")
     }
+    if !ProcessGroup.isAlone {
+      throw GoraError(.usage, "images are measured by one process, not by \(ProcessGroup.size)", hint: "leave the launcher out")
+    }
     let reader = try ImageReader(model, files: loaded.files, options: c.data, events: events)
     let rows = try reader.rows(c.data, limit: c.limit, events: events)
     var summary = EvalStage.Summary(task: c.task, rows: rows.count, adapter: c.adapter)
