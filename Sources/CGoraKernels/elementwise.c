@@ -67,10 +67,10 @@ CLONES void gora_bf16_to_f32(const uint16_t *x, float *y, size_t n) {
 CLONES void gora_f16_to_f32(const uint16_t *x, float *y, size_t n) {
   for (size_t i = 0; i < n; i++) {
     uint32_t sign = (uint32_t)(x[i] & 0x8000) << 16, magnitude = x[i] & 0x7FFF;
-    // Scaling by 2^112 renormalises subnormals; infinities and NaNs get the top exponent.
-    float scaled = from_bits(magnitude << 13) * 0x1p112f;
-    uint32_t special = magnitude >= 0x7C00 ? 0x7F800000 | (magnitude << 13) : to_bits(scaled);
-    y[i] = from_bits(special | sign);
+    // Subnormals are numbers of 2^-24 (scaled as subnormals of f32 they would take a hundred times as long); infinities and NaNs get the
+    // top exponent.
+    uint32_t bits = magnitude < 0x400 ? to_bits((float)(int32_t)magnitude * 0x1p-24f) : (magnitude << 13) + (112 << 23);
+    y[i] = from_bits(bits | (magnitude >= 0x7C00 ? 0x7F800000 : 0) | sign);
   }
 }
 

@@ -1,15 +1,11 @@
 // Products of much memory with few tokens, as in generation: reading is what takes the time.
 #include "clones.h"
 #include "gora_kernels.h"
+#include "lanes.h"
 
 #include <string.h>
 
-enum { width = 16, block = 768 };
-typedef float lanes __attribute__((vector_size(4 * width), aligned(4)));
-typedef uint32_t words __attribute__((vector_size(4 * width)));
-typedef uint16_t halves __attribute__((vector_size(2 * width), aligned(2)));
-
-#define INLINE static inline __attribute__((always_inline))
+enum { block = 768 };
 
 INLINE float widened(uint16_t x) {
   uint32_t bits = (uint32_t)x << 16;
@@ -20,21 +16,6 @@ INLINE float widened(uint16_t x) {
 
 // MARK: A weight: each element is read and widened once for up to eight tokens, and two rows share every read of x.
 
-// The sums of eight vectors' lanes: vectors are added to each other half by half, so that one is left of eight.
-INLINE void sums_of_eight(const lanes s[8], float *sums) {
-  lanes four[4], two[2], one;
-  for (int i = 0; i < 4; i++)
-    four[i] = __builtin_shufflevector(s[i], s[i + 4], 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
-              __builtin_shufflevector(s[i], s[i + 4], 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
-  for (int i = 0; i < 2; i++)
-    two[i] = __builtin_shufflevector(four[i], four[i + 2], 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27) +
-             __builtin_shufflevector(four[i], four[i + 2], 4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31);
-  one = __builtin_shufflevector(two[0], two[1], 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29) +
-        __builtin_shufflevector(two[0], two[1], 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
-  // Vector 4a + 2b + c has lanes 8a + 4b + 2c and the next.
-  for (int i = 0; i < 8; i++) sums[i] = one[2 * i] + one[2 * i + 1];
-}
-
 // x's columns from..<from+count of `tokens` rows, in the order in which `chunk_of_tokens` reads them: [count / width][tokens][width].
 INLINE void pack(const float *x, size_t columns, size_t from, size_t count, size_t tokens, float *packed) {
   for (size_t j = 0; j + width <= count; j += width)
@@ -44,8 +25,7 @@ INLINE void pack(const float *x, size_t columns, size_t from, size_t count, size
 INLINE float element(const void *w, bool bf16, size_t i) { return bf16 ? widened(((const uint16_t *)w)[i]) : ((const float *)w)[i]; }
 
 INLINE lanes elements(const void *w, bool bf16, size_t i) {
-  if (!bf16) return *(const lanes *)((const float *)w + i);
-  return (lanes)(__builtin_convertvector(*(const halves *)((const uint16_t *)w + i), words) << 16);
+  return bf16 ? widened_lanes((const uint16_t *)w + i) : *(const lanes *)((const float *)w + i);
 }
 
 // y (+)= W x for a chunk of `tokens`, a constant of at most eight where this is inlined. Columns go by blocks, whose x is packed:

@@ -1,207 +1,354 @@
-// ggml's blocks of quantised elements, decoded. The scales are f16 and the codes have 8 bits at most, so every product below is exact in
-// f32: whether the compiler fuses it with the sum after it does not show, and each element is that of ggml and gguf-py to the bit.
+// ggml's blocks of quantised elements, decoded, and multiplied with one token. An element is scale * code + minimum; scales are f16, those
+// of K types times an integer, and codes have 8 bits at most. So every product is exact in f32: whether the compiler fuses it with the sum
+// after it does not show, and each element is that of ggml and gguf-py to the bit.
 #include "clones.h"
 #include "gora_kernels.h"
+#include "lanes.h"
 
 #include <string.h>
 
-// All of it is inlined: no vector crosses a call.
-#pragma clang diagnostic ignored "-Wpsabi"
-#define INLINE static inline __attribute__((always_inline))
+// CPUs that round to bf16 and multiply it themselves.
+#if defined(__x86_64__) && defined(__linux__)
+#include <immintrin.h>
+#define BF16_UNIT __attribute__((target("avx512bf16,avx512bw,avx512vl")))
+#endif
 
-enum { width = 16 };
-typedef float lanes __attribute__((vector_size(4 * width), aligned(4)));
-typedef int32_t ints __attribute__((vector_size(4 * width)));
-typedef uint32_t words __attribute__((vector_size(4 * width)));
-typedef uint16_t halves __attribute__((vector_size(2 * width), aligned(2)));
 typedef uint8_t bytes __attribute__((vector_size(width), aligned(1)));
 typedef int8_t signed_bytes __attribute__((vector_size(width), aligned(1)));
 
-INLINE bytes load(const uint8_t *b) { return *(const bytes *)b; }
-INLINE ints widened(bytes b) { return __builtin_convertvector(b, ints); }
+INLINE ints codes(const uint8_t *b) { return __builtin_convertvector(*(const bytes *)b, ints); }
+INLINE ints signed_codes(const uint8_t *b) { return __builtin_convertvector(*(const signed_bytes *)b, ints); }
 INLINE lanes numbers(ints i) { return __builtin_convertvector(i, lanes); }
 
-// Where elements go: to one of both.
+// MARK: Where elements go, 32 at a time: into memory, or into the sums of their products with those of x, in f32 or rounded to bf16
+
 typedef struct {
-  float *wide;
-  uint16_t *half;
+  char *memory;
+  size_t size;
+  lanes *sums;  // two
 } target;
 
-INLINE void put(target y, size_t at, lanes v) {
-  if (y.wide) {
-    *(lanes *)(y.wide + at) = v;
-    return;
-  }
-  // Nearest, ties to even, of what is no NaN.
-  words bits = (words)v;
-  *(halves *)(y.half + at) = __builtin_convertvector((bits + 0x7FFF + (bits >> 16 & 1)) >> 16, halves);
+typedef void (*taker)(target, size_t at, lanes low, lanes high);
+
+INLINE void put(target y, size_t at, lanes low, lanes high) {
+  *(lanes *)((float *)y.memory + at) = low;
+  *(lanes *)((float *)y.memory + at + width) = high;
 }
+
+INLINE void add(target x, size_t at, lanes low, lanes high) {
+  x.sums[0] += low * *(const lanes *)((const float *)x.memory + at);
+  x.sums[1] += high * *(const lanes *)((const float *)x.memory + at + width);
+}
+
+// The nearest bf16, ties to even, in the upper halves.
+INLINE words rounded(lanes v) {
+  words bits = (words)v, nan = (words)(v != v);
+  return ((bits + 0x7FFF + (bits >> 16 & 1)) & ~nan) | ((bits | 0x400000) & nan);
+}
+
+INLINE void put_half(target y, size_t at, lanes low, lanes high) {
+  *(halves *)((uint16_t *)y.memory + at) = __builtin_convertvector(rounded(low) >> 16, halves);
+  *(halves *)((uint16_t *)y.memory + at + width) = __builtin_convertvector(rounded(high) >> 16, halves);
+}
+
+INLINE void add_half(target x, size_t at, lanes low, lanes high) {
+  x.sums[0] += (lanes)(rounded(low) & 0xFFFF0000) * widened_lanes((const uint16_t *)x.memory + at);
+  x.sums[1] += (lanes)(rounded(high) & 0xFFFF0000) * widened_lanes((const uint16_t *)x.memory + at + width);
+}
+
+#ifdef BF16_UNIT
+BF16_UNIT INLINE void put_half_in_unit(target y, size_t at, lanes low, lanes high) {
+  _mm512_storeu_si512((uint16_t *)y.memory + at, (__m512i)_mm512_cvtne2ps_pbh((__m512)high, (__m512)low));
+}
+
+BF16_UNIT INLINE void add_half_in_unit(target x, size_t at, lanes low, lanes high) {
+  __m512bh both = _mm512_cvtne2ps_pbh((__m512)high, (__m512)low), other = (__m512bh)_mm512_loadu_si512((const uint16_t *)x.memory + at);
+  // Two sums in turn.
+  lanes sum = (lanes)_mm512_dpbf16_ps((__m512)x.sums[0], both, other);
+  x.sums[0] = x.sums[1];
+  x.sums[1] = sum;
+}
+#endif
+
+// Keeps values in memory, from where one is spread over a vector as it is read: out of a vector, that takes two shuffles.
+INLINE void keep(float values[width]) { __asm__("" : "+m"(*(float (*)[width])values)); }
 
 // MARK: One block each, with its scale d and, where it has one, its minimum m
 
-INLINE void q8_0(const uint8_t *b, float d, float m, target y) {
-  for (size_t i = 0; i < 32; i += width)
-    put(y, i, d * numbers(__builtin_convertvector(*(const signed_bytes *)(b + 2 + i), ints)));
+INLINE void q8_0(const uint8_t *b, float d, float m, taker take, target y) {
+  take(y, 0, d * numbers(signed_codes(b + 2)), d * numbers(signed_codes(b + 2 + width)));
 }
 
 // 32 codes of 4 bits, the first half in the low ones.
-INLINE void nibbles(const uint8_t *q, ints *low, ints *high) {
-  bytes both = load(q);
-  *low = widened(both & 15);
-  *high = widened(both >> 4);
+INLINE void q4_0(const uint8_t *b, float d, float m, taker take, target y) {
+  ints both = codes(b + 2);
+  take(y, 0, d * numbers((both & 15) - 8), d * numbers((both >> 4) - 8));
 }
 
-// Their fifth bits, bit i of the word that of element i.
-INLINE void fifth_bits(const uint8_t *b, ints *low, ints *high) {
-  static const words place = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+INLINE void q4_1(const uint8_t *b, float d, float m, taker take, target y) {
+  ints both = codes(b + 4);
+  take(y, 0, d * numbers(both & 15) + m, d * numbers(both >> 4) + m);
+}
+
+// And their fifth bits, bit i of a word that of element i.
+INLINE void five_bits(const uint8_t *fifth, const uint8_t *q, ints *low, ints *high) {
+  static const words place = {1,      1 << 1, 1 << 2,  1 << 3,  1 << 4,  1 << 5,  1 << 6,  1 << 7,
+                              1 << 8, 1 << 9, 1 << 10, 1 << 11, 1 << 12, 1 << 13, 1 << 14, 1 << 15};
   uint32_t word;
-  memcpy(&word, b, 4);
-  *low |= (ints)((((words){} + word) >> place & 1) << 4);
-  *high |= (ints)((((words){} + (word >> 16)) >> place & 1) << 4);
+  memcpy(&word, fifth, 4);
+  ints both = codes(q);
+  *low = (both & 15) | ((ints)((word & place) != 0) & 16);
+  *high = both >> 4 | ((ints)((word >> 16 & place) != 0) & 16);
 }
 
-INLINE void q4_0(const uint8_t *b, float d, float m, target y) {
+INLINE void q5_0(const uint8_t *b, float d, float m, taker take, target y) {
   ints low, high;
-  nibbles(b + 2, &low, &high);
-  put(y, 0, d * numbers(low - 8));
-  put(y, 16, d * numbers(high - 8));
+  five_bits(b + 2, b + 6, &low, &high);
+  take(y, 0, d * numbers(low - 16), d * numbers(high - 16));
 }
 
-INLINE void q4_1(const uint8_t *b, float d, float m, target y) {
+INLINE void q5_1(const uint8_t *b, float d, float m, taker take, target y) {
   ints low, high;
-  nibbles(b + 4, &low, &high);
-  put(y, 0, d * numbers(low) + m);
-  put(y, 16, d * numbers(high) + m);
+  five_bits(b + 4, b + 8, &low, &high);
+  take(y, 0, d * numbers(low) + m, d * numbers(high) + m);
 }
 
-INLINE void q5_0(const uint8_t *b, float d, float m, target y) {
-  ints low, high;
-  nibbles(b + 6, &low, &high);
-  fifth_bits(b + 2, &low, &high);
-  put(y, 0, d * numbers(low - 16));
-  put(y, 16, d * numbers(high - 16));
-}
-
-INLINE void q5_1(const uint8_t *b, float d, float m, target y) {
-  ints low, high;
-  nibbles(b + 8, &low, &high);
-  fifth_bits(b + 4, &low, &high);
-  put(y, 0, d * numbers(low) + m);
-  put(y, 16, d * numbers(high) + m);
-}
-
-// Scale and minimum of part j of 8, 6 bits each in 12 bytes: those of the last four have their upper two bits in the first eight bytes.
-INLINE void part_scales(const uint8_t *s, int j, float d, float m, float *scale, float *minimum) {
-  *scale = d * (float)(j < 4 ? s[j] & 63 : (s[j + 4] & 15) | s[j - 4] >> 6 << 4);
-  *minimum = m * (float)(j < 4 ? s[j + 4] & 63 : s[j + 4] >> 4 | s[j] >> 6 << 4);
+// The integers of 8 parts' scales and minima, 6 bits each in 12 bytes: those of the last four parts have their upper two bits in the first
+// eight bytes. Here in the order of four scales, their minima, and so the others.
+INLINE lanes six_bits(const uint8_t *s) {
+  uint64_t first, both[2];
+  uint32_t last;
+  memcpy(&first, s, sizeof first);
+  memcpy(&last, s + 8, sizeof last);
+  both[0] = first & 0x3F3F3F3F3F3F3F3F;
+  both[1] = (last & 0x0F0F0F0F) | (uint64_t)(last & 0xF0F0F0F0) << 28 | (first >> 2 & 0x3030303030303030);
+  return numbers(codes((const uint8_t *)both));
 }
 
 // Q4_K, and Q5_K where there are fifth bits: bit j of byte i is that of element i of part j.
-INLINE void q45_k(const uint8_t *s, const uint8_t *fifth, const uint8_t *q, float d, float m, target y) {
-  for (int j = 0; j < 8; j++) {
-    float scale, minimum;
-    part_scales(s, j, d, m, &scale, &minimum);
-    for (size_t i = 0; i < 32; i += width) {
-      bytes both = load(q + j / 2 * 32 + i), code = j % 2 ? both >> 4 : both & 15;
-      if (fifth) code |= (load(fifth + i) >> (uint8_t)j & 1) << 4;
-      put(y, 32 * (size_t)j + i, scale * numbers(widened(code)) - minimum);
+INLINE void q45_k(const uint8_t *s, const uint8_t *fifth, const uint8_t *q, float d, float m, taker take, target y) {
+  float scale[width], minimum[width];
+  *(lanes *)scale = d * six_bits(s);
+  *(lanes *)minimum = m * six_bits(s);
+  keep(scale);
+  keep(minimum);
+  ints bits[2] = {};
+  if (fifth) bits[0] = codes(fifth), bits[1] = codes(fifth + width);
+  for (int j = 0; j < 8; j += 2) {
+    ints both[2] = {codes(q + 16 * j), codes(q + 16 * j + width)}, low[2], high[2];
+    for (int i = 0; i < 2; i++) {
+      low[i] = both[i] & 15;
+      high[i] = both[i] >> 4;
+      if (fifth) {
+        low[i] |= (j < 4 ? bits[i] << (4 - j) : bits[i] >> (j - 4)) & 16;
+        high[i] |= (j < 3 ? bits[i] << (3 - j) : bits[i] >> (j - 3)) & 16;
+      }
+    }
+    for (int k = 0; k < 2; k++) {
+      const ints *code = k == 0 ? low : high;
+      int part = j + k, place = part < 4 ? part : part + 4;
+      float from = scale[place], less = minimum[place + 4];
+      take(y, 32 * (size_t)part, from * numbers(code[0]) - less, from * numbers(code[1]) - less);
     }
   }
 }
 
-INLINE void q4_k(const uint8_t *b, float d, float m, target y) { q45_k(b + 4, NULL, b + 16, d, m, y); }
-INLINE void q5_k(const uint8_t *b, float d, float m, target y) { q45_k(b + 4, b + 16, b + 48, d, m, y); }
+INLINE void q4_k(const uint8_t *b, float d, float m, taker take, target y) { q45_k(b + 4, NULL, b + 16, d, m, take, y); }
+INLINE void q5_k(const uint8_t *b, float d, float m, taker take, target y) { q45_k(b + 4, b + 16, b + 48, d, m, take, y); }
 
-// Two halves of four parts of 32: the lower four bits of two parts share bytes, the upper two of all four.
-INLINE void q6_k(const uint8_t *b, float d, float m, target y) {
-  const int8_t *scales = (const int8_t *)(b + 192);
-  for (int half = 0; half < 2; half++)
-    for (int part = 0; part < 4; part++)
-      for (int side = 0; side < 2; side++) {
-        float scale = d * (float)scales[8 * half + 2 * part + side];
-        bytes low = load(b + 64 * half + 32 * (part % 2) + 16 * side), high = load(b + 128 + 32 * half + 16 * side);
-        bytes code = (part < 2 ? low & 15 : low >> 4) | (high >> (uint8_t)(2 * part) & 3) << 4;
-        put(y, (size_t)(128 * half + 32 * part + 16 * side), scale * numbers(widened(code) - 32));
+// Two halves of four parts of 32, each with two scales: the lower four bits of two parts share bytes, the upper two of all four.
+INLINE void q6_k(const uint8_t *b, float d, float m, taker take, target y) {
+  float scale[16];
+  *(lanes *)scale = d * numbers(signed_codes(b + 192));
+  keep(scale);
+  for (int half = 0; half < 2; half++) {
+    ints low[4], high[2];
+    for (int i = 0; i < 4; i++) low[i] = codes(b + 64 * half + width * i);
+    for (int i = 0; i < 2; i++) high[i] = codes(b + 128 + 32 * half + width * i);
+    for (int part = 0; part < 4; part++) {
+      lanes values[2];
+      for (int i = 0; i < 2; i++) {
+        ints lower = low[2 * (part % 2) + i], upper = high[i];
+        lower = part < 2 ? lower & 15 : lower >> 4;
+        upper = (part < 2 ? upper << (4 - 2 * part) : upper >> (2 * part - 4)) & 48;
+        values[i] = scale[8 * half + 2 * part + i] * numbers((lower | upper) - 32);
       }
+      take(y, 32 * (size_t)(4 * half + part), values[0], values[1]);
+    }
+  }
 }
 
-// MARK: Ranges of elements
+// MARK: Many blocks
 
-// The f16 at byte `at` of each of `n` blocks, widened, `n` at most `width`; whether all of them are finite.
-INLINE bool scales(const uint8_t *blocks, size_t size, size_t at, size_t n, float *values) {
-  uint16_t half[width] = {0};
-  for (size_t i = 0; i < n; i++) memcpy(half + i, blocks + i * size + at, sizeof *half);
-  words wide = __builtin_convertvector(*(const halves *)half, words), magnitude = wide & 0x7FFF;
-  // Scaling by 2^112 renormalises subnormals; infinities and NaNs get the top exponent.
-  words bits = (words)((lanes)(magnitude << 13) * 0x1p112f), special = (words)(magnitude >= 0x7C00);
-  bits |= (special & 0x7F800000) | (wide & 0x8000) << 16;
-  *(lanes *)values = (lanes)bits;
-  uint32_t any = 0;
-  for (int i = 0; i < width; i++) any |= special[i];
-  return !any;
+// So many blocks' scales are widened at once.
+enum { batch = 128 };
+// The processor's own prefetching stays within a page.
+enum { ahead = 4096 };
+
+// The f16 that stand `size` bytes apart, of the last one several where there are fewer than sixteen. They are put together in a register: a
+// vector read from memory just after its parts were written would wait for them.
+INLINE words sixteen(const uint8_t *first, size_t size, size_t n) {
+  halves values = {0};
+  for (size_t i = 0; i < width; i++) {
+    uint16_t half;
+    memcpy(&half, first + (i < n ? i : n - 1) * size, sizeof half);
+    values[i] = half;
+  }
+  return __builtin_convertvector(values, words);
 }
 
-// One element to bf16, NaN too.
-INLINE uint16_t rounded(float value) {
-  uint32_t bits;
-  memcpy(&bits, &value, 4);
-  return (uint16_t)((bits & 0x7FFFFFFF) > 0x7F800000 ? bits >> 16 | 0x0040 : (bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+// The f16 at byte `at` of each of `n` blocks, widened.
+INLINE void scales(const uint8_t *blocks, size_t size, size_t at, size_t n, float *values) {
+  for (size_t i = 0; i < n; i += width) {
+    const uint8_t *first = blocks + i * size + at;
+    words wide = n - i >= width ? sixteen(first, size, width) : sixteen(first, size, n - i), magnitude = wide & 0x7FFF;
+    // Subnormals are numbers of 2^-24; infinities and NaNs get the top exponent.
+    words bits = (magnitude << 13) + (112 << 23), small = (words)(numbers((ints)magnitude) * 0x1p-24f);
+    words isSmall = (words)(magnitude < 0x400), isSpecial = (words)(magnitude >= 0x7C00);
+    bits = (bits & ~isSmall) | (small & isSmall) | (isSpecial & 0x7F800000);
+    *(lanes *)(values + i) = (lanes)(bits | (wide & 0x8000) << 16);
+  }
 }
 
-typedef void (*decoder)(const uint8_t *, float d, float m, target);
+typedef void (*decoder)(const uint8_t *, float d, float m, taker, target);
 
-// How a type's blocks are laid out, all constants where this is inlined.
+// How a type's blocks are laid out; all constants where this is inlined with a constant type.
 typedef struct {
   decoder one;
   size_t elements, size;
-  size_t scale, minimum;  // where d and m stand
+  size_t scale, minimum;  // where d and m stand; m nowhere where that is 0
 } layout;
 
-// Elements [from, from + count). Blocks of which a part is wanted, and those with a scale that is not finite, go through a buffer.
-INLINE void decode(layout l, const uint8_t *blocks, size_t from, size_t count, target y) {
-  blocks += from / l.elements * l.size;
-  size_t skip = from % l.elements;
-  while (count > 0) {
-    size_t n = (skip + count + l.elements - 1) / l.elements;
-    if (n > width) n = width;
-    float d[width], m[width];
-    bool isFinite = scales(blocks, l.size, l.scale, n, d);
-    isFinite = scales(blocks, l.size, l.minimum, n, m) && isFinite;
-    for (size_t i = 0; i < n; i++, blocks += l.size, skip = 0) {
-      size_t part = l.elements - skip < count ? l.elements - skip : count;
-      if (part == l.elements && (y.wide || isFinite)) {
-        l.one(blocks, d[i], m[i], y);
-      } else {
-        float whole[256];
-        l.one(blocks, d[i], m[i], (target){whole, NULL});
-        if (y.wide) memcpy(y.wide, whole + skip, part * sizeof *whole);
-        else
-          for (size_t k = 0; k < part; k++) y.half[k] = rounded(whole[skip + k]);
-      }
-      if (y.wide) y.wide += part;
-      else y.half += part;
-      count -= part;
+INLINE layout layout_of(gora_block_type type) {
+  switch (type) {
+    case GORA_Q8_0: return (layout){q8_0, 32, 34, 0, 0};
+    case GORA_Q4_0: return (layout){q4_0, 32, 18, 0, 0};
+    case GORA_Q4_1: return (layout){q4_1, 32, 20, 0, 2};
+    case GORA_Q5_0: return (layout){q5_0, 32, 22, 0, 0};
+    case GORA_Q5_1: return (layout){q5_1, 32, 24, 0, 2};
+    case GORA_Q4_K: return (layout){q4_k, 256, 144, 0, 2};
+    case GORA_Q5_K: return (layout){q5_k, 256, 176, 0, 2};
+    case GORA_Q6_K: return (layout){q6_k, 256, 210, 208, 0};
+  }
+}
+
+INLINE void take_blocks(layout l, taker take, const uint8_t *blocks, size_t count, target y) {
+  float d[batch], m[batch] = {0};
+  for (size_t n; count > 0; count -= n) {
+    n = count < batch ? count : batch;
+    scales(blocks, l.size, l.scale, n, d);
+    if (l.minimum) scales(blocks, l.size, l.minimum, n, m);
+    for (size_t i = 0; i < n; i++, blocks += l.size, y.memory += l.elements * y.size) {
+      for (size_t line = 0; line < l.size; line += 64) __builtin_prefetch(blocks + ahead + line);
+      l.one(blocks, d[i], m[i], take, y);
     }
   }
 }
 
-INLINE void decode_any(gora_block_type type, const uint8_t *blocks, size_t from, size_t count, target y) {
-  switch (type) {
-    case GORA_Q8_0: return decode((layout){q8_0, 32, 34, 0, 0}, blocks, from, count, y);
-    case GORA_Q4_0: return decode((layout){q4_0, 32, 18, 0, 0}, blocks, from, count, y);
-    case GORA_Q4_1: return decode((layout){q4_1, 32, 20, 0, 2}, blocks, from, count, y);
-    case GORA_Q5_0: return decode((layout){q5_0, 32, 22, 0, 0}, blocks, from, count, y);
-    case GORA_Q5_1: return decode((layout){q5_1, 32, 24, 0, 2}, blocks, from, count, y);
-    case GORA_Q4_K: return decode((layout){q4_k, 256, 144, 0, 2}, blocks, from, count, y);
-    case GORA_Q5_K: return decode((layout){q5_k, 256, 176, 0, 2}, blocks, from, count, y);
-    case GORA_Q6_K: return decode((layout){q6_k, 256, 210, 208, 208}, blocks, from, count, y);
+// Blocks to be decoded, or the rows of a product with x.
+typedef struct {
+  taker take;
+  const uint8_t *blocks;
+  size_t count;  // of blocks, in a row where there are rows
+  target memory;
+  size_t rows;
+  float *sums;  // of each row; NULL: decoded
+} job;
+
+INLINE void run(layout l, job j) {
+  if (!j.sums) return take_blocks(l, j.take, j.blocks, j.count, j.memory);
+  for (size_t i = 0; i < j.rows; i += 8) {
+    lanes of_rows[8] = {};
+    float sums[8];
+    for (size_t k = 0; k < 8 && i + k < j.rows; k++, j.blocks += j.count * l.size) {
+      lanes two[2] = {};
+      j.memory.sums = two;
+      take_blocks(l, j.take, j.blocks, j.count, j.memory);
+      of_rows[k] = two[0] + two[1];
+    }
+    sums_of_eight(of_rows, sums);
+    for (size_t k = 0; k < 8 && i + k < j.rows; k++) j.sums[i + k] = sums[k];
   }
 }
 
-CLONES void gora_blocks_decode(gora_block_type type, const void *blocks, size_t from, size_t count, float *y) {
-  decode_any(type, blocks, from, count, (target){y, NULL});
+INLINE void run_any(gora_block_type type, job j) {
+  switch (type) {
+    case GORA_Q8_0: return run(layout_of(GORA_Q8_0), j);
+    case GORA_Q4_0: return run(layout_of(GORA_Q4_0), j);
+    case GORA_Q4_1: return run(layout_of(GORA_Q4_1), j);
+    case GORA_Q5_0: return run(layout_of(GORA_Q5_0), j);
+    case GORA_Q5_1: return run(layout_of(GORA_Q5_1), j);
+    case GORA_Q4_K: return run(layout_of(GORA_Q4_K), j);
+    case GORA_Q5_K: return run(layout_of(GORA_Q5_K), j);
+    case GORA_Q6_K: return run(layout_of(GORA_Q6_K), j);
+  }
 }
 
-CLONES void gora_blocks_decode_bf16(gora_block_type type, const void *blocks, size_t from, size_t count, uint16_t *y) {
-  decode_any(type, blocks, from, count, (target){NULL, y});
+CLONES static void decode(gora_block_type type, const uint8_t *blocks, size_t count, void *y) {
+  run_any(type, (job){put, blocks, count, {y, sizeof(float)}});
+}
+
+CLONES static void decode_half(gora_block_type type, const uint8_t *blocks, size_t count, void *y) {
+  run_any(type, (job){put_half, blocks, count, {y, sizeof(uint16_t)}});
+}
+
+CLONES static void multiply(gora_block_type type, const uint8_t *blocks, size_t count, const void *x, size_t rows, float *y) {
+  run_any(type, (job){add, blocks, count, {(char *)x, sizeof(float)}, rows, y});
+}
+
+CLONES static void multiply_half(gora_block_type type, const uint8_t *blocks, size_t count, const void *x, size_t rows, float *y) {
+  run_any(type, (job){add_half, blocks, count, {(char *)x, sizeof(uint16_t)}, rows, y});
+}
+
+#ifdef BF16_UNIT
+BF16_UNIT static void decode_half_in_unit(gora_block_type type, const uint8_t *blocks, size_t count, void *y) {
+  run_any(type, (job){put_half_in_unit, blocks, count, {y, sizeof(uint16_t)}});
+}
+
+BF16_UNIT static void multiply_half_in_unit(gora_block_type type, const uint8_t *blocks, size_t count, const void *x, size_t rows,
+                                            float *y) {
+  run_any(type, (job){add_half_in_unit, blocks, count, {(char *)x, sizeof(uint16_t)}, rows, y});
+}
+
+#define IN_UNIT(name) (__builtin_cpu_supports("avx512bf16") ? name##_in_unit : name)
+#else
+#define IN_UNIT(name) name
+#endif
+
+// Elements of `size` bytes each; blocks of which a part is wanted go through a buffer.
+static void decode_range(void (*whole)(gora_block_type, const uint8_t *, size_t, void *), gora_block_type type, const uint8_t *blocks,
+                         size_t from, size_t count, void *y, size_t size) {
+  layout l = layout_of(type);
+  blocks += from / l.elements * l.size;
+  for (size_t skip = from % l.elements, n; count > 0; count -= n, y = (char *)y + n * size) {
+    if (skip == 0 && count >= l.elements) {
+      size_t all = count / l.elements;
+      whole(type, blocks, all, y);
+      n = all * l.elements;
+      blocks += all * l.size;
+    } else {
+      float one[256];
+      whole(type, blocks, 1, one);
+      n = l.elements - skip < count ? l.elements - skip : count;
+      memcpy(y, (char *)one + skip * size, n * size);
+      skip = 0;
+      blocks += l.size;
+    }
+  }
+}
+
+void gora_blocks_decode(gora_block_type type, const void *blocks, size_t from, size_t count, float *y) {
+  decode_range(decode, type, blocks, from, count, y, sizeof *y);
+}
+
+void gora_blocks_decode_bf16(gora_block_type type, const void *blocks, size_t from, size_t count, uint16_t *y) {
+  decode_range(IN_UNIT(decode_half), type, blocks, from, count, y, sizeof *y);
+}
+
+void gora_blocks_multiply(gora_block_type type, const void *blocks, const float *x, float *y, size_t rows, size_t columns) {
+  multiply(type, blocks, columns / layout_of(type).elements, x, rows, y);
+}
+
+void gora_blocks_multiply_bf16(gora_block_type type, const void *blocks, const uint16_t *x, float *y, size_t rows, size_t columns) {
+  IN_UNIT(multiply_half)(type, blocks, columns / layout_of(type).elements, x, rows, y);
 }

@@ -5,6 +5,7 @@ package struct BlockWeight: @unchecked Sendable {
   private let type: gora_block_type
   private let bytes: UnsafeRawPointer
   private let columns: Int
+  private let rowBytes: Int
   private let rowOrder: RowOrder?
 
   /// - Parameters:
@@ -26,6 +27,7 @@ package struct BlockWeight: @unchecked Sendable {
       }
     self.bytes = bytes
     self.columns = columns
+    rowBytes = columns / dtype.block.elements * dtype.block.bytes
     self.rowOrder = rowOrder
   }
 
@@ -37,6 +39,38 @@ package struct BlockWeight: @unchecked Sendable {
   /// The same, rounded to bf16.
   package func decode(_ range: Range<Int>, into out: UnsafeMutablePointer<UInt16>) {
     pieces(range) { gora_blocks_decode_bf16(type, bytes, $0, $1, out + $2) }
+  }
+
+  /// y = W·x of the rows that lie in a range, each put where it belongs in y: decoded in registers, so that reading the blocks is all the
+  /// reading there is.
+  package func multiply(
+    stored range: Range<Int>, _ x: UnsafePointer<Float>, into y: UnsafeMutablePointer<Float>, accumulates: Bool
+  ) {
+    place(range, into: y, accumulates: accumulates) { gora_blocks_multiply(type, $0, x, $1, range.count, columns) }
+  }
+
+  /// The same for W rounded to bf16 and x in it.
+  package func multiply(
+    stored range: Range<Int>, _ x: UnsafePointer<UInt16>, into y: UnsafeMutablePointer<Float>, accumulates: Bool
+  ) {
+    place(range, into: y, accumulates: accumulates) { gora_blocks_multiply_bf16(type, $0, x, $1, range.count, columns) }
+  }
+
+  @inline(__always)
+  private func place(
+    _ range: Range<Int>, into y: UnsafeMutablePointer<Float>, accumulates: Bool,
+    _ multiply: (UnsafeRawPointer, UnsafeMutablePointer<Float>) -> Void
+  ) {
+    let start = bytes + range.lowerBound * rowBytes
+    if rowOrder == nil, !accumulates { return multiply(start, y + range.lowerBound) }
+    withUnsafeTemporaryAllocation(of: Float.self, capacity: range.count) { sums in
+      guard let first = sums.baseAddress else { return }
+      multiply(start, first)
+      for (place, sum) in zip(range, sums) {
+        let row = rowOrder?.row(at: place) ?? place
+        y[row] = accumulates ? y[row] + sum : sum
+      }
+    }
   }
 
   /// The pieces of a range that lie together: where each begins, its length, and where it goes.

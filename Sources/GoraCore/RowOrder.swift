@@ -15,4 +15,9 @@ package struct RowOrder: Sendable, Equatable {
     let half = headSize / 2
     return head * headSize + (within < half ? 2 * within : 2 * (within - half) + 1)
   }
+  /// The row that Hugging Face has there: the inverse.
+  package func row(at place: Int) -> Int {
+    let (head, within) = (place / headSize, place % headSize)
+    return head * headSize + within / 2 + (within % 2 == 0 ? 0 : headSize / 2)
+  }
 }

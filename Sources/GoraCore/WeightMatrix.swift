@@ -21,6 +21,9 @@ package struct WeightMatrix: @unchecked Sendable {
   package let columns: Int
   /// Whether products round their other operand to bf16, as PyTorch does for a bf16 model.
   package let roundsInputs: Bool
+  /// Quantised elements that are decoded at a time, 8 MiB in bf16; more beyond four threads. A library copies the other operand on every
+  /// call, which pays from some hundred rows a thread on.
+  var decodedElements = 16 * Self.block
 
   package init(_ storage: Storage, rows: Int, columns: Int, roundsInputs: Bool = false) {
     self.storage = storage
@@ -74,7 +77,7 @@ package struct WeightMatrix: @unchecked Sendable {
   package func scratchCount(threads: Int) -> Int {
     if case .f32 = storage { return 0 }
     let blocks = threads * min(rows * columns, max(Self.block, 16 * columns))
-    if case .blocks = storage { return max(blocks, rowsDecoded * columns) }
+    if case .blocks = storage { return max(blocks, rowsDecoded(threads: threads) * decodedStride) }
     return isSmall ? max(blocks, rows * columns) : blocks
   }
 
@@ -99,13 +102,13 @@ package struct WeightMatrix: @unchecked Sendable {
     }
     if isMultipliedInBFloat16 {
       let half = narrow(x, count: tokens * columns, scratch: scratch)
-      return inBFloat16(scratch) { part, w in
-        let ranges = Matmul.ranges(part.count, multiplications: tokens * part.count * columns)
+      return inBFloat16(scratch) { part, w, stride in
+        let ranges = cut(part.count, rows: part, tokens: tokens)
         parallelParts(ranges.count) {
           let range = ranges[$0]
           gora_bf16_gemm(
-            true, Int64(tokens), Int64(range.count), Int64(columns), half, Int64(columns), w + range.lowerBound * columns,
-            Int64(columns), accumulates, y + part.lowerBound + range.lowerBound, Int64(rows))
+            true, Int64(tokens), Int64(range.count), Int64(columns), half, Int64(columns), w + range.lowerBound * stride,
+            Int64(stride), accumulates, y + part.lowerBound + range.lowerBound, Int64(rows))
         }
       }
     }
@@ -139,10 +142,21 @@ package struct WeightMatrix: @unchecked Sendable {
     }
   }
 
-  /// `multiply` for few tokens: f32 and bf16 weights as they are read, others a few rows after they are widened, or decoded to bf16.
+  /// `multiply` for few tokens: f32 and bf16 weights as they are read, and blocks for one token; others a few rows after they are widened,
+  /// or decoded to bf16.
   private func multiplyFew(
     _ x: UnsafePointer<Float>, tokens: Int, into y: UnsafeMutablePointer<Float>, accumulates: Bool, scratch: MatmulScratch
   ) {
+    if tokens == 1, case .blocks(let w) = storage {
+      let half = roundsInputs ? narrow(x, count: columns, scratch: scratch) : nil
+      return parallelRanges(rows, grain: max(1, 65_536 / columns)) { range in
+        if let half {
+          w.multiply(stored: range, half, into: y, accumulates: accumulates)
+        } else {
+          w.multiply(stored: range, x, into: y, accumulates: accumulates)
+        }
+      }
+    }
     let x = roundsInputs ? round(x, count: tokens * columns, scratch: scratch) : x
     let grain = max(1, 65_536 / columns)
     func product(_ w: UnsafeRawPointer, isBFloat16: Bool, rows part: Range<Int>) {
@@ -190,14 +204,13 @@ package struct WeightMatrix: @unchecked Sendable {
     }
     if isMultipliedInBFloat16 {
       let half = narrow(dy, count: tokens * rows, scratch: scratch)
-      return inBFloat16(scratch) { part, w in
-        let ranges = Matmul.ranges(columns, multiplications: tokens * part.count * columns)
+      return inBFloat16(scratch) { part, w, stride in
+        let ranges = cut(columns, rows: part, tokens: tokens)
         parallelParts(ranges.count) {
           let range = ranges[$0]
           gora_bf16_gemm(
             false, Int64(tokens), Int64(range.count), Int64(part.count), half + part.lowerBound, Int64(rows),
-            w + range.lowerBound,
-            Int64(columns), part.lowerBound > 0 || accumulates, dx + range.lowerBound, Int64(columns))
+            w + range.lowerBound, Int64(stride), part.lowerBound > 0 || accumulates, dx + range.lowerBound, Int64(columns))
         }
       }
     }
@@ -241,16 +254,22 @@ package struct WeightMatrix: @unchecked Sendable {
     }
   }
 
-  /// The weight in bf16: all rows where they lie, or quantised ones a part at a time, decoded before each call.
-  private func inBFloat16(_ scratch: MatmulScratch, _ body: (_ rows: Range<Int>, UnsafePointer<UInt16>) -> Void) {
+  /// The weight in bf16: all rows where they lie, or quantised ones a part at a time, decoded before each call. Rows begin `stride` elements
+  /// after one another.
+  private func inBFloat16(_ scratch: MatmulScratch, _ body: (_ rows: Range<Int>, UnsafePointer<UInt16>, _ stride: Int) -> Void) {
     switch storage {
-    case .bf16(let w): body(0..<rows, w)
+    case .bf16(let w): body(0..<rows, w, columns)
     case .blocks(let w):
-      let tile = halves(rowsDecoded * columns, scratch)
+      let stride = decodedStride
+      let tile = halves(rowsDecoded(threads: ThreadPool.threads) * stride, scratch)
       inParts { part, from in
-        w.decode((from + part.lowerBound) * columns..<(from + part.upperBound) * columns, into: tile + part.lowerBound * columns)
+        // Rows that follow one another are decoded at once.
+        let step = stride == columns ? part.count : 1
+        for row in Swift.stride(from: part.lowerBound, to: part.upperBound, by: step) {
+          w.decode((from + row) * columns..<(from + row + step) * columns, into: tile + row * stride)
+        }
       } use: {
-        body($0, UnsafePointer(tile))
+        body($0, UnsafePointer(tile), stride)
       }
     case .f32, .f16, .nf4: preconditionFailure("not multiplied in bf16")
     }
@@ -258,7 +277,7 @@ package struct WeightMatrix: @unchecked Sendable {
 
   /// The weight in floats a part at a time, widened before each call.
   private func inFloats(_ scratch: MatmulScratch, _ body: (_ rows: Range<Int>, UnsafePointer<Float>) -> Void) {
-    let tile = scratch.weights.reserve(rowsDecoded * columns)
+    let tile = scratch.weights.reserve(rowsDecoded(threads: ThreadPool.threads) * columns)
     inParts { part, from in
       widen(from + part.lowerBound..<from + part.upperBound, into: tile + part.lowerBound * columns)
     } use: {
@@ -268,15 +287,28 @@ package struct WeightMatrix: @unchecked Sendable {
 
   /// Whole rows are decoded by all threads, then all threads multiply with them: what shares out columns would cut blocks.
   private func inParts(_ decode: (_ part: Range<Int>, _ from: Int) -> Void, use: (_ rows: Range<Int>) -> Void) {
-    for from in stride(from: 0, to: rows, by: rowsDecoded) {
-      let count = min(rowsDecoded, rows - from)
+    let most = rowsDecoded(threads: ThreadPool.threads)
+    for from in stride(from: 0, to: rows, by: most) {
+      let count = min(most, rows - from)
       parallelRanges(count, grain: max(1, 65_536 / columns)) { decode($0, from) }
       use(from..<from + count)
     }
   }
 
-  /// Rows that are decoded at a time, about a million elements.
-  private var rowsDecoded: Int { min(rows, max(16, 4 * Self.block / columns / 16 * 16)) }
+  /// Rows that are decoded at a time: the fewest parts of at most `decodedElements`.
+  private func rowsDecoded(threads: Int) -> Int {
+    let most = decodedElements * max(4, threads) / 4
+    let parts = (rows * columns + most - 1) / most
+    return min(rows, (rows + 16 * parts - 1) / (16 * parts) * 16)
+  }
+
+  /// From one decoded row to the next in bf16: one cache line more than the row where that would fall onto the same lines of the cache.
+  private var decodedStride: Int { columns % 512 == 0 ? columns + 32 : columns }
+
+  /// How a product with a part of the rows is shared out: a whole weight for threads of unequal speed, one of several parts in few calls.
+  private func cut(_ count: Int, rows part: Range<Int>, tokens: Int) -> [Range<Int>] {
+    Matmul.ranges(count, multiplications: tokens * part.count * columns, evenly: part.count < rows)
+  }
 
   /// Scratch for so many decoded weights.
   private func halves(_ count: Int, _ scratch: MatmulScratch) -> UnsafeMutablePointer<UInt16> {

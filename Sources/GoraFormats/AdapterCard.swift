@@ -26,11 +26,7 @@ struct AdapterCard {
       "| parameters | \(NumberText.grouped(parameters)) |",
       "| profile | \(profile.rawValue) |",
     ]
-    if let start = adapter.start, case .object(let members) = start.content,
-      let method = members.first(where: { $0.key == "method" })?.value, case .string(let name) = method.content
-    {
-      lines.append("| start | \(name) |")
-    }
+    if let method = adapter.start?["method"]?.text { lines.append("| start | \(method) |") }
     if let quantization = adapter.baseQuantization { lines.append("| base's weights in training | \(quantization) |") }
     lines += ["", "## Loading", ""] + loading(largest: most)
     if let steps = provenance?.cardLines, !steps.isEmpty { lines += ["", "## How it was made", ""] + steps }
@@ -95,20 +91,5 @@ extension Provenance {
   private static func quoted(_ text: String) -> String {
     let plain = Set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./,:=+%@")
     return !text.isEmpty && text.allSatisfy(plain.contains) ? text : JSON(text).compact()
-  }
-}
-
-extension JSON {
-  fileprivate subscript(_ key: String) -> JSON? {
-    guard case .object(let members) = content else { return nil }
-    return members.first { $0.key == key }?.value
-  }
-  fileprivate var text: String? {
-    guard case .string(let text) = content else { return nil }
-    return text
-  }
-  fileprivate var elements: [JSON] {
-    guard case .array(let elements) = content else { return [] }
-    return elements
   }
 }

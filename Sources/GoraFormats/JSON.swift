@@ -63,6 +63,23 @@ extension JSON: ExpressibleByStringLiteral, ExpressibleByIntegerLiteral, Express
   package init(_ value: [JSON]) { self.init(.array(value)) }
 }
 
+/// What is there of records that may hold anything.
+extension JSON {
+  /// The member of an object.
+  package subscript(_ key: String) -> JSON? {
+    guard case .object(let members) = content else { return nil }
+    return members.first { $0.key == key }?.value
+  }
+  package var text: String? {
+    guard case .string(let text) = content else { return nil }
+    return text
+  }
+  package var elements: [JSON]? {
+    guard case .array(let elements) = content else { return nil }
+    return elements
+  }
+}
+
 /// Why a text is not JSON, and where.
 package struct JSONSyntaxError: Error, Sendable {
   package let offset: Int

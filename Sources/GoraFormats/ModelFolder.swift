@@ -14,8 +14,12 @@ package final class ModelFolder: Sendable {
 
   /// Opens a checkpoint; weights are mapped, not read.
   /// - Throws: `.noInput` where the folder or its files are missing, `.data` where they are malformed, incomplete or quantised.
-  package init(path: String) throws(GoraError) {
-    files = try CheckpointFiles(path)
+  package convenience init(path: String) throws(GoraError) { try self.init(CheckpointFiles(path)) }
+
+  /// The same of files that are open.
+  package init(_ files: CheckpointFiles) throws(GoraError) {
+    self.files = files
+    let path = files.path
     config = try files.config
     if let gguf = files.gguf {
       tensors = try gguf.huggingFaceTensors()

@@ -62,7 +62,7 @@ package struct ExportStage {
     let file = c.dryRun || !isFile ? nil : try AtomicFile(path: c.output)
     try Matmul.open()
     var adapter = try Adapter(readingFolder: c.adapter).folded
-    let model = try ModelFolder(path: c.model)
+    let model = try ModelFolder(base)
     adapter.taskType = try model.family.taskType
     try adapter.requireBase(ModelIdentity(of: model), folder: c.adapter)
     adapter.noteBase(of: nil, events)

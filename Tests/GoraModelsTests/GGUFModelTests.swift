@@ -138,6 +138,35 @@ import Testing
     #expect(abs(b.loss - (try Fixtures.model("llama")).loss(batch)) > 1e-3)
   }
 
+  /// Q4_K, Q5_K and Q6_K with the others: Transformers in float64 on gguf-py's decoded weights. Loss, norms of gradients,
+  /// and twenty tokens of two greedy answers, each of which multiplies the blocks themselves; the first choice is ahead by 0.05.
+  @Test func kTypes() throws {
+    let model = try Self.model("k-types.gguf")
+    let folder = try ModelFolder(path: "\(Fixtures.folder)/gguf/k-types.gguf")
+    #expect(Set(folder.names.compactMap { folder.tensor($0)?.dtype }) == [.f32, .q4k, .q5k, .q6k, .q51, .q80])
+    let golden = try JSONDocument(
+      path: "k-types", text: [UInt8](Data(contentsOf: URL(filePath: "\(Fixtures.folder)/gguf/k-types.json")))
+    ).root
+    let batch = PackedBatch(rows: try Fixtures.rows("llama"))
+    let expected = try golden.required("token_mean_loss").double
+    #expect(abs(model.loss(batch) / Double(batch.targets.count) - expected) < 1e-5)
+    for linear in model.linears { linear.weight.gradient = FloatBuffer(zeros: linear.weight.count) }
+    _ = model.accumulateGradient(batch, scale: 1 / Float(batch.targets.count))
+    let norms = try golden.required("gradient_norms")
+    for linear in model.linears {
+      let norm = linear.weight.gradient!.array.reduce(0.0) { $0 + Double($1) * Double($1) }.squareRoot()
+      #expect(abs(norm / (try norms.required("\(linear.name).weight").double) - 1) < 1e-4, "\(linear.name)")
+    }
+    for answer in try golden.required("greedy").elements {
+      let (prompt, tokens) = (try answer.required("prompt").ints, try answer.required("tokens").ints)
+      var made: [Int32] = []
+      try Generator(model: model, sampling: Sampling(), batchSize: 1, maxNewTokens: tokens.count, endTokens: []).generate([
+        prompt.map(Int32.init)
+      ]) { made = $1 }
+      #expect(made.map(Int.init) == tokens)
+    }
+  }
+
   /// A weight that learns begins at its decoded values, whatever products round to.
   @Test(arguments: [Precision.f32, .bf16]) func learnsFromExactValues(_ precision: Precision) throws {
     let decoded = try Decoded().model()

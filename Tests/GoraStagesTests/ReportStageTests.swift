@@ -89,6 +89,29 @@ import Testing
     #expect(text.contains("37") && text.contains("41") && text.contains("0.125"))
   }
 
+  /// What two commands measured of one run is one row, and their times add up.
+  @Test func answersAndLossOfOneRun() throws {
+    let bench = try Workbench()
+    try Self.folders(bench, "r/seed-0/gora", "r/seed-0/lora")
+    for (run, loss) in [("gora", 1.25), ("lora", 1.5)] {
+      try bench.write(Self.result(0.5), to: "r/seed-0/\(run)/result.json")
+      try bench.write(
+        Self.result(0.5).replacingOccurrences(of: "\"accuracy\": 0.5, \"interval\": [0.1, 0.9]", with: "\"loss\": \(loss)"),
+        to: "r/seed-0/\(run)/loss.json")
+      try bench.write("5\n", to: "r/seed-0/\(run)/result.json.seconds")
+      try bench.write("2\n", to: "r/seed-0/\(run)/loss.json.seconds")
+    }
+    func lines(_ figure: FigureName) throws -> [[String]] {
+      try Self.run([bench.file("r")], figure: figure).text.split(separator: "\n").map {
+        $0.split(separator: " ").map(String.init)
+      }
+    }
+    let results = try lines(.results)
+    #expect(results.contains(["gora", "1", "50.00", "10.0", "-", "90.0", "1.2500"]), "\(results)")
+    #expect(results.contains(["lora", "1", "50.00", "10.0", "-", "90.0", "1.5000"]), "\(results)")
+    #expect(try lines(.cost).contains { $0.first == "gora" && $0.suffix(2) == ["7.0", "s"] })
+  }
+
   /// The gradient of a seed is made once, and counts for the run that came through it, not for plain LoRA.
   @Test func costsOfWhatRunsShare() throws {
     let bench = try Workbench()

@@ -11,7 +11,7 @@ struct ReportCollector {
   private let common: [String]
 
   /// Names that say what a file is, not which run it is of.
-  private static let usual: Set<String> = ["plan", "scores", "grad", "metrics", "result", "init", "tuned", "adapter"]
+  private static let usual: Set<String> = ["plan", "scores", "grad", "metrics", "result", "loss", "init", "tuned", "adapter"]
 
   init(_ inputs: [ReportInput]) {
     let used = inputs.filter { if case .skipped = $0.content { false } else { true } }
@@ -84,9 +84,33 @@ struct ReportCollector {
         run: run, rows: (try? root.optional("rows")?.int) ?? 0, accuracy: try? root.optional("accuracy")?.double,
         interval: interval, loss: try? root.optional("loss")?.double)
       result.confusion = Self.confusion(root)
-      data.results.append(result)
+      add(result)
     case .seconds, .peakBytes, .skipped: break
     }
+  }
+
+  /// Answers and loss of one run may have been measured by two commands.
+  private mutating func add(_ result: ResultRecord) {
+    let other = data.results.firstIndex {
+      $0.run == result.run && ($0.accuracy == nil || result.accuracy == nil) && ($0.loss == nil || result.loss == nil)
+    }
+    guard let other else { return data.results.append(result) }
+    data.results[other].loss = data.results[other].loss ?? result.loss
+    if result.accuracy != nil {
+      data.results[other].accuracy = result.accuracy
+      data.results[other].interval = result.interval
+      data.results[other].rows = result.rows
+    }
+  }
+
+  /// Commands of one stage take their time one after another.
+  private mutating func add(_ cost: CostRecord) {
+    guard let other = data.costs.firstIndex(where: { $0.run == cost.run && $0.stage == cost.stage }) else {
+      return data.costs.append(cost)
+    }
+    let before = data.costs[other]
+    if let seconds = cost.seconds { data.costs[other].seconds = (before.seconds ?? 0) + seconds }
+    if let memory = cost.memory { data.costs[other].memory = max(before.memory ?? 0, memory) }
   }
 
   /// A JSON text in the metadata of an adapter's weights; nil where there is none.
@@ -155,11 +179,11 @@ struct ReportCollector {
         && cost.stage != "eval" && !costs.contains(where: { $0.folder == user.folder && $0.stage == cost.stage })
       {
         inherited.insert(i)
-        data.costs.append(CostRecord(run: user.run, stage: cost.stage, seconds: cost.seconds, memory: cost.memory))
+        add(CostRecord(run: user.run, stage: cost.stage, seconds: cost.seconds, memory: cost.memory))
       }
     }
     for (i, cost) in costs.enumerated() where !inherited.contains(i) {
-      data.costs.append(CostRecord(run: cost.run, stage: cost.stage, seconds: cost.seconds, memory: cost.memory))
+      add(CostRecord(run: cost.run, stage: cost.stage, seconds: cost.seconds, memory: cost.memory))
     }
   }
 
@@ -170,7 +194,8 @@ struct ReportCollector {
     if let tool = tools?.last { return stageName(tool) }
     let name = stem(parts(path).last ?? "")
     let byName = [
-      "grad": "grad", "scores": "score", "plan": "plan", "init": "init", "tuned": "train", "result": "eval", "base": "eval",
+      "grad": "grad", "scores": "score", "plan": "plan", "init": "init", "tuned": "train", "result": "eval",
+      "loss": "eval", "base": "eval",
     ]
     return byName[name] ?? name
   }

@@ -218,11 +218,6 @@ struct ReportScanner {
   }
 
   private static func tools(_ provenance: Provenance?) -> [String] {
-    (provenance?.records ?? []).compactMap { record in
-      guard case .object(let members) = record.content, let tool = members.first(where: { $0.key == "tool" }),
-        case .string(let name) = tool.value.content
-      else { return nil }
-      return name
-    }
+    (provenance?.records ?? []).compactMap { $0["tool"]?.text }
   }
 }

@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
 """Random blocks of every type as gguf-py decodes them, and the tiny models of this folder's parent as GGUF files.
 
-    python -m venv env && env/bin/pip install gguf==0.19.0 safetensors==0.8.0 numpy torch
+    python -m venv env && env/bin/pip install gguf==0.19.0 safetensors==0.8.0 numpy torch transformers==5.23.0 peft==0.21.2
     env/bin/python make_fixtures.py
 
 The files are laid out as llama.cpp's converter lays them out: rows of q and k of architecture llama permuted, Llama 3's rotary scaling
-as divisors in rope_freqs.weight, no output.weight where the embeddings are tied.
+as divisors in rope_freqs.weight, no output.weight where the embeddings are tied. gguf-py decodes K types and does not encode them: that is
+done here, in a simple way.
 """
+import importlib.util
 import json
 import math
+import tempfile
 from pathlib import Path
 
 import numpy
@@ -38,6 +41,51 @@ def make_blocks():
         tensors[f"{name}/blocks"] = blocks
         tensors[f"{name}/values"] = quants.dequantize(blocks, kind).astype(numpy.float32).reshape(BLOCKS, elements)
     save_file(tensors, HERE / "blocks.safetensors")
+
+
+def scaled(values, top):
+    """The f16 scale with which integers 0 to `top` reach the largest of each row's values, and those integers."""
+    scale = (values.max(axis=1, keepdims=True) / top).astype(numpy.float16)
+    return scale, numpy.rint(values / numpy.maximum(scale.astype(numpy.float32), 1e-20)).clip(0, top).astype(numpy.uint8)
+
+
+def encode_q45_k(values, bits):
+    """Q4_K and Q5_K: eight parts of 32 with a scale and a minimum each."""
+    parts = values.reshape(-1, 8, 32)
+    low = numpy.minimum(parts.min(axis=2), 0)
+    d, scales = scaled((parts.max(axis=2) - low) / (2**bits - 1), 63)
+    least, minima = scaled(-low, 63)
+    step = d.astype(numpy.float32) * scales
+    offset = least.astype(numpy.float32) * minima
+    codes = numpy.rint((parts + offset[..., None]) / numpy.maximum(step, 1e-20)[..., None]).clip(0, 2**bits - 1).astype(numpy.uint8)
+    packed = numpy.zeros((len(parts), 12), numpy.uint8)
+    packed[:, :4] = scales[:, :4] | scales[:, 4:] >> 4 << 6
+    packed[:, 4:8] = minima[:, :4] | minima[:, 4:] >> 4 << 6
+    packed[:, 8:] = scales[:, 4:] & 15 | (minima[:, 4:] & 15) << 4
+    fifth = (codes >> 4 << numpy.arange(8, dtype=numpy.uint8)[:, None]).sum(axis=1, dtype=numpy.uint8)
+    nibbles = (codes[:, ::2] & 15 | (codes[:, 1::2] & 15) << 4).reshape(-1, 128)
+    fields = [d.view(numpy.uint8), least.view(numpy.uint8), packed] + [fifth] * (bits == 5) + [nibbles]
+    return numpy.concatenate(fields, axis=1)
+
+
+def encode_q6_k(values):
+    """Sixteen parts of 16 with a signed scale each; of these every second is made negative here."""
+    parts = values.reshape(-1, 16, 16)
+    d, scales = scaled(numpy.abs(parts).max(axis=2) / 31, 127)
+    signed = scales.astype(numpy.int8) * numpy.tile(numpy.array([1, -1], numpy.int8), 8)
+    step = d.astype(numpy.float32) * signed
+    codes = numpy.rint(parts / numpy.where(step == 0, 1, step)[..., None]).clip(-32, 31).astype(numpy.int8) + 32
+    quarters = codes.astype(numpy.uint8).reshape(-1, 2, 4, 32)
+    low = numpy.concatenate([quarters[:, :, :2] & 15 | (quarters[:, :, 2:] & 15) << 4], axis=2).reshape(-1, 128)
+    high = (quarters >> 4 << numpy.arange(0, 8, 2, dtype=numpy.uint8)[:, None]).sum(axis=2, dtype=numpy.uint8).reshape(-1, 64)
+    return numpy.concatenate([low, high, signed.view(numpy.uint8), d.view(numpy.uint8)], axis=1)
+
+
+def encode(values, kind):
+    if kind not in (Type.Q4_K, Type.Q5_K, Type.Q6_K):
+        return quants.quantize(values, kind)
+    blocks = encode_q6_k(values) if kind == Type.Q6_K else encode_q45_k(values, 4 if kind == Type.Q4_K else 5)
+    return blocks.reshape(values.shape[0], -1)
 
 
 NAMES = {
@@ -146,10 +194,10 @@ def write_model(config, weights, path, kinds=lambda name: "F32", **split):
             kind = Type.F16
         is_permuted = arch == "llama" and (".q_proj." in name or ".k_proj." in name)
         count = heads if ".q_proj." in name else kv
-        data = quants.quantize(permuted(values, count) if is_permuted else values, kind)
+        data = encode(permuted(values, count) if is_permuted else values, kind)
         writer.add_tensor(gguf_name(name, arch), data, raw_dtype=kind)
         # Blocks lie within rows, so that those of the rows as they were are the same.
-        decoded[name] = quants.dequantize(quants.quantize(values, kind), kind).astype(numpy.float32).reshape(values.shape)
+        decoded[name] = quants.dequantize(encode(values, kind), kind).astype(numpy.float32).reshape(values.shape)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -201,7 +249,38 @@ def make_tiny(path):
     writer.close()
 
 
+K_TYPES = {
+    "embed_tokens": "Q6_K", "q_proj": "Q6_K", "k_proj": "Q4_K", "v_proj": "Q5_K", "o_proj": "Q5_1", "gate_proj": "Q4_K", "up_proj": "Q5_K",
+    "down_proj": "Q8_0",
+}
+
+
+def make_k_types():
+    """A model of 256 columns in K types, and what Transformers says in float64 of the weights that gguf-py decodes."""
+    spec = importlib.util.spec_from_file_location("models", HERE.parent / "make_fixtures.py")
+    models = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(models)
+    config = {
+        **models.MODELS["llama"], "hidden_size": 256, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2,
+        "num_key_value_heads": 1, "head_dim": 16, "initializer_range": 0.06,
+    }
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "model"
+        models.make_model(folder, config, seed=20)
+        kinds = lambda name: K_TYPES[name.split(".")[-2]]
+        decoded = write_model(config, load_file(folder / "model.safetensors"), HERE / "k-types.gguf", kinds)
+        save_file(decoded, folder / "model.safetensors", metadata={"format": "pt"})
+        with models.Float64():
+            model = models.load_model(folder)
+            rows = [json.loads(line) for line in (HERE.parent / "llama/rows.jsonl").read_text().splitlines()]
+            loss = models.token_mean_loss(model, rows)
+            norms = {n: g.norm().item() for n, g in models.gradients(model, loss).items()}
+            greedy = models.greedy_continuations(model, rows)
+        models.write_json(HERE / "k-types.json", dict(token_mean_loss=loss.item(), gradient_norms=norms, greedy=greedy))
+
+
 def main():
+    make_k_types()
     make_tiny(HERE / "tiny.gguf")
     make_blocks()
     for folder in ["llama3", "qwen2", "mistral"]:

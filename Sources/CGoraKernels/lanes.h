@@ -1,0 +1,31 @@
+// Vectors of sixteen elements, as the widest CPUs have them; the compiler cuts them up for others.
+#pragma once
+#include <stdint.h>
+
+// All of it is inlined: no vector crosses a call.
+#pragma clang diagnostic ignored "-Wpsabi"
+#define INLINE static inline __attribute__((always_inline))
+
+enum { width = 16 };
+typedef float lanes __attribute__((vector_size(4 * width), aligned(4)));
+typedef int32_t ints __attribute__((vector_size(4 * width)));
+typedef uint32_t words __attribute__((vector_size(4 * width)));
+typedef uint16_t halves __attribute__((vector_size(2 * width), aligned(2)));
+
+// Elements in bf16.
+INLINE lanes widened_lanes(const uint16_t *x) { return (lanes)(__builtin_convertvector(*(const halves *)x, words) << 16); }
+
+// The sums of eight vectors' lanes: vectors are added to each other half by half, so that one is left of eight.
+INLINE void sums_of_eight(const lanes s[8], float *sums) {
+  lanes four[4], two[2], one;
+  for (int i = 0; i < 4; i++)
+    four[i] = __builtin_shufflevector(s[i], s[i + 4], 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
+              __builtin_shufflevector(s[i], s[i + 4], 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
+  for (int i = 0; i < 2; i++)
+    two[i] = __builtin_shufflevector(four[i], four[i + 2], 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27) +
+             __builtin_shufflevector(four[i], four[i + 2], 4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31);
+  one = __builtin_shufflevector(two[0], two[1], 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29) +
+        __builtin_shufflevector(two[0], two[1], 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
+  // Vector 4a + 2b + c has lanes 8a + 4b + 2c and the next.
+  for (int i = 0; i < 8; i++) sums[i] = one[2 * i] + one[2 * i + 1];
+}
