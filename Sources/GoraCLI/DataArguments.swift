@@ -30,7 +30,7 @@ package struct DataArguments: ParsableArguments {
 /// How rows become tokens, wherever they come from.
 package struct RowArguments: ParsableArguments {
   @Option(
-    help: ArgumentHelp("plain, alpaca, metamath, chatml, llama3, tokenizer, file.", valueName: "name"), transform: text)
+    help: ArgumentHelp("Prompts' template: alpaca, chatml, …, or a file.", valueName: "name"), transform: text)
   package var template: String?
 
   @Option(
@@ -38,7 +38,7 @@ package struct RowArguments: ParsableArguments {
     help: ArgumentHelp("Tokens kept of a row.", valueName: "n", standard: DataOptions.standardLength), transform: count(from: 2))
   package var maxLength: Int?
 
-  @Option(help: "What of a row is learnt: answers (the default), all or code.")
+  @Option(help: ArgumentHelp("answers, all, code.", valueName: "part", standard: LearntPart.answers.rawValue))
   package var learn: LearntPart?
 
   @Flag(name: .customLong("skip-bad-rows"), help: "Count rows that cannot be read instead of stopping.")
