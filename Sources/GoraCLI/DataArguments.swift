@@ -30,7 +30,7 @@ package struct DataArguments: ParsableArguments {
 /// How rows become tokens, wherever they come from.
 package struct RowArguments: ParsableArguments {
   @Option(
-    help: ArgumentHelp("plain, alpaca, metamath, chatml, llama3, tokenizer, file.", valueName: "name"), transform: text)
+    help: ArgumentHelp("Prompts' template: alpaca, chatml, …, or a file.", valueName: "name"), transform: text)
   package var template: String?
 
   @Option(
@@ -44,7 +44,7 @@ package struct RowArguments: ParsableArguments {
   @Option(help: "In whose words GLUE asks: lora-ga (the default) or t5.")
   package var prompts: GLUETask.Wording?
 
-  @Option(help: "What of a row is learnt: answers (the default), all or code.")
+  @Option(help: ArgumentHelp("answers, all, code.", valueName: "part", standard: LearntPart.answers.rawValue))
   package var learn: LearntPart?
 
   @Option(

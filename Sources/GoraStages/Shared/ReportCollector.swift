@@ -96,6 +96,7 @@ struct ReportCollector {
     }
     guard let other else { return data.results.append(result) }
     data.results[other].loss = data.results[other].loss ?? result.loss
+    data.results[other].confusion = data.results[other].confusion ?? result.confusion
     if result.accuracy != nil {
       data.results[other].accuracy = result.accuracy
       data.results[other].interval = result.interval

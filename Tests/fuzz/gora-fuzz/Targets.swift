@@ -10,7 +10,7 @@ import GoraText
 extension Target {
   static let all: [Target] = [
     Target("json", json), Target("config", config), Target("plan", plan), Target("scores", scores),
-    Target("safetensors", safetensors), Target("adapter", adapter), Target("gradients", gradients), Target("rows", rows),
+    Target("safetensors", safetensors), Target("adapter", adapter), Target("gradients", gradients), Target("rows", rows), Target("tasks", tasks),
     Target("compressed", compressed), Target("tokenizer", tokenizer), Target("text", text), Target("jinja", jinja),
     Target("metrics", metrics), Target("report", report), Target("gguf", gguf),
     Target("image", image), Target("processor", processor),
@@ -46,6 +46,25 @@ extension Target {
   private static func processor(_ bytes: UnsafeRawBufferPointer) throws {
     let processor = try ImageProcessor(reading: document(bytes).root)
     require(processor.values.count == 3 * 256, "a number a sample")
+  }
+
+  /// Rows of gora-eval's own tasks, and what is made of them; what a model or a judge says.
+  private static func tasks(_ bytes: UnsafeRawBufferPointer) throws {
+    let text = String(decoding: bytes, as: UTF8.self)
+    _ = judgeRating(text)
+    for style in ProgramStyle.allCases { _ = style.completion(text) }
+    for kind in CommonsenseAnswer.allCases {
+      if let word = kind.first(in: text) { require(text.contains(word), "a word of the text") }
+    }
+    for row in try DataFile.parse(Array(bytes), path: "input.json", rows: { row throws(GoraError) in [row] }).rows {
+      if let question = try? ChoiceQuestion(row) {
+        require(question.choices.indices.contains(question.gold) && question.choices.count > 1, "one of the choices is right")
+        require(question.choices.allSatisfy { $0.characters > 0 || $0.text.isEmpty }, "a length to divide by")
+      }
+      if let problem = try? ProgramProblem(row) { require(problem.program("").contains(problem.test), "the test is run") }
+      if let chat = try? TurnsQuestion(row) { require((1...2).contains(chat.turns.count), "one turn or two") }
+      _ = try? TurnAnswers(row)
+    }
   }
 
   /// A plan that is accepted is written and read back the same.
