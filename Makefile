@@ -44,7 +44,7 @@ FAULTS_KILLS ?= 20
 FAULTS_STAGES ?=
 SANITIZE_TESTS ?=
 
-.PHONY: all build setup setup-check debug test pipelines examples fuzz faults sanitize bench bench-8b lint lint-text lint-man lint-swift man \
+.PHONY: all build setup setup-check debug test pipelines examples mpi fuzz faults sanitize bench bench-8b lint lint-text lint-man lint-swift man \
   install uninstall clean help
 
 all: build
@@ -74,6 +74,10 @@ pipelines:
 
 examples: debug
 	Tests/man/run-examples.sh
+
+## mpi        stages as several processes, under each MPI that is installed, beside one process; quick, and passed over without MPI
+mpi: debug
+	GORA_BIN=.build/debug Tests/mpi/run
 
 ## fuzz       every parser under libFuzzer and AddressSanitizer; FUZZ_SECONDS=60 of each, FUZZ_TARGETS='json rows'
 fuzz: setup-check

@@ -96,7 +96,7 @@ package struct GradientSums {
     }
   }
 
-  private func zero() {
+  package func zero() {
     for parameter in parameters { parameter.gradient?.zero() }
   }
 

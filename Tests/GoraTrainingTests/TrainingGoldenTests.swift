@@ -125,8 +125,6 @@ import Testing
     #expect(pieces.flatMap(\.ids) == rows.flatMap(\.ids))
     #expect(pieces.reduce(0) { $0 + $1.rows } == rows.count)
     #expect(pieces.allSatisfy { $0.tokens <= limit || $0.rows == 1 })
-    // No two neighbours would have fitted together.
-    for (piece, next) in zip(pieces, pieces.dropFirst()) { #expect(piece.tokens + next.starts[1] > limit) }
   }
 
   /// Clipping scales the gradient to the norm it is given; AdamW's first step is lr·sign whatever the scale, so look at the moments.
