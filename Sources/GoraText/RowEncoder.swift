@@ -18,8 +18,8 @@ package struct EncodedRow: Sendable, Equatable {
     self.cutTokens = cutTokens
   }
 
-  /// All tokens that run through the model.
-  package var tokens: Int { source.count + ids.count }
+  /// All tokens that run through the model: beside an encoder the last is a label alone.
+  package var tokens: Int { source.isEmpty ? ids.count : source.count + ids.count - 1 }
   /// Positions that it takes.
   package var length: Int { max(source.count, ids.count) }
 

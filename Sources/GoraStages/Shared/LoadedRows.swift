@@ -68,7 +68,8 @@ package struct LoadedText {
     }
     encoder = RowEncoder(
       encoder: tokenizer ?? NoTokenizer(), bos: tokenizer?.beginTokens.first, eos: end,
-      template: chosen, chatTemplate: own, maxLength: options.maxLength, decoderStart: config.decoderStart.map { DecoderStart(id: $0.id, pad: $0.pad) })
+      template: chosen, chatTemplate: own, maxLength: options.maxLength,
+      decoderStart: config.decoderStart.map { DecoderStart(id: $0.id, pad: $0.pad) })
     hasEncoder = config.decoderStart != nil
   }
 
