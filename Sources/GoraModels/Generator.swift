@@ -86,7 +86,8 @@ package struct Generator {
   ///   - finished: told of each prompt's new tokens, end token excluded, as it finishes
   /// - Throws: status 1 where logits are not finite.
   package func generate(
-    _ prompts: [[Int32]], sources: [[Int32]] = [], rows: [Int]? = nil, stops: (_ prompt: Int, _ new: [Int32]) -> Bool = { _, _ in false },
+    _ prompts: [[Int32]], sources: [[Int32]] = [], rows: [Int]? = nil,
+    stops: (_ prompt: Int, _ new: [Int32]) -> Bool = { _, _ in false },
     finished: (_ prompt: Int, _ new: [Int32]) -> Void
   ) throws(GoraError) {
     if prompts.isEmpty { return }

@@ -166,7 +166,9 @@ package final class CachedStep {
 
   /// Keys and values of what a row's encoder has read, and how many they are.
   func ofSource(_ layer: Int, row: Int, head: Int) -> (keys: UnsafeRawPointer, values: UnsafeRawPointer, count: Int) {
-    guard let source = cache.source else { preconditionFailure("the cache has no place for sources") }
+    guard let source = cache.source else {
+      Failure.end(GoraError(.usage, "what is asked for here gives the model's encoder nothing to read"))
+    }
     let slot = slots[row]
     return (
       source.key(layer, slot: slot, head: head, position: 0), source.value(layer, slot: slot, head: head, position: 0),

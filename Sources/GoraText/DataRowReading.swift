@@ -9,7 +9,8 @@ extension DataRow {
   ///   - vocabularySize: token ids must be below it, where it is given.
   ///   - hasEncoder: the labels of a tokenised row are of another text than its ids.
   /// - Throws: `GoraError` (exit 65) with line and column.
-  package static func rows(_ row: JSONField, vocabularySize: Int? = nil, hasEncoder: Bool = false) throws(GoraError) -> [DataRow] {
+  package static func rows(_ row: JSONField, vocabularySize: Int? = nil, hasEncoder: Bool = false) throws(GoraError) -> [DataRow]
+  {
     guard case .object(let members) = row.value.content else {
       throw row.error("a row must be a JSON object")
     }

@@ -24,8 +24,8 @@ package struct EncodedRow: Sendable, Equatable {
     (self.image, ids, labels, self.place) = (image, [], [label], place)
   }
 
-  /// All tokens that run through the model.
-  package var tokens: Int { image?.store.tokens ?? source.count + ids.count }
+  /// All tokens that run through the model: beside an encoder the last is a label alone.
+  package var tokens: Int { image?.store.tokens ?? (source.isEmpty ? ids.count : source.count + ids.count - 1) }
   /// Positions that it takes.
   package var length: Int { image == nil ? max(source.count, ids.count) : tokens }
 

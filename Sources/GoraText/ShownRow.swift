@@ -55,9 +55,11 @@ package struct ShownRow: Sendable, Equatable {
 
   /// `rows.jsonl:1: question/answer, 24 tokens, 7 learnt`.
   package var title: String {
-    var title = "\(place.map { "\($0): " } ?? "")\(kind.rawValue), \(tokens.count) token\(tokens.count == 1 ? "" : "s")"
-    if !source.isEmpty { title += " beside \(source.count) of the encoder" }
-    title += isPrompt ? " of the prompt" : ", \(learnt) learnt"
+    func tokens(_ count: Int) -> String { "\(count) token\(count == 1 ? "" : "s")" }
+    var title = "\(place.map { "\($0): " } ?? "")\(kind.rawValue), "
+    title +=
+      source.isEmpty ? tokens(self.tokens.count) : "\(tokens(source.count)) for the encoder, \(self.tokens.count) for the decoder"
+    title += isPrompt ? source.isEmpty ? " of the prompt" : "" : ", \(learnt) learnt"
     if cut > 0 { title += ", \(cut) more cut off" }
     if isDropped { title += ", dropped: nothing to learn is left" }
     return title

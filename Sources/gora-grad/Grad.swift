@@ -36,7 +36,8 @@ struct Grad: GoraCommand {
     name: .customLong("batch-size"), help: ArgumentHelp("Rows in each.", valueName: "n", standard: Grad.recipe.batchSize),
     transform: count())
   var batchSize = Grad.recipe.batchSize
-  @Option(help: ArgumentHelp("Weights: suffixes, all-linear, or /regex/.", valueName: "list", standard: TargetSelection.attention))
+  @Option(
+    help: ArgumentHelp("Weights: suffixes, all-linear, or /regex/.", valueName: "list", standard: TargetSelection.attention))
   var targets: String?
   @Option(help: ArgumentHelp("gradients, inputs, or both with a comma.", valueName: "list"))
   var collect = Collected(Grad.recipe.collects)

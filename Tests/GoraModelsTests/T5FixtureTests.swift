@@ -230,7 +230,8 @@ import Testing
     for (from, to) in zip(model.linears, fresh.linears) { to.adapter = from.adapter }
     _ = fresh.accumulateGradient(batch, scale: 1)
     #expect(
-      stored(fresh) == fresh.ofStacks(source: source, target: target, lowest: (min(lowest, 2), max(0, lowest - 2)), fresh.keeping))
+      stored(fresh) == fresh.ofStacks(source: source, target: target, lowest: (min(lowest, 2), max(0, lowest - 2)), fresh.keeping)
+    )
     #expect(fresh.scratch.floats == T5Scratch.floats(fresh.config, tokens: max(source, target), backward: true))
     #expect(fresh.encoder.bias.floats == fresh.encoder.bias.floats(longest: 300, tokens: source, backward: true))
     // By hand, where all blocks keep theirs: a block's buffers at four bytes.
@@ -254,7 +255,8 @@ import Testing
 
   /// The rows of an encoder-decoder model: a last token is a label alone.
   @Test func packed() {
-    let batch = PackedBatch(rows: [([0, 5, 1], [-100, 5, 1]), ([0, 7, 8, 1], [-100, 7, -100, 1])], sources: [[4, 1], [3, 4, 1]])
+    let batch = PackedBatch(
+      rows: [([0, 5, 1], [-100, 5, 1]), ([0, 7, 8, 1], [-100, 7, -100, 1])], sources: [[4, 1], [3, 4, 1]])
     #expect(batch.ids == [0, 5, 0, 7, 8] && batch.starts == [0, 2, 5] && batch.positions == [0, 1, 0, 1, 2])
     #expect(batch.source?.ids == [4, 1, 3, 4, 1] && batch.source?.starts == [0, 2, 5] && batch.tokens == 10)
     #expect(batch.targets.map(\.token) == [0, 1, 2, 4] && batch.targets.map(\.label) == [5, 1, 7, 1])
@@ -267,7 +269,8 @@ import Testing
     #expect(model.linearsByInput.flatMap { $0 }.count == model.linears.count)
     let ofSource = model.linears.filter(model.seesSource).map(\.name)
     #expect(ofSource.count == 2 * 6 + 3 * 2)
-    #expect(ofSource.allSatisfy { $0.hasPrefix("encoder.") || $0.hasSuffix("EncDecAttention.k") || $0.hasSuffix("EncDecAttention.v") })
+    #expect(
+      ofSource.allSatisfy { $0.hasPrefix("encoder.") || $0.hasSuffix("EncDecAttention.k") || $0.hasSuffix("EncDecAttention.v") })
   }
 
   // MARK: Configurations
@@ -321,7 +324,9 @@ import Testing
       (#"{"model_type": "t5", "feed_forward_proj": "gated-relu"}"#, "gated-relu"),
       (#"{"model_type": "t5", "architectures": ["T5EncoderModel"]}"#, "T5EncoderModel"),
       (#"{"model_type": "t5", "architectures": ["T5ForSequenceClassification"]}"#, "T5ForSequenceClassification"),
-      (#"{"model_type": "t5", "d_model": 0}"#, "d_model"), (#"{"model_type": "t5", "d_model": 512, "hidden_size": 768}"#, "hidden_size"),
+      (#"{"model_type": "t5", "d_model": 0}"#, "d_model"),
+      (#"{"model_type": "t5", "d_model": 512, "hidden_size": 768}"#, "hidden_size"),
+      (#"{"model_type": "t5", "num_heads": 65536, "d_kv": 8192}"#, "num_heads"),
       (#"{"model_type": "t5", "relative_attention_num_buckets": 2}"#, "relative_attention_num_buckets"),
       (#"{"model_type": "t5", "relative_attention_max_distance": 16}"#, "relative_attention_max_distance"),
       (#"{"model_type": "t5", "pad_token_id": null}"#, "pad_token_id"),
@@ -337,7 +342,8 @@ import Testing
   @Test func notes() throws {
     #expect(try Self.read(#"{"model_type": "t5"}"#).notes == ["dropout_rate 0.1 of config.json is not applied"])
     let untied = try Self.model("v1.1-silu-scaled").config
-    #expect(untied.notes.count == 1 && untied.notes[0].contains("lm_head.weight") && untied.scalesOutput && !untied.tiesEmbeddings)
+    #expect(
+      untied.notes.count == 1 && untied.notes[0].contains("lm_head.weight") && untied.scalesOutput && !untied.tiesEmbeddings)
     #expect(try Self.model("v1.1").config.notes.isEmpty && Self.model("v1.0").config.notes.isEmpty)
     let tied = try Self.model("v1.0").config
     #expect(tied.isSpare("lm_head.weight") && !untied.isSpare("lm_head.weight"))
@@ -347,7 +353,8 @@ import Testing
 
   /// A new model's queries are small by √d more than its keys, so that their products need no factor.
   @Test func newModel() throws {
-    let config = try Self.read(#"{"model_type": "t5", "d_model": 64, "d_kv": 16, "num_heads": 4, "d_ff": 128, "vocab_size": 500}"#)
+    let config = try Self.read(
+      #"{"model_type": "t5", "d_model": 64, "d_kv": 16, "num_heads": 4, "d_ff": 128, "vocab_size": 500}"#)
     let model = try T5Model(config: config, from: RandomSource(seed: 1, initial: config.initialValues))
     func deviation(_ name: String) throws -> Double {
       let values = try #require(model.parameters.first { $0.name.hasSuffix(name) }?.values?.array)
@@ -364,7 +371,8 @@ import Testing
   /// A row that gives the encoder nothing ends the process before its attention divides by zero.
   @Test func nothingToRead() async {
     await #expect(processExitsWith: .exitCode(65)) {
-      _ = try T5FixtureTests.model("v1.0").loss(PackedBatch(rows: [([0, 5], [-100, 5]), ([0, 5], [-100, 5])], sources: [[3], []]))
+      _ = try T5FixtureTests.model("v1.0").loss(
+        PackedBatch(rows: [([0, 5], [-100, 5]), ([0, 5], [-100, 5])], sources: [[3], []]))
     }
     await #expect(processExitsWith: .exitCode(65)) {
       _ = try T5FixtureTests.model("v1.0").loss(PackedBatch(rows: [([0, 5, 6], [-100, 5, 6])]))

@@ -73,12 +73,14 @@ import Testing
     let bench = try Self.bench()
     _ = try Self.run(
       bench,
-      "gora-train --method full --from-config t5/config.json --model t5 --data pairs.jsonl --batch-size 4 --epochs 10 --lr 3e-3 -o new")
+      "gora-train --method full --from-config t5/config.json --model t5 --data pairs.jsonl --batch-size 4 --epochs 10 --lr 3e-3 -o new"
+    )
     let names = try SafetensorsFile(path: bench.file("new/model.safetensors")).tensors.map(\.name)
     #expect(try Set(names) == Set(SafetensorsFile(path: bench.file("t5/model.safetensors")).tensors.map(\.name)))
     _ = try Self.run(
       bench,
-      "gora-train --method full --from-config t5/config.json --model t5 --data pairs.jsonl --batch-size 4 --max-steps 1 --lr 0 -o begun")
+      "gora-train --method full --from-config t5/config.json --model t5 --data pairs.jsonl --batch-size 4 --max-steps 1 --lr 0 -o begun"
+    )
     #expect(try Self.loss(bench, "--model new") < Self.loss(bench, "--model begun") - 0.1)
     func bias(_ folder: String) throws -> [Float]? {
       try SafetensorsFile(path: bench.file("\(folder)/model.safetensors"))
@@ -99,6 +101,7 @@ import Testing
     }
     try bench.write(#"{"input_ids": [0, 0], "labels": [5]}"#, to: "empty.jsonl")
     let outcome = try bench.run("gora-eval --model t5 --data empty.jsonl --task loss")
-    #expect(outcome.status == 65 && outcome.error.contains("empty.jsonl:1:1") && outcome.error.contains("encoder"), "\(outcome.error)")
+    #expect(
+      outcome.status == 65 && outcome.error.contains("empty.jsonl:1:1") && outcome.error.contains("encoder"), "\(outcome.error)")
   }
 }

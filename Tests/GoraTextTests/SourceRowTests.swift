@@ -37,7 +37,7 @@ private struct EndingEncoder: TextEncoder {
     let encoded = try #require(try encoder().encode(row(kind, "ab", "c d")))
     #expect(encoded.source == ids("ab") + [257])
     #expect(encoded.ids == [300] + ids("c d") + [257] && encoded.labels == [-100] + ids("c d") + [257])
-    #expect(encoded.cutTokens == 0 && encoded.tokens == 8 && encoded.length == 5)
+    #expect(encoded.cutTokens == 0 && encoded.tokens == 7 && encoded.length == 5)
     // The labels' shift is the decoder's: begin token to first label.
     #expect(encoded.lessons == [nil] + ids("c d").map { $0 } + [257])
   }
@@ -70,7 +70,8 @@ private struct EndingEncoder: TextEncoder {
       return try encoder().encode(data.rows[0])
     }
     let masked = try #require(
-      try read(#"{"input_ids": [5, 0, 6, 1, 0, 0], "attention_mask": [1, 1, 1, 1, 0, 0], "labels": [7, -100, 8, 1, -100, -100]}"#))
+      try read(#"{"input_ids": [5, 0, 6, 1, 0, 0], "attention_mask": [1, 1, 1, 1, 0, 0], "labels": [7, -100, 8, 1, -100, -100]}"#)
+    )
     #expect(masked.source == [5, 0, 6, 1])
     #expect(masked.ids == [300, 7, 0, 8, 1] && masked.labels == [-100, 7, -100, 8, 1])
     // Without a mask, and with pads among the labels, as collators of the GLUE scripts leave them.
@@ -121,15 +122,17 @@ private struct EndingEncoder: TextEncoder {
   @Test func shown() throws {
     let encoded = try encoder().encodeAsItIs(row(.question, "ab", "c"))
     let shown = ShownRow(encoded, place: .text("d", line: 3, column: 1), kind: .question, tokenizer: nil)
-    #expect(shown.title == "d:3:1: question/answer, 3 tokens beside 3 of the encoder, 2 learnt")
+    #expect(shown.title == "d:3:1: question/answer, 3 tokens for the encoder, 3 for the decoder, 2 learnt")
     #expect(
       shown.text(.init(isColored: false, showsIds: false)) == """
-        d:3:1: question/answer, 3 tokens beside 3 of the encoder, 2 learnt
+        d:3:1: question/answer, 3 tokens for the encoder, 3 for the decoder, 2 learnt
         97│98│257
         ⇒
         300│⟦99│257⟧
 
         """)
+    let prompt = ShownRow(encoded, place: nil, kind: .question, isPrompt: true, tokenizer: nil)
+    #expect(prompt.title == "question/answer, 3 tokens for the encoder, 3 for the decoder")
     #expect(try shown.json.compact().contains(#""source":[97,98,257]"#))
   }
 }

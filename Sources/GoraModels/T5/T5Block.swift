@@ -284,7 +284,8 @@ final class T5Block {
     config.activation.backward(
       scratch[.dActivated], own[.gate], own[.up], into: scratch[.dGate], scratch[.dUp],
       count: tokens * config.intermediateSize)
-    let inner = config.activation.isGated ? [(T5LinearKind.gate, scratch[.dGate]), (.up, scratch[.dUp])] : [(.gate, scratch[.dGate])]
+    let inner =
+      config.activation.isGated ? [(T5LinearKind.gate, scratch[.dGate]), (.up, scratch[.dUp])] : [(.gate, scratch[.dGate])]
     if inner.contains(where: { linear($0.0).needsInput }) {
       feedForwardNorm.forward(own[.middle], into: normalised, rstd: own[.middleDeviation], rows: tokens)
     }

@@ -183,9 +183,13 @@ extension T5Config {
     decoderLayers = try root.optional("num_decoder_layers")?.int(in: 1...4096) ?? encoderLayers
     heads = try size("num_heads", alias: "num_attention_heads", isMultilingual ? 6 : 8, in: 1...65_536)
     headSize = try size("d_kv", alias: "head_dim", 64, in: 1...8192)
+    guard heads * headSize <= 1 << 24 else {
+      throw root.error("num_heads \(heads) of d_kv \(headSize) are more than \(1 << 24) numbers")
+    }
     vocabularySize = try size("vocab_size", isMultilingual ? 250_112 : 32_128, in: 1...16_777_216)
     normEpsilon = Float(try DecoderConfig.nonNegative(root, "layer_norm_epsilon") ?? 1e-6)
-    activation = try root.member("feed_forward_proj").map { (field) throws(GoraError) in try T5Activation(reading: field) }
+    activation =
+      try root.member("feed_forward_proj").map { (field) throws(GoraError) in try T5Activation(reading: field) }
       ?? (isMultilingual ? .gated(.geluTanh) : .relu)
     buckets = try size("relative_attention_num_buckets", 32, in: 4...65_536)
     maxDistance = try size("relative_attention_max_distance", 128, in: 1...(1 << 30))
@@ -216,7 +220,8 @@ extension T5Config {
   private static func requireHead(_ root: JSONField) throws(GoraError) {
     guard let name = try root.optional("architectures")?.elements.first else { return }
     let text = try name.string
-    let known = ["ForConditionalGeneration", "WithLMHeadModel"].contains { text.hasSuffix($0) } || ["T5Model", "MT5Model"].contains(text)
+    let known =
+      ["ForConditionalGeneration", "WithLMHeadModel"].contains { text.hasSuffix($0) } || ["T5Model", "MT5Model"].contains(text)
     guard known else {
       throw name.error(
         "architecture \"\(text)\" has no decoder with a head over the vocabulary",

@@ -30,7 +30,9 @@ extension Target {
   }
 
   private static func config(_ bytes: UnsafeRawBufferPointer) throws {
-    let config = try DecoderConfig(reading: document(bytes))
+    let any = try ModelFamilies.config(reading: document(bytes))
+    require(any.parameterCount >= any.linearWeights + any.headWeights, "the linears and the head are among the weights")
+    guard let config = any as? DecoderConfig else { return }
     if config.headSize <= 256 {
       require(config.rotary.inverseFrequencies(headSize: config.headSize).count == config.headSize / 2, "a frequency a pair")
     }
@@ -142,6 +144,15 @@ extension Target {
       if row.kind != .tokens {
         require(zip(encoded.ids, encoded.labels).allSatisfy { $1 == DataRow.notLearnt || $0 == $1 }, "labels are ids")
       }
+    }
+    let pairs = try DataFile.parse(Array(bytes), path: "input.jsonl", vocabularySize: 300, hasEncoder: true, skipBadRows: true)
+    let both = RowEncoder(
+      encoder: ByteEncoder(), bos: nil, eos: 257, template: nil, maxLength: 512, decoderStart: DecoderStart(id: 0, pad: 0))
+    for row in pairs.rows {
+      guard let encoded = try? both.encode(row) else { continue }
+      require((1...512).contains(encoded.source.count) && encoded.ids.count <= 513, "both sides, cut")
+      require(
+        encoded.ids.count == encoded.labels.count && encoded.labels[0] == DataRow.notLearnt, "a label an id, none at the first")
     }
   }
 
