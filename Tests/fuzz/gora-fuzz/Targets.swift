@@ -10,6 +10,7 @@ extension Target {
   static let all: [Target] = [
     Target("json", json), Target("config", config), Target("plan", plan), Target("scores", scores),
     Target("safetensors", safetensors), Target("adapter", adapter), Target("gradients", gradients), Target("rows", rows),
+    Target("glue", glue),
     Target("compressed", compressed), Target("tokenizer", tokenizer), Target("text", text), Target("jinja", jinja),
     Target("metrics", metrics), Target("report", report), Target("gguf", gguf),
   ]
@@ -108,6 +109,20 @@ extension Target {
       require(encoded.ids.count == encoded.labels.count && encoded.ids.count <= 512, "a label an id, cut")
       if row.kind != .tokens {
         require(zip(encoded.ids, encoded.labels).allSatisfy { $1 == DataRow.notLearnt || $0 == $1 }, "labels are ids")
+      }
+    }
+  }
+
+  /// A table of GLUE, as each of its tasks reads it.
+  private static func glue(_ bytes: UnsafeRawBufferPointer) throws {
+    let path = Scratch.file("train.tsv", bytes)
+    for task in GLUETask.all {
+      for wording in GLUETask.Wording.allCases {
+        guard let data = try? GLUEFile.read([path], task: task, wording: wording, skipBadRows: true) else { continue }
+        for row in data.rows {
+          let answer = row.expectedAnswer?.dropFirst() ?? ""
+          require(task.isRegression || task.words(wording).contains(String(answer)), "an answer of the task")
+        }
       }
     }
   }
