@@ -40,7 +40,9 @@ final class AnswerGeneration {
   /// Looks whether there is memory for the answers to these prompts.
   /// - Parameter activations: bytes of what else runs, before or after.
   /// - Throws: status 71 where there is not.
-  func require(_ prompts: [[Int32]], besides activations: Int = 0, _ summary: inout EvalStage.Summary, _ events: EventHandler) throws(GoraError) {
+  func require(_ prompts: [[Int32]], besides activations: Int = 0, _ summary: inout EvalStage.Summary, _ events: EventHandler)
+    throws(GoraError)
+  {
     inputs.loaded.warn(ofLength: (prompts.map(\.count).max() ?? 0) + answering.maxNewTokens, events: events)
     var bytes = answering.beams > 1 ? search.byteCounts(prompts) : generator(answering.sampling).byteCounts(prompts)
     bytes.activations = max(bytes.activations, activations)
