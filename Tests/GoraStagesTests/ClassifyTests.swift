@@ -106,22 +106,25 @@ import Testing
     #expect(try (-1...1).contains(result.required("pearson").double) && (-1...1).contains(result.required("spearman").double))
   }
 
-  @Test(arguments: [
+  private static let refused: [(options: String, status: Int32, part: String)] = [
     ("--task classify --data one.jsonl", 65, "all rows have one answer"),
     ("--task classify --data dev.tsv", 64, "--glue says of which task it is"),
     ("--task classify --glue sst-2 --data dev.tsv", 64, "sst-2"),
     ("--task classify --glue sst2 --data test.tsv", 65, "test.tsv:1:1: no column \"label\": the file has no labels"),
     ("--task gsm8k --glue sst2 --data dev.tsv", 64, "--glue goes with --task loss or classify"),
     ("--task loss --prompts t5 --data one.jsonl", 64, "--prompts goes with --glue"),
-  ])
-  func refuses(_ options: String, _ status: Int32, _ part: String) throws {
+  ]
+
+  @Test func refuses() throws {
     let bench = try TextFlowTests.bench()
     try bench.write(#"{"prompt": "a", "completion": "b"}"# + "\n", to: "one.jsonl")
     try bench.write(Self.table(8), to: "dev.tsv")
     try bench.write("index\tsentence\n0\tA.\n", to: "test.tsv")
     try #require(
       try bench.run(TextFlowTests.pretraining.replacing("--max-steps 12", with: "--max-steps 1") + " -o base").status == 0)
-    let outcome = try bench.run("gora-eval --model base \(options)")
-    #expect(outcome.status == status && outcome.error.contains(part), "\(outcome.error)")
+    for (options, status, part) in Self.refused {
+      let outcome = try bench.run("gora-eval --model base \(options)")
+      #expect(outcome.status == status && outcome.error.contains(part), "\(outcome.error)")
+    }
   }
 }

@@ -106,7 +106,8 @@ struct TokenizerFamilyTests {
 
   @Test func refusesDamagedCharsmaps() throws {
     let damaged: [[UInt8]] = [
-      [], [1, 2, 3], Self.table([], []), Self.table([0], [], size: 8), Self.table([0], []),
+      [], [1, 2, 3], Self.table([0xFFFF_FFFF] + Self.entry(text: 0).dropFirst(), [0x78, 0]), Self.table([], []),
+      Self.table([0], [], size: 8), Self.table([0], []),
       Self.table(Self.entry(text: 9), [0x78, 0]), Self.table(Self.entry(text: 1), [0xC3, 0xA9, 0]),
       Self.table(Self.entry(text: 0), [0xFF, 0]), Self.table(Self.entry(text: 0, offset: 4096), [0x78, 0]),
     ]

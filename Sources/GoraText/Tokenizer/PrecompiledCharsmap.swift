@@ -15,6 +15,7 @@ struct PrecompiledCharsmap: Sendable {
     units = (0..<size / 4).map { word(4 + 4 * $0) }
     texts = Array(bytes[(4 + size)...])
     guard String(validating: texts, as: UTF8.self) != nil else { return nil }
+    guard units[0] >> 31 == 0 else { return nil }
     // All units that a label can lead to: no step from one may leave the array, no value the texts.
     for at in units.indices where units[at] >> 31 == 0 {
       let base = at ^ Self.offset(units[at])

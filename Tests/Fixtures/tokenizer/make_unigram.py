@@ -1,4 +1,4 @@
-"""Writes unigram.json and clip.json: small tokenizers cut out of the real ones of T5 and CLIP, and what HF tokenizers (0.23.3) and
+"""Writes unigram.json, clip.json and, to be changed by a fuzzer, tiny_unigram.json and tiny_clip.json: small tokenizers cut out of the real ones of T5 and CLIP, and what HF tokenizers (0.23.3) and
 Transformers' tokenizer classes (5.23.0) make of some strings with them. Run in this folder, with the folder of the real ones (t5, clip):
 
     python make_unigram.py ../../../../shared/data/tokenizers"""
@@ -156,6 +156,19 @@ folders = {
              ("its class", {"model_type": "clip"}, {"tokenizer_class": "CLIPTokenizer", "unk_token": {"content": "<|endoftext|>", "__type": "AddedToken", "normalized": True,
                  "lstrip": False, "rstrip": False, "single_word": False}, "bos_token": "<|startoftext|>", "pad_token": "!", "extra_special_tokens": ["<foo>"]})],
 }
+whole_map = base64.b64decode(json.load(open(f"{source}/t5/tokenizer.json"))["normalizer"]["precompiled_charsmap"])
+tiny = copy.deepcopy(t5)
+tiny["normalizer"]["precompiled_charsmap"] = base64.b64encode(part_of_charsmap(whole_map, ["\n", "é"])).decode()
+tiny["model"].update(vocab=pieces[:4] + [p for p in pieces if p[0] in ("e", "l", "o", "he", "▁He", "▁the", "wor", "1")] + [["<0x0A>", -9.0]], byte_fallback=True)
+with open("tiny_unigram.json", "w") as out:
+    json.dump(tiny, out, ensure_ascii=False, separators=(",", ":"))
+tiny = copy.deepcopy(clip)
+tiny["model"].update(vocab={t: i for i, t in enumerate(["h", "e", "l", "o</w>", "he", "hel", "<|startoftext|>", "<|endoftext|>"])}, merges=["h e", "he l"])
+for token in tiny["added_tokens"]:
+    token["id"] = 6 + (token["content"] == "<|endoftext|>")
+tiny["post_processor"].update(cls=["<|startoftext|>", 6], sep=["<|endoftext|>", 7])
+with open("tiny_clip.json", "w") as out:
+    json.dump(tiny, out, ensure_ascii=False, separators=(",", ":"))
 for name, base in (("t5", t5), ("clip", clip)):
     cases = [{"name": what, "change": change, "rows": rows({**copy.deepcopy(base), **change})} for what, change in changes[name]]
     written = []

@@ -10,7 +10,8 @@ import GoraText
 extension Target {
   static let all: [Target] = [
     Target("json", json), Target("config", config), Target("plan", plan), Target("scores", scores),
-    Target("safetensors", safetensors), Target("adapter", adapter), Target("gradients", gradients), Target("rows", rows), Target("tasks", tasks),
+    Target("safetensors", safetensors), Target("adapter", adapter), Target("gradients", gradients), Target("rows", rows),
+    Target("tasks", tasks), Target("glue", glue),
     Target("compressed", compressed), Target("tokenizer", tokenizer), Target("text", text), Target("jinja", jinja),
     Target("metrics", metrics), Target("report", report), Target("gguf", gguf),
     Target("image", image), Target("processor", processor),
@@ -153,6 +154,20 @@ extension Target {
       require((1...512).contains(encoded.source.count) && encoded.ids.count <= 513, "both sides, cut")
       require(
         encoded.ids.count == encoded.labels.count && encoded.labels[0] == DataRow.notLearnt, "a label an id, none at the first")
+    }
+  }
+
+  /// A table of GLUE, as each of its tasks reads it.
+  private static func glue(_ bytes: UnsafeRawBufferPointer) throws {
+    let path = Scratch.file("train.tsv", bytes)
+    for task in GLUETask.all {
+      for wording in GLUETask.Wording.allCases {
+        guard let data = try? GLUEFile.read([path], task: task, wording: wording, skipBadRows: true) else { continue }
+        for row in data.rows {
+          let answer = row.expectedAnswer?.dropFirst() ?? ""
+          require(task.isRegression || task.words(wording).contains(String(answer)), "an answer of the task")
+        }
+      }
     }
   }
 
