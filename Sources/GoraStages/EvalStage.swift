@@ -91,7 +91,7 @@ package struct EvalStage {
       summary.output = try output?.deliver(summary.json(timed: false).pretty())
       return summary
     }
-    try c.data.refuseImages(modelType: loaded.config.modelType)
+    try ImagesTask.refuse(c, modelType: loaded.config.modelType)
     let text = try LoadedText(files: loaded.files, config: loaded.config, options: c.data)
     var data = try text.read(c.data, vocabularySize: loaded.config.vocabularySize, files: loaded.files, events: events)
     if let limit = c.limit { data.rows = Array(data.rows.prefix(limit)) }
@@ -104,9 +104,6 @@ package struct EvalStage {
     switch c.task.init(c.answering) {
     case let task as any RowsTask: try RowsDriver(task: task, inputs: inputs).measure(&summary, events)
     case let task as any AnswersTask: try AnswersDriver(task: task, inputs: inputs).measure(&summary, events)
-    case is ImagesTask:
-      throw GoraError(
-        .usage, "--task \(c.task.name) needs a model of images; this one is \(loaded.config.modelType)", hint: "such as clip")
     default: throw GoraError(.internal, "no driver runs task \(c.task.name)")
     }
     summary.output = try output?.deliver(summary.json(timed: false).pretty(), with: samples.map { [$0] } ?? [])
