@@ -5,7 +5,8 @@ import Testing
 @Suite struct ImageClassSetTests {
   @Test(
     arguments: [
-      ("stanford_cars", 196, 8, "AM General Hummer SUV 2000", "smart fortwo Convertible 2012"), ("dtd", 47, 8, "banded", "zigzagged"),
+      ("stanford_cars", 196, 8, "AM General Hummer SUV 2000", "smart fortwo Convertible 2012"),
+      ("dtd", 47, 8, "banded", "zigzagged"),
       ("eurosat", 10, 3, "annual crop land", "lake or sea"),
       (
         "gtsrb", 43, 3, "red and white circle 20 kph speed limit",
