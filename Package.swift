@@ -6,7 +6,8 @@ import PackageDescription
 
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 let libraries: [Target.Dependency] = [
-  "GoraCore", "GoraFormats", "GoraImages", "GoraJinja", "GoraText", "GoraMethods", "GoraModels", "GoraTraining", "GoraReport", "GoraStages",
+  "GoraCore", "GoraFormats", "GoraImages", "GoraJinja", "GoraText", "GoraMethods", "GoraModels", "GoraTraining", "GoraReport",
+  "GoraStages",
 ]
 
 let package = Package(

@@ -41,7 +41,7 @@ WEIGHT_DECAY ?= 0.01
 # Passes: about 1000 steps.
 IMAGES = $(shell if [ -d '$(TRAIN)' ]; then find -L '$(TRAIN)' -mindepth 2 -maxdepth 2 -type f -not -name '.*' | wc -l; \
   else grep -c . '$(TRAIN)'; fi)
-EPOCHS ?= $(shell n=$$(( 1000 / (($(IMAGES) + $(BATCH) - 1) / $(BATCH)) )); echo $$(( n > 1 ? n : 1 )))
+EPOCHS ?= $(if $(TRAIN),$(shell n=$$(( 1000 / (($(IMAGES) + $(BATCH) - 1) / $(BATCH)) )); echo $$(( n > 1 ? n : 1 ))))
 # GoRA's start: micro-batches of the gradient and images in each, the first step, the budget.
 STEPS ?= 64
 GRAD_BATCH ?= 8
@@ -56,7 +56,7 @@ NEW_LR ?= 1e-3
 TRAIN_FLAGS ?=
 EVAL_FLAGS ?=
 
-$(call paths,OUT TRAIN TEST MODEL)
+$(call paths,OUT $(foreach name,TRAIN TEST MODEL,$(if $($(name)),$(name))))
 UNKNOWN := $(filter-out lora rslora gora full,$(METHODS))
 $(if $(UNKNOWN),$(error no such method: $(UNKNOWN); there are: lora rslora gora full))
 
@@ -71,7 +71,11 @@ $(call settings,init,GAMMA)
 $(call settings,eval,MODEL TEST CLASSES TEMPLATES EVAL_FLAGS)
 $(call settings,table,METHODS SEEDS)
 
-.PHONY: table report
+.PHONY: table report given
+given:
+	@test -n '$(TRAIN)' && test -n '$(TEST)' && test -n '$(MODEL)' || { \
+	  echo 'vision.mk: error: give TRAIN, TEST, and MODEL or NEW and TOKENIZER; the first lines of pipelines/vision.mk say how' >&2; exit 1; }
+
 table: $(OUT)/table.txt
 	@cat $<
 
@@ -91,16 +95,16 @@ $(OUT)/text.txt:
 	echo 'a photo of a {class}' > $@
 
 # A new model: its text tower stays as it was drawn, which tells classes apart all the same.
-$(OUT)/base/config.json: $(NEW) $(OUT)/settings/new $(TEXTS) | $(TOOLS)
+$(OUT)/base/config.json: $(NEW) $(OUT)/settings/new $(TEXTS) | given $(TOOLS)
 	$(call drop-stale,$(@D)/checkpoint,$^)
 	$(TIMED) $@ $(BIN)gora-train --method full --from-config $(NEW) --model $(TOKENIZER) --data $(TRAIN) $(IMAGE_FLAGS) \
 	  --max-steps $(NEW_STEPS) --batch-size $(BATCH) --lr $(NEW_LR) --max-grad-norm 1 --resume -t $(THREADS) $(FLAGS) -o $(@D)
 
-$(OUT)/base.json: $(MODEL_FILES) $(TEXTS) $(OUT)/settings/eval | $(TOOLS)
+$(OUT)/base.json: $(MODEL_FILES) $(TEXTS) $(OUT)/settings/eval | given $(TOOLS)
 	$(TIMED) $@ $(BIN)gora-eval --model $(MODEL) --task images --data $(TEST) $(IMAGE_FLAGS) $(EVAL_FLAGS) -t $(THREADS) $(FLAGS) -o $@
 
 # Each seed: the gradient, its scores and GoRA's plan and start.
-$(SEEDS:%=$(OUT)/seed-%/grad.h5): $(OUT)/seed-%/grad.h5: $(MODEL_FILES) $(TEXTS) $(OUT)/settings/grad | $(TOOLS)
+$(SEEDS:%=$(OUT)/seed-%/grad.h5): $(OUT)/seed-%/grad.h5: $(MODEL_FILES) $(TEXTS) $(OUT)/settings/grad | given $(TOOLS)
 	$(TIMED) $@ $(BIN)gora-grad --model $(MODEL) --data $(TRAIN) $(IMAGE_FLAGS) --targets $(TARGETS) --steps $(STEPS) \
 	  --batch-size $(GRAD_BATCH) --seed $* -t $(THREADS) $(FLAGS) -o $@
 
@@ -119,7 +123,7 @@ $(SEEDS:%=$(OUT)/seed-%/gora/init/adapter_config.json): $(OUT)/seed-%/gora/init/
 define plain_method
 $$(call settings,plan-$(1),MODEL TARGETS RANK SCALING_$(1))
 
-$(SEEDS:%=$(OUT)/seed-%/$(1)/plan.json): $(MODEL_FILES) $(OUT)/settings/plan-$(1) | $(TOOLS)
+$(SEEDS:%=$(OUT)/seed-%/$(1)/plan.json): $(MODEL_FILES) $(OUT)/settings/plan-$(1) | given $(TOOLS)
 	mkdir -p $$(@D)
 	$(BIN)gora-plan --uniform --model $(MODEL) --targets $(TARGETS) --rank $(RANK) --scaling $(SCALING_$(1)) $(FLAGS) -o $$@
 
@@ -152,7 +156,7 @@ $(foreach method,$(ADAPTED),$(eval $(call train_and_eval,$(method))))
 $(call settings,train-full,TARGETS TRAIN CLASSES TEMPLATES BATCH EPOCHS LR_full WEIGHT_DECAY TRAIN_FLAGS)
 
 $(SEEDS:%=$(OUT)/seed-%/full/tuned/config.json): $(OUT)/seed-%/full/tuned/config.json: $(MODEL_FILES) $(TEXTS) \
-  $(OUT)/settings/train-full | $(TOOLS)
+  $(OUT)/settings/train-full | given $(TOOLS)
 	$(call drop-stale,$(@D)/checkpoint,$^)
 	$(TIMED) $@ $(BIN)gora-train --method full --targets $(TARGETS) --model $(MODEL) $(TRAINING) --lr $(LR_full) \
 	  --log $(OUT)/seed-$*/full/metrics.jsonl --seed $* -o $(@D)

@@ -148,7 +148,8 @@ extension Adapter {
       "lora_bias": false, "lora_dropout": JSON(dropout), "megatron_config": nil, "megatron_core": "megatron.core",
       "modules_to_save": nil, "peft_type": JSON(kind.peftType), "r": JSON(numbers.rank), "revision": nil,
       "target_modules": JSON(modules.map(\.name).sorted().map { JSON($0) }), "target_parameters": nil,
-      "task_type": taskType.map { JSON($0) } ?? nil, "trainable_token_indices": nil, "use_dora": JSON(kind.usesDoRA), "use_qalora": false,
+      "task_type": taskType.map { JSON($0) } ?? nil, "trainable_token_indices": nil, "use_dora": JSON(kind.usesDoRA),
+      "use_qalora": false,
       "use_rslora": JSON(numbers.useRSLoRA),
     ]
     return JSON(.object(shared.map { JSON.Member($0.key, $0.value) } + numbers.members))

@@ -98,7 +98,8 @@ package final class ModelFolder: Sendable {
   /// Files beside weights and configuration that make a checkpoint complete.
   private static let companionNames = [
     "added_tokens.json", "chat_template.jinja", "chat_template.json", "generation_config.json", "merges.txt",
-    "preprocessor_config.json", "processor_config.json", "special_tokens_map.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json",
+    "preprocessor_config.json", "processor_config.json", "special_tokens_map.json", "tokenizer.json", "tokenizer.model",
+    "tokenizer_config.json", "vocab.json",
   ]
 
   /// Those of them that a folder has.

@@ -10,5 +10,7 @@ package enum ModuleName {
 
   /// The path in a whole CLIP model of a module of a bare vision tower, whose own paths lack the tower's name since Transformers 5; other
   /// models' as they are.
-  package static func whole(_ module: String) -> String { module.hasPrefix("encoder.layers.") ? "vision_model." + module : module }
+  package static func whole(_ module: String) -> String {
+    module.hasPrefix("encoder.layers.") ? "vision_model." + module : module
+  }
 }

@@ -40,7 +40,8 @@ enum PortablePixmap {
     let expected = samples * (isWide ? 2 : 1)
     guard bytes.count - position >= expected else {
       throw GoraError(
-        .data, at: .file(path), "the file ends before the image does: \(bytes.count - position) bytes of pixels, expected \(expected)")
+        .data, at: .file(path),
+        "the file ends before the image does: \(bytes.count - position) bytes of pixels, expected \(expected)")
     }
     let values = (0...most).map { UInt8((Double($0) / Double(most) * 255).rounded(.toNearestOrEven)) }
     let result = [UInt8](unsafeUninitializedCapacity: width * height * 3) { out, count in

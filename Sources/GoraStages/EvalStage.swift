@@ -110,7 +110,7 @@ package struct EvalStage {
       summary.output = try output?.deliver(summary.json(timed: false).pretty())
       return summary
     }
-    try c.data.refuseImages(modelType: loaded.config.modelType)
+    try ImagesTask.refuse(c, modelType: loaded.config.modelType)
     var data = c.data
     data.template = data.template ?? c.task.template
     // What is not learnt is not cut.
@@ -131,9 +131,6 @@ package struct EvalStage {
     case is any LabelsTask: try LabelsDriver(inputs: inputs).measure(&summary, events)
     case is any ChoicesTask: try ChoicesDriver(inputs: inputs).measure(&summary, events)
     case is any TurnsTask: try TurnsDriver(inputs: inputs).measure(&summary, events)
-    case is ImagesTask:
-      throw GoraError(
-        .usage, "--task \(c.task.name) needs a model of images; this one is \(loaded.config.modelType)", hint: "such as clip")
     default: throw GoraError(.internal, "no driver runs task \(c.task.name)")
     }
     summary.output = try output?.deliver(summary.json(timed: false).pretty(), with: others)

@@ -118,7 +118,9 @@ package struct GradStage {
     }
 
     if c.recipe.collects.contains(.inputs) {
-      let labelled = (0..<steps).reduce(0) { $0 + batch($1).reduce(0) { $0 + $1.labels.count { $0 != -100 } } }
+      let labelled = (0..<steps).reduce(0) {
+        $0 + batch($1).reduce(0) { $0 + ($1.image?.store.tokens ?? $1.labels.count { $0 != -100 }) }
+      }
       try InputCollector.require(labelled: labelled, components: c.recipe.inputComponents, targets: targets)
     }
     var settings = GradientEstimator.Settings(

@@ -11,7 +11,8 @@ import Testing
 
   /// The script's `PROCESSORS`, as preprocessor_config.json spells them.
   private static let configurations = [
-    "clip-224": #"{"crop_size": 224, "size": 224, "do_resize": true, "feature_extractor_type": "CLIPFeatureExtractor", "resample": 3}"#,
+    "clip-224":
+      #"{"crop_size": 224, "size": 224, "do_resize": true, "feature_extractor_type": "CLIPFeatureExtractor", "resample": 3}"#,
     "small": #"{"size": {"shortest_edge": 40}, "crop_size": {"height": 32, "width": 32}, "rescale_factor": 0.00392156862745098}"#,
     "padded": #"{"size": {"height": 21, "width": 60}, "crop_size": {"height": 33, "width": 48}}"#,
     "bilinear": #"{"size": {"height": 24, "width": 24}, "resample": 2, "do_center_crop": false}"#,
@@ -42,7 +43,8 @@ import Testing
 
   @Test func defaultsAreCLIPs() throws {
     #expect(try Self.processor("{}") == ImageProcessor(side: 224))
-    #expect(try Self.processor(#"{"size": 32, "crop_size": 32, "image_mean": null, "do_pad": false}"#) == ImageProcessor(side: 32))
+    #expect(
+      try Self.processor(#"{"size": 32, "crop_size": 32, "image_mean": null, "do_pad": false}"#) == ImageProcessor(side: 32))
     let plain = try Self.processor(
       #"{"do_resize": false, "do_center_crop": false, "do_rescale": false, "do_normalize": false}"#)
     let image = RGBImage(width: 1, height: 2, pixels: [1, 2, 3, 4, 5, 6])
@@ -55,7 +57,8 @@ import Testing
     (#"{"do_pad": true}"#, "\"do_pad\" is not supported"), (#"{"pad_size": {"height": 3}}"#, "\"pad_size\" is not supported"),
     (#"{"size": {"longest_edge": 3}}"#, "\"longest_edge\" in \"size\" is not supported"),
     (#"{"size": {"shortest_edge": 3, "longest_edge": 5}}"#, "\"longest_edge\" beside \"shortest_edge\" is not supported"),
-    (#"{"size": 0}"#, "\"size\" is 0; expected 1 to 65536"), (#"{"image_mean": [1, 2]}"#, "\"image_mean\" has 2 numbers; expected 3"),
+    (#"{"size": 0}"#, "\"size\" is 0; expected 1 to 65536"),
+    (#"{"image_mean": [1, 2]}"#, "\"image_mean\" has 2 numbers; expected 3"),
     (#"{"image_std": [1, 0, 1]}"#, "\"image_std\" has 0.0; expected numbers other than 0"),
     (#"{"crop_size": {"height": 3}}"#, "lacks \"width\""),
   ])

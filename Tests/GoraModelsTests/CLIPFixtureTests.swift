@@ -128,7 +128,8 @@ import Testing
   @Test func defaultsAreTransformers() throws {
     let text = #"{"model_type": "clip", "text_config": {"hidden_size": 64}, "text_config_dict": {"eos_token_id": 2}}"#
     let config = try CLIPConfig(reading: JSONDocument(path: "config.json", text: Array(text.utf8)).root)
-    #expect(config.vision.hiddenSize == 768 && config.vision.layers == 12 && config.patchSize == 32 && config.tokensPerImage == 50)
+    #expect(
+      config.vision.hiddenSize == 768 && config.vision.layers == 12 && config.patchSize == 32 && config.tokensPerImage == 50)
     #expect(config.text.hiddenSize == 512 && config.textPositions == 77 && config.largestIdPools && config.projectionSize == 512)
     // openai/clip-vit-base-patch32, as Transformers counts it.
     #expect(config.parameterCount == 151_277_313)

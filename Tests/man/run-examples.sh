@@ -42,6 +42,27 @@ cat > config.json <<'END'
 END
 gora-train --quiet --method full --from-config config.json --model tokenizer --data train.jsonl --max-length 256 \
   --max-steps 4 --batch-size 8 --lr 3e-3 -o model
+# One of images, with the same tokenizer for the texts of its two classes.
+mkdir -p images/train images/test
+for set in train test; do
+  mkdir images/$set/texture images/$set/traffic_sign
+  for image in texture.jpg weave.jpg rgb.png; do cp "$root/Tests/Fixtures/images/$image" images/$set/texture; done
+  for image in sign.ppm ship.jpg; do cp "$root/Tests/Fixtures/images/$image" images/$set/traffic_sign; done
+done
+cat > clip.json <<'END'
+{
+  "architectures": ["CLIPModel"], "model_type": "clip", "projection_dim": 32,
+  "text_config": {"vocab_size": 280, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4,
+    "eos_token_id": 2},
+  "vision_config": {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "image_size": 32,
+    "patch_size": 8}
+}
+END
+mkdir clip-tokenizer
+cp tokenizer/tokenizer.json clip-tokenizer
+echo '{"tokenizer_class": "PreTrainedTokenizerFast"}' > clip-tokenizer/tokenizer_config.json
+gora-train --quiet --method full --from-config clip.json --model clip-tokenizer --data images/train --max-steps 4 --batch-size 4 \
+  --lr 1e-3 -o clip
 # One in a GGUF file, with rows of its token ids.
 cp "$root/Tests/Fixtures/gguf/qwen2.gguf" model.gguf
 cp "$root/Tests/Fixtures/qwen2/rows.jsonl" rows.jsonl

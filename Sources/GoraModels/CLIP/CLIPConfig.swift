@@ -129,7 +129,9 @@ extension CLIPConfig {
     return .normal(deviation: deviation)
   }
 
-  package func model(from source: any ParameterSource) throws(GoraError) -> any Model { try CLIPModel(config: self, from: source) }
+  package func model(from source: any ParameterSource) throws(GoraError) -> any Model {
+    try CLIPModel(config: self, from: source)
+  }
 
   package var computation: String {
     func line(_ name: String, _ tower: Tower) -> String {

@@ -30,7 +30,9 @@ final class ImageEmbedding {
   var learns: Bool { parameters.contains { $0.gradient != nil } }
 
   /// Floats that its buffers come to hold.
-  static func floats(_ config: CLIPConfig, tokens: Int) -> Int { tokens * (config.patchValues + 2 * config.vision.hiddenSize + 2) }
+  static func floats(_ config: CLIPConfig, tokens: Int) -> Int {
+    tokens * (config.patchValues + 2 * config.vision.hiddenSize + 2)
+  }
 
   /// - Parameter x: [N·(P+1), H], overwritten.
   func forward(_ images: [ImageInput], into x: UnsafeMutablePointer<Float>) {

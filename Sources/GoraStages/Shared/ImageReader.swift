@@ -39,7 +39,8 @@ struct ImageReader {
         guard ids.count <= config.textPositions, let largest = ids.max(), largest < config.vocabularySize else {
           throw GoraError(
             .data, at: .file(files.place("tokenizer.json")),
-            "the text \"\(text)\" has \(ids.count) tokens; the model takes 1 to \(config.textPositions), of \(config.vocabularySize) ids")
+            "the text \"\(text)\" has \(ids.count) tokens; the model takes 1 to \(config.textPositions), of \(config.vocabularySize) ids"
+          )
         }
         guard config.largestIdPools || ids.contains(config.eosToken) else {
           throw GoraError(
@@ -118,7 +119,9 @@ struct ImageReader {
   func rows(_ options: DataOptions, limit: Int? = nil, events: EventHandler) throws(GoraError) -> [EncodedRow] {
     let list = try ImageList(options.paths)
     if list.others > 0 {
-      events(.warning("\(list.others) files or folders of \(options.paths.joined(separator: ", ")) are not images of a class: left out"))
+      events(
+        .warning(
+          "\(list.others) files or folders of \(options.paths.joined(separator: ", ")) are not images of a class: left out"))
     }
     let files = Array(list.rows.prefix(limit ?? list.rows.count))
     var labels: [Int32] = []

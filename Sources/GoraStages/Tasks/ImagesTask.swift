@@ -10,6 +10,14 @@ package struct ImagesTask: EvalTask {
 
   package init(_ answering: Answering) {}
 
+  /// Refuses the task, and options of images, beside a model of texts.
+  static func refuse(_ configuration: EvalStage.Configuration, modelType: String) throws(GoraError) {
+    try configuration.data.refuseImages(modelType: modelType)
+    if configuration.task is ImagesTask.Type {
+      throw GoraError(.usage, "--task \(name) needs a model of images; this one is \(modelType)", hint: "such as clip")
+    }
+  }
+
   /// - Parameters:
   ///   - confusion: images of each class [classes] that were taken for each [classes].
   ///   - loss: mean over the images.
