@@ -38,7 +38,7 @@ package struct RowArguments: ParsableArguments {
     help: ArgumentHelp("Tokens kept of a row.", valueName: "n", standard: DataOptions.standardLength), transform: count(from: 2))
   package var maxLength: Int?
 
-  @Option(help: ArgumentHelp("answers, all, code.", valueName: "part", standard: LearntPart.answers.rawValue))
+  @Option(help: ArgumentHelp("What is learnt.", valueName: "part"))
   package var learn: LearntPart?
 
   @Flag(name: .customLong("skip-bad-rows"), help: "Count rows that cannot be read instead of stopping.")

@@ -9,7 +9,8 @@ import GoraText
 extension Target {
   static let all: [Target] = [
     Target("json", json), Target("config", config), Target("plan", plan), Target("scores", scores),
-    Target("safetensors", safetensors), Target("adapter", adapter), Target("gradients", gradients), Target("rows", rows), Target("tasks", tasks),
+    Target("safetensors", safetensors), Target("adapter", adapter), Target("gradients", gradients), Target("rows", rows),
+    Target("tasks", tasks),
     Target("compressed", compressed), Target("tokenizer", tokenizer), Target("text", text), Target("jinja", jinja),
     Target("metrics", metrics), Target("report", report), Target("gguf", gguf),
   ]
