@@ -44,7 +44,7 @@ package struct RowArguments: ParsableArguments {
   @Option(help: "In whose words GLUE asks: lora-ga (the default) or t5.")
   package var prompts: GLUETask.Wording?
 
-  @Option(help: ArgumentHelp("answers, all, code.", valueName: "part", standard: LearntPart.answers.rawValue))
+  @Option(help: ArgumentHelp("What is learnt.", valueName: "part"))
   package var learn: LearntPart?
 
   @Option(
