@@ -12,8 +12,9 @@ struct AnswersDriver {
     let (loaded, text, data, c) = (inputs.loaded, inputs.text, inputs.data, inputs.configuration)
     if !ProcessGroup.isAlone {
       throw GoraError(
-        .usage, "--task \(type(of: task).name) runs as one process, not as \(ProcessGroup.size): which answers are generated "
-          + "together bears on them", hint: "leave the launcher out")
+        .usage,
+        "--task \(type(of: task).name) runs as one process, not as \(ProcessGroup.size): answers that are generated together bear on each other",
+        hint: "leave the launcher out")
     }
     guard let model = loaded.model as? any GenerativeModel else {
       throw GoraError(.usage, "a \(loaded.config.modelType) model does not answer, as --task \(type(of: task).name) asks")
