@@ -26,7 +26,7 @@ private struct EvenTask: AnswersTask {
     for task in EvalTasks.all {
       let drivers = [
         task is any RowsTask.Type, task is any AnswersTask.Type, task is any ProgramsTask.Type, task is any ChoicesTask.Type,
-        task is any TurnsTask.Type, task is any LabelsTask.Type,
+        task is any TurnsTask.Type, task is any LabelsTask.Type, task is ImagesTask.Type,
       ]
       #expect(drivers.count { $0 } == 1, "\(task.name) has one driver")
       #expect(!task.metrics.isEmpty && Set(task.metrics).count == task.metrics.count)

@@ -5,6 +5,6 @@ import GoraFormats
 /// MT5ForConditionalGeneration). UMT5, which has a bias by distance in every block, is another model.
 package enum T5: ModelFamily {
   package static let types = ["t5", "mt5"]
-  package static var taskType: String { "SEQ_2_SEQ_LM" }
+  package static let taskType: String? = "SEQ_2_SEQ_LM"
   package static func config(reading root: JSONField) throws(GoraError) -> any ModelConfig { try T5Config(reading: root) }
 }
