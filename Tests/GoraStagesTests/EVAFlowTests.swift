@@ -158,8 +158,8 @@ import Testing
     }
     let weights = 2 * (2 * 32 * 32 + 2 * 16 * 32 + 3 * 32 * 56)
     let plain = try estimate { _ in }
-    #expect(plain.gradients == 4 * weights)
-    // The squares, and one layer's gradients of the micro-batch at work.
+    // The sums, and one layer's gradients of the micro-batch at work; then the squares.
+    #expect(plain.gradients == 4 * (weights + weights / 2))
     #expect(try estimate { $0.keepsSquares = true }.gradients == 4 * (2 * weights + weights / 2))
     let both = try estimate {
       $0.collects = [.gradients, .inputs]
