@@ -65,7 +65,7 @@ import Testing
   @Test(arguments: ["gpt2", "mixtral", "gemma", "Llama", ""]) func unknownType(_ type: String) throws {
     let error = try #require(Self.refusal(["model_type": type]))
     #expect(error.status == .data && error.problem.contains("\"\(type)\""))
-    #expect(error.hint == "supported: llama, mistral, qwen2, qwen3, gemma2, gemma3_text, t5, mt5")
+    #expect(error.hint == "supported: llama, mistral, qwen2, qwen3, gemma2, gemma3_text, t5, mt5, clip")
     guard case .text("config.json", let line, _) = try #require(error.location) else { throw error }
     #expect(line > 1)
   }

@@ -140,7 +140,7 @@ import Testing
       ("\(eval) --data rows.jsonl", 65, "label 0 is a number, and nothing says the classes' names"),
       ("\(eval) --data images --classes nowhere", 64, "--classes \"nowhere\" is neither a name nor a file"),
       ("\(eval) --data images --templates names.txt", 65, "\"ship\" has no {class}"),
-      ("\(eval) --data images --template alpaca", 64, "--template wraps rows of text"),
+      ("gora-grad --model base --data images --template alpaca -o grad.h5", 64, "--template wraps rows of text"),
       ("\(eval.replacing("images", with: "gsm8k")) --data images", 64, "--task gsm8k asks for texts"),
       ("gora-eval --model model --task images --data rows.jsonl", 64, "--task images needs a model of images; this one is llama"),
       ("gora-eval --model model --task loss --data rows.jsonl --classes svhn", 64, "--classes goes with models of images"),
