@@ -74,7 +74,8 @@ package struct EvalStage {
       against: [c.model] + (c.adapter.map { [$0] } ?? []) + c.data.inputs + c.answering.judging.inputs)
     if !ProcessGroup.isAlone, !(c.task is any RowsTask.Type) {
       throw GoraError(
-        .usage, "--task \(c.task.name) runs as one process, not as \(ProcessGroup.size): answers that are generated "
+        .usage,
+        "--task \(c.task.name) runs as one process, not as \(ProcessGroup.size): answers that are generated "
           + "together bear on each other", hint: "leave the launcher out")
     }
     let writes = ProcessGroup.isFirst && !c.dryRun

@@ -84,7 +84,8 @@ package struct LoadedText {
       decoderStart: config.decoderStart.map { DecoderStart(id: $0.id, pad: $0.pad) })
     hasEncoder = config.decoderStart != nil
     if hasEncoder, options.learning != .answers {
-      throw GoraError(.usage, "--learn \(options.learning.rawValue) is for decoders, and a \(config.modelType) model has an encoder")
+      throw GoraError(
+        .usage, "--learn \(options.learning.rawValue) is for decoders, and a \(config.modelType) model has an encoder")
     }
   }
 

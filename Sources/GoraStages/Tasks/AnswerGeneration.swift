@@ -76,8 +76,8 @@ final class AnswerGeneration {
   ///   - total: answers of the whole run
   /// - Returns: texts in the prompts' order, ended before stops.
   func answers(
-    to prompts: [[Int32]], sources: [[Int32]] = [], rows: [Int]? = nil, sampling: Sampling? = nil, keepsBlanks: Bool = false, total: Int,
-    _ events: EventHandler
+    to prompts: [[Int32]], sources: [[Int32]] = [], rows: [Int]? = nil, sampling: Sampling? = nil, keepsBlanks: Bool = false,
+    total: Int, _ events: EventHandler
   ) throws(GoraError) -> [String] {
     let rows = rows ?? Array(prompts.indices)
     // Prompts of one length advance in step; long ones first, so that the last batch is not a lone long one.
