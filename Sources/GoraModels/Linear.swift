@@ -160,6 +160,7 @@ package final class Linear {
     if let adapter {
       backward(through: adapter, dy, unscaled: unscaled, x: x, down: down, tokens: tokens, dx: dx, workspace: workspace)
     }
+    if weight.gradient != nil { weight.gradientIsDone?() }
   }
 
   /// dB += s·dyᵀ·(x·Aᵀ), dA += s·(dy·B)ᵀ·x, dx += s·(dy·B)·A; with an inner factor its product stands for A.

@@ -33,6 +33,8 @@ package final class Parameter {
   package var gradient: FloatBuffer?
   /// Whether the next product writes over what is in `gradient` instead of adding to it: for a linear's weight, set before a pass.
   package var gradientIsStale = false
+  /// Called when a pass has done its part of `gradient` and needs neither that nor the weight any more: for a linear's weight.
+  package var gradientIsDone: (() -> Void)?
 
   /// What a working copy stands for, while there is one.
   private var original: (matrix: WeightMatrix, values: FloatBuffer?)?

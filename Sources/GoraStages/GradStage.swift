@@ -317,7 +317,7 @@ package struct GradStage {
       demand.inputs = InputCollector.bytes(
         model: loaded.model, targets: targets, components: configuration.recipe.inputComponents, labelled: learnt)
     }
-    // Sums; windows; squares; sums over a micro-batch's pieces; copies of the weights: each process its rows. Beside them a layer's own.
+    // Sums; windows; squares; sums over a micro-batch's pieces; copies of the weights: each process its rows. Beside them what is shared.
     let largestLayer =
       loaded.model.blocks.map { block in
         block.reduce(0) { sum, linear in sum + (targets.contains { $0 === linear } ? linear.weight.count : 0) }
@@ -325,7 +325,8 @@ package struct GradStage {
     let copies =
       1 + [settings.needsWindows, settings.exploration != nil, settings.keepsSquares, settings.needsStepSums].count { $0 }
     demand.gradientsAtOnce = copies * largestLayer / ProcessGroup.size
-    demand.stepGradients = GradientEstimator.layerFloats(largestLayer)
+    demand.stepGradients = GradientEstimator.sharedFloats(
+      weight: targets.map(\.weight.count).max() ?? 0, layer: largestLayer)
     demand.gradients = copies * demand.learnt / ProcessGroup.size
     // A chunk as it is, scaled, shuffled and compressed, with the tables of the compressor.
     let largest = targets.map(\.weight.count).max() ?? 0

@@ -9,8 +9,9 @@ import GoraText
 /// weights stay as they are, or with an `Exploration` move from one micro-batch to the next and come back when the estimator goes.
 ///
 /// A micro-batch runs in pieces of at most `microBatchTokens` tokens, piece k of the run on process k mod P, P of them at a time. Each piece's
-/// gradient begins at 0, in buffers that the layers share, and is added in the order of the pieces as soon as a layer is done: by each
-/// process the rows of `RowShares`, so that sums take their size once, not once a process, and are the same bits for any P.
+/// gradient begins at 0, and is added in the order of the pieces: by one process as soon as the weight's product is made, in a buffer that
+/// all weights share and a cache may hold; by several when a layer is done (`LayerExchange`), each the rows of `RowShares`, so that
+/// sums take their size once, not once a process, and are the same bits for any P.
 ///
 /// Without targets there is no backward pass: inputs alone are collected.
 package final class GradientEstimator {
@@ -78,6 +79,8 @@ package final class GradientEstimator {
   private let windows: [FloatBuffer]
   private let explored: [ExploredWeight]
   private let exchange: LayerExchange?
+  /// What runs through the model now.
+  private var running: Piece?
 
   /// A micro-batch that is not complete yet.
   private final class OpenStep {
@@ -147,27 +150,33 @@ package final class GradientEstimator {
       }
     }
     self.explored = explored
-    if ProcessGroup.isAlone {
-      exchange = nil
-      for (index, buffer) in sharedBuffers(layers, counts: targets.map(\.weight.count)) {
-        targets[index].weight.gradient = buffer
-      }
-    } else {
-      let exchange = LayerExchange(targets: targets, layers: layers, shares: shares)
+    exchange = ProcessGroup.isAlone ? nil : LayerExchange(targets: targets, layers: layers, shares: shares)
+    if let exchange {
       for (target, buffer) in zip(targets, exchange.gradients) { target.weight.gradient = buffer }
-      self.exchange = exchange
+    } else {
+      let buffer = FloatBuffer(capacity: targets.map(\.weight.count).max() ?? 0)
+      for (index, target) in targets.enumerated() {
+        target.weight.gradient = buffer
+        target.weight.gradientIsDone = { [unowned self] in
+          if let running { take(index, buffer.pointer, of: running) }
+        }
+      }
     }
   }
 
   deinit {
     for target in targets {
       target.weight.gradient = nil
+      target.weight.gradientIsDone = nil
       target.weight.dropWorkingCopy()
     }
   }
 
-  /// Floats of the layers' own gradients, of which those of `largestLayer` floats are the most.
-  package static func layerFloats(_ largestLayer: Int) -> Int { ProcessGroup.isAlone ? largestLayer : 4 * largestLayer }
+  /// Floats of the buffers that weights or layers share.
+  /// - Parameters:
+  ///   - weight: those of the largest weight.
+  ///   - layer: those of the largest layer's weights.
+  package static func sharedFloats(weight: Int, layer: Int) -> Int { ProcessGroup.isAlone ? weight : 4 * layer }
 
   /// Adds one micro-batch.
   /// - Throws: as `run`.
@@ -222,6 +231,8 @@ package final class GradientEstimator {
         loss = model.loss(own.batch)
       } else {
         for target in targets { target.weight.gradientIsStale = true }
+        running = own
+        defer { running = nil }
         loss = model.accumulateGradient(own.batch, scale: 1 / Float(own.step.labelled)) { self.finish($0, round) }
       }
     } else {
@@ -234,21 +245,18 @@ package final class GradientEstimator {
     return try steps.map { step throws(GoraError) in try result(of: step) }
   }
 
-  /// Takes in a layer's gradients, or sends them to those who do.
+  /// Sends a layer's gradients to those who sum them, where there are several processes.
   private func finish(_ layer: Int, _ round: [Piece]) {
     if layers[layer].isEmpty { return }
     if ProcessGroup.rank < round.count {
-      for index in layers[layer] where targets[index].weight.gradientIsStale { targets[index].weight.gradient?.zero() }
-    }
-    if let exchange {
-      exchange.begin(layer, running: round.count)
-      exchange.end(open: 2) { take($0, $2, of: round[$1]) }
-    } else {
-      for index in layers[layer] {
-        guard let gradient = targets[index].weight.gradient else { continue }
-        take(index, gradient.pointer, of: round[0])
+      // What the piece has no gradient of.
+      for index in layers[layer] where targets[index].weight.gradientIsStale {
+        targets[index].weight.gradient?.zero()
+        targets[index].weight.gradientIsDone?()
       }
     }
+    exchange?.begin(layer, running: round.count)
+    exchange?.end(open: 2) { take($0, $2, of: round[$1]) }
   }
 
   /// Adds a piece's gradient of the rows that are summed here; with its last piece a micro-batch's gradient is complete.

@@ -158,9 +158,9 @@ import Testing
     }
     let weights = 2 * (2 * 32 * 32 + 2 * 16 * 32 + 3 * 32 * 56)
     let plain = try estimate { _ in }
-    // The sums, and one layer's gradients of the micro-batch at work; then the squares.
-    #expect(plain.gradients == 4 * (weights + weights / 2))
-    #expect(try estimate { $0.keepsSquares = true }.gradients == 4 * (2 * weights + weights / 2))
+    // The sums, and the largest weight's gradient of the piece at work; then the squares.
+    #expect(plain.gradients == 4 * (weights + 32 * 56))
+    #expect(try estimate { $0.keepsSquares = true }.gradients == 4 * (2 * weights + 32 * 56))
     let both = try estimate {
       $0.collects = [.gradients, .inputs]
       $0.inputComponents = 8
