@@ -26,7 +26,7 @@ package enum ProcessGroup {
   private nonisolated(unsafe) static var state = State()
 
   /// Joins the processes that the launcher started with this one; where there is no launcher, nothing happens.
-  /// - Throws: status 69 where the launcher's MPI is not to be had, 64 where the launcher does not say how its processes find each other.
+  /// - Throws: status 69 where the launcher's MPI is not to be had or is another, 64 where the launcher does not say how its processes find each other.
   package static func join(_ launch: ProcessLaunch = ProcessLaunch()) throws(GoraError) {
     if let refusal = launch.refusal { throw refusal }
     guard !launch.families.isEmpty, launch.size != 1 else { return }
@@ -35,6 +35,12 @@ package enum ProcessGroup {
       var isMissing = false
       guard let problem = gora_mpi_join(family.code, &isMissing) else {
         settle()
+        if let started = launch.size, started != size {
+          // Each would do all the work, and write the output.
+          throw GoraError(
+            .unavailable, "\(family.launcher) started \(started) processes, and MPI's library knows of \(size)",
+            hint: "both must be of one MPI: apt-get install \(family.package), or another mpirun")
+        }
         return
       }
       failure = String(cString: problem)
