@@ -2,8 +2,8 @@ import CGoraKernels
 import GoraCore
 
 /// Loops over whole activations, shared out among the threads.
-enum Elementwise {
-  static func add(_ x: UnsafePointer<Float>, to y: UnsafeMutablePointer<Float>, count: Int) {
+package enum Elementwise {
+  package static func add(_ x: UnsafePointer<Float>, to y: UnsafeMutablePointer<Float>, count: Int) {
     parallelRanges(count, grain: 65_536, alignment: 16) { gora_add(y + $0.lowerBound, x + $0.lowerBound, $0.count) }
   }
 

@@ -272,7 +272,7 @@ package final class GradientEstimator {
       if piece.isFirst {
         sum.pointer.update(from: gradient, count: count)
       } else {
-        addFloats(gradient, to: sum.pointer, count: count)
+        Elementwise.add(gradient, to: sum.pointer, count: count)
       }
       gradient = UnsafePointer(sum.pointer)
     }
@@ -283,7 +283,7 @@ package final class GradientEstimator {
       if exchange != nil { weight.releasePages() }
     }
     guard piece.isLast else {
-      if stepSums.isEmpty { addFloats(gradient, to: sum, count: count) }
+      if stepSums.isEmpty { Elementwise.add(gradient, to: sum, count: count) }
       return
     }
     let blocks = shares[index].parts[ProcessGroup.rank]
@@ -297,7 +297,7 @@ package final class GradientEstimator {
       }
     if settings.keepsSquares { addSquares(gradient, to: squares[index].pointer, count: count) }
     if let length = settings.trackEvery {
-      if !windows.isEmpty { addFloats(gradient, to: windows[index].pointer, count: count) }
+      if !windows.isEmpty { Elementwise.add(gradient, to: windows[index].pointer, count: count) }
       if piece.step.number % length == 0 {
         let window = windows.isEmpty ? gradient : UnsafePointer(windows[index].pointer)
         piece.step.tracked[index] = WeightGradient(weight: weight.matrix, gradient: window, firstRow: rows.lowerBound)

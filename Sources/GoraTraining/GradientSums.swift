@@ -40,7 +40,7 @@ package struct GradientSums {
       losses.append(piece(index))
     }
     if pieces > 1 {
-      eachGradient { gradient, count, place in addFloats(earlier.pointer + place, to: gradient, count: count) }
+      eachGradient { gradient, count, place in Elementwise.add(earlier.pointer + place, to: gradient, count: count) }
     }
     return losses
   }
@@ -52,7 +52,7 @@ package struct GradientSums {
       if isFirst {
         (earlier.pointer + place).update(from: gradient, count: count)
       } else {
-        addFloats(gradient, to: earlier.pointer + place, count: count)
+        Elementwise.add(gradient, to: earlier.pointer + place, count: count)
       }
     }
   }

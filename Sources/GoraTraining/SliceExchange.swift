@@ -1,4 +1,5 @@
 import GoraCore
+import GoraModels
 
 /// Sums of floats over processes, each of which adds up a slice: a window of the floats at a time goes out, each process its slice of every
 /// window.
@@ -60,7 +61,7 @@ final class SliceExchange {
         if isFirst, process == 0 {
           (sums.pointer + place).update(from: floats, count: own.count)
         } else {
-          addFloats(floats, to: sums.pointer + place, count: own.count)
+          Elementwise.add(floats, to: sums.pointer + place, count: own.count)
         }
       }
       place += own.count

@@ -135,7 +135,7 @@ package final class CLIPLayer {
     let middle = activations[.middle]
     linear(.out).forward(
       activations[.attention], tokens: tokens, into: middle, down: activations.down(.out), workspace: workspace)
-    add(activations[.input], to: middle, count: tokens * h)
+    Elementwise.add(activations[.input], to: middle, count: tokens * h)
 
     secondNorm.forward(middle, into: normalised, statistics: activations[.secondStatistics], rows: tokens)
     let up = activations[.up]
@@ -143,7 +143,7 @@ package final class CLIPLayer {
     let active = scratch[.active]
     tower.activation.forward(up, into: active, count: tokens * f)
     linear(.down).forward(active, tokens: tokens, into: output, down: activations.down(.down), workspace: workspace)
-    add(middle, to: output, count: tokens * h)
+    Elementwise.add(middle, to: output, count: tokens * h)
   }
 
   /// Adds this layer's gradients to their sums; `gradient` [T, H] enters as ∂L/∂output and leaves as ∂L/∂input.
@@ -200,10 +200,6 @@ package final class CLIPLayer {
         accumulates: true)
     }
   }
-}
-
-private func add(_ x: UnsafePointer<Float>, to y: UnsafeMutablePointer<Float>, count: Int) {
-  parallelRanges(count, grain: 65_536, alignment: 16) { gora_add(y + $0.lowerBound, x + $0.lowerBound, $0.count) }
 }
 
 /// What a layer keeps, by name.

@@ -155,15 +155,10 @@ package final class CLIPModel: Model {
   package var activationBytesPerToken: Int { 4 * layers.count * CLIPLayer.kept(config.vision).reduce(0) { $0 + $1.width } }
 
   package func activationBytes(tokens: Int, labelled: Int, lowest: Int, recomputes: Bool) -> Int {
-    // Scratch of the adapter at work: dy·B, inputs that are left, scaled dy.
-    let adapters = linears.compactMap(\.adapter)
-    let low = adapters.map(\.rank).max() ?? 0
-    let dropped = adapters.filter { $0.dropoutRate > 0 }.map { $0.a.shape[1] }.max() ?? 0
-    let scaled = adapters.filter { $0.outputScale != nil }.map { $0.b.shape[0] }.max() ?? 0
     let floats =
       ActivationStore.floats(layers.map(\.kept), lowest: lowest, keeping(recomputes: recomputes), tokens: tokens)
       + CLIPScratch.floats(config.vision, tokens: tokens, backward: true)
-      + tokens * (config.vision.hiddenSize + low + dropped + scaled)
+      + tokens * (config.vision.hiddenSize + adapterScratchWidth)
     return 4 * (floats + sharedFloats(tokens: tokens, images: labelled))
   }
 
@@ -177,23 +172,13 @@ package final class CLIPModel: Model {
   /// The residual stream, embedding and head, attention's two tiles a thread, and what products widen and round.
   private func sharedFloats(tokens: Int, images: Int) -> Int {
     let widest = max(config.vision.intermediateSize, config.vision.hiddenSize)
-    let matrices = linears.map(\.weight.matrix) + [head.projectionMatrix]
-    var floats =
-      tokens * config.vision.hiddenSize + ImageEmbedding.floats(config, tokens: tokens)
+    return tokens * config.vision.hiddenSize + ImageEmbedding.floats(config, tokens: tokens)
       + ImageHead.floats(config, images: images, classes: classCount)
-    floats += ThreadPool.threads * (2 * 128 * 256 + 2 * 128)
-    floats += matrices.map { $0.scratchCount(threads: ThreadPool.threads) }.max() ?? 0
-    if matrices.contains(where: \.roundsInputs) { floats += tokens * widest }
-    return floats
+      + productScratchFloats(last: head.projectionMatrix, rounded: tokens * widest)
   }
 
   /// The text tower's weights are read once, before the run.
   package func mappedBytes(distinctTokens: Int, releases: Bool) -> Int {
-    var all = learnable.reduce(0) { $0 + $1.mappedBytes }
-    if releases {
-      let ofLayers = layers.map { layer in layer.linears.reduce(0) { $0 + $1.weight.releasableBytes } }
-      all += (ofLayers.max() ?? 0) - ofLayers.reduce(0, +)
-    }
-    return all
+    residentBytes(of: learnable, releases: releases)
   }
 }

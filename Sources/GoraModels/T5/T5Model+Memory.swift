@@ -31,18 +31,13 @@ extension T5Model {
     let ofEncoder = min(lowest, config.encoderLayers)
     let reachesEncoder = ofEncoder < config.encoderLayers
     let ofDecoder = reachesEncoder ? 0 : lowest - config.encoderLayers
-    // Scratch of the adapter at work: dy·B, inputs that are left, scaled dy.
-    let adapters = linears.compactMap(\.adapter)
-    let low = adapters.map(\.rank).max() ?? 0
-    let dropped = adapters.filter { $0.dropoutRate > 0 }.map { $0.a.shape[1] }.max() ?? 0
-    let scaled = adapters.filter { $0.outputScale != nil }.map { $0.b.shape[0] }.max() ?? 0
     let rows = OutputHead.rows(labelled, vocabulary: config.vocabularySize)
     let tokens = max(source, target)
     let floats =
       ofStacks(source: source, target: target, lowest: (ofEncoder, ofDecoder), keeping)
       + T5Scratch.floats(config, tokens: tokens, backward: true) + biases(source: source, target: target, backward: true)
       + target * 2 * config.hiddenSize + source * ((reachesEncoder ? 3 : 2) * config.hiddenSize + 1)
-      + tokens * (low + dropped + scaled) + OutputHead.floats(projectionShape, rows: rows, backward: true)
+      + tokens * (adapterScratchWidth) + OutputHead.floats(projectionShape, rows: rows, backward: true)
     return 4 * (floats + scratchFloats(tokens: tokens, rows: rows, rowWidth: max(config.vocabularySize, config.hiddenSize)))
   }
 
@@ -77,20 +72,11 @@ extension T5Model {
   /// Attention's two tiles a thread, and what products widen and round.
   private func scratchFloats(tokens: Int, rows: Int, rowWidth: Int) -> Int {
     let widest = max(config.intermediateSize, config.hiddenSize, config.innerSize)
-    let threads = ThreadPool.threads
-    let matrices = linears.map(\.weight.matrix) + [vocabularyProjection]
-    var floats = threads * (2 * 128 * 256 + 2 * 128)
-    floats += matrices.map { $0.scratchCount(threads: threads) }.max() ?? 0
-    if matrices.contains(where: \.roundsInputs) { floats += max(tokens * widest, rows * rowWidth) }
-    return floats
+    return productScratchFloats(last: vocabularyProjection, rounded: max(tokens * widest, rows * rowWidth))
   }
 
   package func mappedBytes(distinctTokens: Int, releases: Bool) -> Int {
-    var all = parameters.reduce(0) { $0 + $1.mappedBytes }
-    if releases {
-      let ofBlocks = blocks.map { block in block.reduce(0) { $0 + $1.weight.releasableBytes } }
-      all += (ofBlocks.max() ?? 0) - ofBlocks.reduce(0, +)
-    }
+    let all = residentBytes(of: parameters, releases: releases)
     return config.tiesEmbeddings ? all : all - embedding.mappedBytes + min(embedding.mappedBytes, distinctTokens << 16)
   }
 }
