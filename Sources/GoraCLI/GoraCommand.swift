@@ -35,7 +35,12 @@ extension GoraCommand {
     let status = status(of: arguments ?? Array(CommandLine.arguments.dropFirst()))
     // What an object did not live to remove.
     TemporaryFiles.removeAll()
-    if status == .success { ProcessGroup.leave() } else { ProcessGroup.abort(status) }
+    if status == .success {
+      ProcessGroup.leave()
+    } else {
+      if !ProcessGroup.isAlone { StandardStreams.drainError() }
+      ProcessGroup.abort(status)
+    }
     Glibc.exit(status.rawValue)
   }
 

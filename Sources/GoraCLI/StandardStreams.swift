@@ -30,6 +30,18 @@ package enum StandardStreams {
   /// Writes a message; nowhere to complain where that fails.
   static func writeError(_ text: String) { _ = write(text, to: STDERR_FILENO) }
 
+  /// Waits until whoever reads standard error through a pipe has what was written, at most 2 seconds: a launcher may end the processes,
+  /// and throw away what it has not read by then.
+  static func drainError() {
+    var status = stat()
+    guard fstat(STDERR_FILENO, &status) == 0, status.st_mode & S_IFMT == S_IFIFO else { return }
+    for _ in 0..<2000 {
+      var unread: Int32 = 0
+      guard ioctl(STDERR_FILENO, UInt(FIONREAD), &unread) == 0, unread > 0 else { return }
+      usleep(1000)
+    }
+  }
+
   static var errorIsTerminal: Bool { isatty(STDERR_FILENO) == 1 }
   package static var outputIsTerminal: Bool { isatty(STDOUT_FILENO) == 1 }
   package static var inputIsTerminal: Bool { isatty(STDIN_FILENO) == 1 }
