@@ -108,7 +108,7 @@ struct FloorCommand: ParsableCommand {
         let from = part * step
         guard from < out else { return }
         gora_bf16_gemm(
-          true, Int64(tokens), Int64(min(step, out - from)), Int64(columns), a, Int64(columns), b + from * columns,
+          false, true, Int64(tokens), Int64(min(step, out - from)), Int64(columns), a, Int64(columns), b + from * columns,
           Int64(columns), false, c + from, Int64(out))
       }
     }

@@ -3,6 +3,7 @@
 #include "gora_kernels.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 float gora_attention_row(float *s, size_t n, float scale, float *running);
@@ -16,11 +17,45 @@ enum { query_tile = GORA_ATTENTION_TILE, key_tile = 2 * GORA_ATTENTION_TILE, cac
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
-// Two tiles and two rows of floats a thread, kept for its next call.
-static float *thread_scratch(void) {
-  static _Thread_local float *scratch;
-  if (!scratch) scratch = gora_allocate((2 * query_tile * key_tile + 2 * query_tile) * sizeof(float));
-  return scratch;
+// What one thread works in, kept for its next call.
+typedef struct {
+  float *s, *ds;           // [query_tile, key_tile]
+  float *running, *sums;   // [query_tile]
+  float *queries;          // [query_tile, d], sums of queries
+  float *keys;             // [key_tile, d], a product of keys
+  uint16_t *q, *d_o;       // in bf16: [query_tile, d]
+  uint16_t *k, *v;         // [key_tile, d]
+  uint16_t *p_half, *ds_half;  // [query_tile, key_tile]
+} scratch_space;
+
+size_t gora_attention_scratch_floats(int64_t d) {
+  size_t weights = query_tile * key_tile, rows = (query_tile + key_tile) * (size_t)d;
+  return 2 * weights + 2 * query_tile + rows + (2 * rows + 2 * weights) / 2;
+}
+
+static scratch_space thread_scratch(int64_t d) {
+  static _Thread_local float *memory;
+  static _Thread_local int64_t most;
+  if (d > most) {
+    free(memory);
+    memory = gora_allocate(gora_attention_scratch_floats(d) * sizeof(float));
+    most = d;
+  }
+  size_t weights = query_tile * key_tile, queries = query_tile * (size_t)d, keys = key_tile * (size_t)d;
+  scratch_space t;
+  t.s = memory;
+  t.ds = t.s + weights;
+  t.running = t.ds + weights;
+  t.sums = t.running + query_tile;
+  t.queries = t.sums + query_tile;
+  t.keys = t.queries + queries;
+  t.q = (uint16_t *)(t.keys + keys);
+  t.d_o = t.q + queries;
+  t.k = t.d_o + queries;
+  t.v = t.k + keys;
+  t.p_half = t.v + keys;
+  t.ds_half = t.p_half + weights;
+  return t;
 }
 
 // First key that query `i` sees, and the end of those it sees.
@@ -63,40 +98,94 @@ static const float *biases(const gora_attention_shape *shape, int64_t h, int64_t
   return shape->bias ? shape->bias + h * shape->bias_stride + j - i : NULL;
 }
 
+// Rows of d numbers, or in bf16 a copy of them with rows of zeros behind: products of few shapes, as each is compiled once.
+typedef struct {
+  const float *x;
+  int64_t stride, rows, padded;
+  uint16_t *half;
+} operand;
+
+enum { pad = 64 };
+
+static operand rows_of(const gora_attention_shape *shape, const float *x, int64_t stride, int64_t rows, uint16_t *room) {
+  operand t = {x, stride, rows, rows, NULL};
+  if (!shape->bf16) return t;
+  size_t d = (size_t)shape->d;
+  t.padded = (rows + pad - 1) / pad * pad;
+  t.half = room;
+  for (int64_t i = 0; i < rows; i++) gora_f32_to_bf16(x + i * stride, room + (size_t)i * d, d);
+  memset(room + (size_t)rows * d, 0, (size_t)(t.padded - rows) * d * sizeof(uint16_t));
+  return t;
+}
+
+// Weights of queries and keys, [rows, key_tile], as far as both operands are padded.
+static operand weights_of(const float *s, operand queries, operand keys, uint16_t *room) {
+  operand t = {s, key_tile, queries.rows, queries.padded, NULL};
+  if (!queries.half) return t;
+  t.half = room;
+  for (int64_t i = 0; i < t.padded; i++) {
+    if (i < t.rows) gora_f32_to_bf16(s + i * key_tile, room + i * key_tile, (size_t)keys.padded);
+    else memset(room + i * key_tile, 0, (size_t)keys.padded * sizeof(uint16_t));
+  }
+  return t;
+}
+
+// s[a, b] = a bᵀ
+static void scores(int64_t d, operand a, operand b, float *s) {
+  if (a.half) gora_bf16_gemm(false, true, a.padded, b.padded, d, a.half, d, b.half, d, false, s, key_tile);
+  else gora_sgemm(false, true, a.rows, b.rows, d, 1, a.x, a.stride, b.x, b.stride, 0, s, key_tile);
+}
+
+// y[w, d] += w b, where y has w's padded rows.
+static void add_weighted(int64_t d, operand w, operand b, float *y) {
+  if (w.half) gora_bf16_gemm(false, false, w.padded, d, b.padded, w.half, key_tile, b.half, d, true, y, d);
+  else gora_sgemm(false, false, w.rows, d, b.rows, 1, w.x, w.stride, b.x, b.stride, 1, y, d);
+}
+
+// y[keys, d] += wᵀ b
+static void add_transposed(int64_t d, operand w, operand b, operand keys, float *y, float *room) {
+  if (!w.half) return gora_sgemm(true, false, keys.rows, d, w.rows, 1, w.x, w.stride, b.x, b.stride, 1, y, keys.stride);
+  gora_bf16_gemm(true, false, keys.padded, d, w.padded, w.half, key_tile, b.half, d, false, room, d);
+  for (int64_t j = 0; j < keys.rows; j++) gora_add(y + j * keys.stride, room + j * d, (size_t)d);
+}
+
 void gora_attention(const gora_attention_shape *shape, gora_range queries, const float *q, const float *k, const float *v, float *o,
                     float *lse) {
   int64_t d = shape->d, qs = shape->q_stride, ks = shape->kv_stride;
-  float *scratch = thread_scratch();
-  float *s = scratch, *running = scratch + query_tile * key_tile, *sums = running + query_tile;
+  scratch_space t = thread_scratch(d);
   for (int64_t h = 0; h < shape->group; h++, q += d, o += d) {
     for (int64_t q0 = queries.from; q0 < queries.to; q0 += query_tile) {
       int64_t nq = least(query_tile, queries.to - q0);
+      operand asking = rows_of(shape, q + q0 * qs, qs, nq, t.q);
       for (int64_t i = 0; i < nq; i++) {
-        running[i] = -INFINITY;
-        sums[i] = 0;
-        memset(o + (q0 + i) * qs, 0, (size_t)d * sizeof(float));
+        t.running[i] = -INFINITY;
+        t.sums[i] = 0;
       }
+      memset(t.queries, 0, (size_t)(asking.padded * d) * sizeof(float));
       int64_t last = newest(shape, q0 + nq - 1);
       for (int64_t k0 = oldest(shape, q0), nk; k0 < last; k0 += nk) {
         nk = tile_length(k0, last);
-        gora_sgemm(false, true, nq, nk, d, 1, q + q0 * qs, qs, k + k0 * ks, ks, 0, s, key_tile);
+        operand keys = rows_of(shape, k + k0 * ks, ks, nk, t.k), values = rows_of(shape, v + k0 * ks, ks, nk, t.v);
+        scores(d, asking, keys, t.s);
         for (int64_t i = 0; i < nq; i++) {
           span seen = visible(shape, q0 + i, k0, nk);
-          float *row = s + i * key_tile;
-          clear_hidden(row, seen, nk);
+          float *row = t.s + i * key_tile;
+          clear_hidden(row, seen, keys.padded);
           if (seen.from == seen.to) continue;
-          float before = running[i];
+          float before = t.running[i];
           float sum = weights(row + seen.from, (size_t)(seen.to - seen.from), shape->scale, shape->cap,
-                              biases(shape, h, q0 + i, k0 + seen.from), &running[i]);
-          float shrink = before == running[i] ? 1 : expf(before - running[i]);
-          sums[i] = sums[i] * shrink + sum;
-          if (shrink != 1) gora_scale(o + (q0 + i) * qs, shrink, (size_t)d);
+                              biases(shape, h, q0 + i, k0 + seen.from), &t.running[i]);
+          float shrink = before == t.running[i] ? 1 : expf(before - t.running[i]);
+          t.sums[i] = t.sums[i] * shrink + sum;
+          if (shrink != 1) gora_scale(t.queries + i * d, shrink, (size_t)d);
         }
-        gora_sgemm(false, false, nq, d, nk, 1, s, key_tile, v + k0 * ks, ks, 1, o + q0 * qs, qs);
+        add_weighted(d, weights_of(t.s, asking, keys, t.p_half), values, t.queries);
       }
       for (int64_t i = 0; i < nq; i++) {
-        gora_scale(o + (q0 + i) * qs, 1 / sums[i], (size_t)d);
-        if (lse) lse[(q0 + i) * shape->lse_stride + h] = running[i] + logf(sums[i]);
+        float *row = o + (q0 + i) * qs;
+        memcpy(row, t.queries + i * d, (size_t)d * sizeof(float));
+        gora_scale(row, 1 / t.sums[i], (size_t)d);
+        if (lse) lse[(q0 + i) * shape->lse_stride + h] = t.running[i] + logf(t.sums[i]);
       }
     }
   }
@@ -106,7 +195,8 @@ void gora_attention(const gora_attention_shape *shape, gora_range queries, const
 static void cached_heads(const gora_cached_attention_shape *shape, size_t heads, const float *q, const char *k, const char *v, float *o) {
   size_t d = (size_t)shape->d, keys = (size_t)shape->keys, key = d * (shape->bf16 ? 2 : 4);
   size_t tile = 2 * query_tile * key_tile / heads;
-  float *s = thread_scratch(), *running = s + 2 * query_tile * key_tile, *sums = running + query_tile;
+  scratch_space t = thread_scratch(shape->d);
+  float *s = t.s, *running = t.running, *sums = t.sums;
   memset(o, 0, heads * d * sizeof(float));
   for (size_t h = 0; h < heads; h++) {
     running[h] = -INFINITY;
@@ -146,8 +236,8 @@ void gora_attention_backward(const gora_attention_shape *shape, gora_range queri
                              const float *v, const float *o, const float *lse, const float *d_o, float *dq, float *dk, float *dv,
                              float *dbias, int64_t dbias_stride) {
   int64_t d = shape->d, qs = shape->q_stride, ks = shape->kv_stride;
-  float *scratch = thread_scratch();
-  float *p = scratch, *dp = scratch + query_tile * key_tile, *delta = dp + query_tile * key_tile;
+  scratch_space t = thread_scratch(d);
+  float *p = t.s, *dp = t.ds, *delta = t.running;
   for (int64_t j = keys.from; dk && j < keys.to; j++) {
     memset(dk + j * ks, 0, (size_t)d * sizeof(float));
     memset(dv + j * ks, 0, (size_t)d * sizeof(float));
@@ -158,14 +248,22 @@ void gora_attention_backward(const gora_attention_shape *shape, gora_range queri
       int64_t last = least(newest(shape, q0 + nq - 1), keys.to), first = oldest(shape, q0);
       if (first < keys.from) first = keys.from;
       if (first >= last) continue;
+      operand asking = rows_of(shape, q + q0 * qs, qs, nq, t.q), given = rows_of(shape, d_o + q0 * qs, qs, nq, t.d_o);
       for (int64_t i = 0; i < nq; i++) {
-        delta[i] = gora_dot(d_o + (q0 + i) * qs, o + (q0 + i) * qs, (size_t)d);
-        if (dq) memset(dq + (q0 + i) * qs, 0, (size_t)d * sizeof(float));
+        const float *row = d_o + (q0 + i) * qs;
+        // Of the same numbers as the products from which it is taken: where one weight is 1, nothing is left.
+        if (given.half) {
+          gora_bf16_to_f32(given.half + i * d, t.keys, (size_t)d);
+          row = t.keys;
+        }
+        delta[i] = gora_dot(row, o + (q0 + i) * qs, (size_t)d);
       }
+      if (dq) memset(t.queries, 0, (size_t)(asking.padded * d) * sizeof(float));
       for (int64_t k0 = first, nk; k0 < last; k0 += nk) {
         nk = tile_length(k0, last);
-        gora_sgemm(false, true, nq, nk, d, 1, q + q0 * qs, qs, k + k0 * ks, ks, 0, p, key_tile);
-        gora_sgemm(false, true, nq, nk, d, 1, d_o + q0 * qs, qs, v + k0 * ks, ks, 0, dp, key_tile);
+        operand near = rows_of(shape, k + k0 * ks, ks, nk, t.k), values = rows_of(shape, v + k0 * ks, ks, nk, t.v);
+        scores(d, asking, near, p);
+        scores(d, given, values, dp);
         for (int64_t i = 0; i < nq; i++) {
           span seen = visible(shape, q0 + i, k0, nk);
           size_t n = (size_t)(seen.to - seen.from);
@@ -180,15 +278,17 @@ void gora_attention_backward(const gora_attention_shape *shape, gora_range queri
           } else {
             gora_attention_capped_dscores(dpi + seen.from, pi + seen.from, n, shape->scale, shape->cap, sum, delta[i]);
           }
-          clear_hidden(pi, seen, nk);
-          clear_hidden(dpi, seen, nk);
+          clear_hidden(pi, seen, near.padded);
+          clear_hidden(dpi, seen, near.padded);
         }
+        operand ds = weights_of(dp, asking, near, t.ds_half);
         if (dk) {
-          gora_sgemm(true, false, nk, d, nq, 1, p, key_tile, d_o + q0 * qs, qs, 1, dv + k0 * ks, ks);
-          gora_sgemm(true, false, nk, d, nq, 1, dp, key_tile, q + q0 * qs, qs, 1, dk + k0 * ks, ks);
+          add_transposed(d, weights_of(p, asking, near, t.p_half), given, near, dv + k0 * ks, t.keys);
+          add_transposed(d, ds, asking, near, dk + k0 * ks, t.keys);
         }
-        if (dq) gora_sgemm(false, false, nq, d, nk, 1, dp, key_tile, k + k0 * ks, ks, 1, dq + q0 * qs, qs);
+        if (dq) add_weighted(d, ds, near, t.queries);
       }
+      for (int64_t i = 0; dq && i < nq; i++) memcpy(dq + (q0 + i) * qs, t.queries + i * d, (size_t)d * sizeof(float));
     }
   }
 }

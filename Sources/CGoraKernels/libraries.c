@@ -178,7 +178,7 @@ static bool open_bf16(void *library) {
   return status == dnnl_success;
 }
 
-static dnnl_status_t bf16_multiply(bool transpose_b, int64_t m, int64_t n, int64_t k, const uint16_t *a, int64_t lda,
+static dnnl_status_t bf16_multiply(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const uint16_t *a, int64_t lda,
                                    const uint16_t *b, int64_t ldb, bool accumulates, float *c, int64_t ldc);
 
 // Whether the engine multiplies bf16, found by a product of every kind: afterwards one that fails is a failure.
@@ -186,8 +186,8 @@ static bool multiplies_bf16(void) {
   uint16_t operand[4] = {0};
   float result[4] = {0};
   dnnl_status_t status = dnnl_success;
-  for (int kind = 0; kind < 4 && status == dnnl_success; kind++)
-    status = bf16_multiply(kind & 1, 2, 2, 2, operand, 2, operand, 2, kind & 2, result, 2);
+  for (int kind = 0; kind < 8 && status == dnnl_success; kind++)
+    status = bf16_multiply(kind & 4, kind & 1, 2, 2, 2, operand, 2, operand, 2, kind & 2, result, 2);
   if (status != dnnl_success && status != dnnl_unimplemented) onednn_failed(status);
   return status == dnnl_success;
 }
@@ -197,16 +197,21 @@ static void open_onednn(void) {
   const char *choice = getenv("GORA_MATMUL");
   if (choice && strcmp(choice, "openblas") == 0) return;
 #ifdef HAVE_ONEDNN
-  char name[32];
-  snprintf(name, sizeof name, "libdnnl.so.%d", DNNL_VERSION_MAJOR);
-  void *library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
-  if (!library) {
+  // Debian 13 has no name by the major version alone.
+  char names[2][32];
+  snprintf(names[0], sizeof names[0], "libdnnl.so.%d", DNNL_VERSION_MAJOR);
+  snprintf(names[1], sizeof names[1], "libdnnl.so.%d.%d", DNNL_VERSION_MAJOR, DNNL_VERSION_MINOR);
+  void *library = NULL;
+  for (int i = 0; i < 2 && !library; i++) {
+    library = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
+    if (library) break;
     // Without it OpenBLAS multiplies, to other bytes: only where it is not there at all.
     const char *error = last_error();
-    bool is_absent = strncmp(error, name, strlen(name)) == 0 && strstr(error, "No such file");
+    bool is_absent = strncmp(error, names[i], strlen(names[i])) == 0 && strstr(error, "No such file");
     if (!is_absent) libraries.failure = error;
-    return;
+    if (!is_absent) return;
   }
+  if (!library) return;
   onednn_sgemm = (dnnl_sgemm_type)dlsym(library, "dnnl_sgemm");
   if (!onednn_sgemm) {
     libraries.failure = last_error();
@@ -278,7 +283,7 @@ void gora_sgemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_
 #ifdef HAVE_ONEDNN
 // A product of one shape, made once a thread (oneDNN's scratch memory belongs to the thread that makes a primitive).
 typedef struct {
-  int64_t transpose_b, m, n, k, lda, ldb, ldc, accumulates;
+  int64_t transpose_a, transpose_b, m, n, k, lda, ldb, ldc, accumulates;
 } bf16_shape;
 
 typedef struct {
@@ -287,7 +292,7 @@ typedef struct {
   dnnl_memory_t memory[3];
 } bf16_product;
 
-enum { bf16_products = 256 };
+enum { bf16_products = 1024 };
 static _Thread_local bf16_product products[bf16_products];
 
 static void forget(bf16_product *p) {
@@ -314,7 +319,7 @@ static dnnl_status_t add_to_result(dnnl_primitive_attr_t attributes) {
 static dnnl_status_t make(bf16_product *p, bf16_shape s) {
   forget(p);
   dnnl_dims_t dims[3] = {{s.m, s.k}, {s.k, s.n}, {s.m, s.n}},
-              strides[3] = {{s.lda, 1}, {s.transpose_b ? 1 : s.ldb, s.transpose_b ? s.ldb : 1}, {s.ldc, 1}};
+              strides[3] = {{s.transpose_a ? 1 : s.lda, s.transpose_a ? s.lda : 1}, {s.transpose_b ? 1 : s.ldb, s.transpose_b ? s.ldb : 1}, {s.ldc, 1}};
   dnnl_data_type_t types[3] = {dnnl_bf16, dnnl_bf16, dnnl_f32};
   dnnl_primitive_attr_t attributes = NULL;
   dnnl_primitive_desc_t description = NULL;
@@ -350,16 +355,16 @@ static dnnl_status_t make(bf16_product *p, bf16_shape s) {
   return status;
 }
 
-static dnnl_status_t bf16_multiply(bool transpose_b, int64_t m, int64_t n, int64_t k, const uint16_t *a, int64_t lda,
+static dnnl_status_t bf16_multiply(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const uint16_t *a, int64_t lda,
                                    const uint16_t *b, int64_t ldb, bool accumulates, float *c, int64_t ldc) {
   static _Thread_local dnnl_stream_t stream;
   dnnl_status_t status = stream ? dnnl_success : p_dnnl_stream_create(&stream, engine, dnnl_stream_default_flags);
   if (status != dnnl_success) return status;
-  bf16_shape shape = {transpose_b, m, n, k, lda, ldb, ldc, accumulates};
+  bf16_shape shape = {transpose_a, transpose_b, m, n, k, lda, ldb, ldc, accumulates};
   uint64_t hash = 0;
   for (size_t i = 0; i < sizeof shape / sizeof(int64_t); i++)
     hash = (hash ^ (uint64_t)((const int64_t *)&shape)[i]) * 0x9E3779B97F4A7C15u;
-  bf16_product *p = &products[hash >> 56];
+  bf16_product *p = &products[hash >> 54];
   if (!p->primitive || memcmp(&p->shape, &shape, sizeof shape) != 0) status = make(p, shape);
   void *data[3] = {(void *)a, (void *)b, c};
   for (int i = 0; i < 3 && status == dnnl_success; i++) status = p_dnnl_memory_set_data_handle(p->memory[i], data[i]);
@@ -371,12 +376,12 @@ static dnnl_status_t bf16_multiply(bool transpose_b, int64_t m, int64_t n, int64
 }
 #endif
 
-void gora_bf16_gemm(bool transpose_b, int64_t m, int64_t n, int64_t k, const uint16_t *a, int64_t lda, const uint16_t *b, int64_t ldb,
+void gora_bf16_gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const uint16_t *a, int64_t lda, const uint16_t *b, int64_t ldb,
                     bool accumulates, float *c, int64_t ldc) {
   if (m == 0 || n == 0) return;
   int status = 3;
 #ifdef HAVE_ONEDNN
-  if (engine) status = bf16_multiply(transpose_b, m, n, k, a, lda, b, ldb, accumulates, c, ldc);
+  if (engine) status = bf16_multiply(transpose_a, transpose_b, m, n, k, a, lda, b, ldb, accumulates, c, ldc);
 #endif
   if (status != 0) product_failed("bf16", status, m, n, k);
 }

@@ -79,6 +79,19 @@ package final class NF4Weight: Sendable {
     self.offset = offset
   }
 
+  /// Writes the elements of a range of the flattened weight, rounded to bf16.
+  func decode(_ range: Range<Int>, into out: UnsafeMutablePointer<UInt16>) {
+    let part = 1024
+    withUnsafeTemporaryAllocation(of: Float.self, capacity: part) { wide in
+      guard let wide = wide.baseAddress else { return }
+      for from in stride(from: range.lowerBound, to: range.upperBound, by: part) {
+        let some = from..<min(from + part, range.upperBound)
+        decode(some, into: wide)
+        gora_f32_to_bf16(wide, out + (from - range.lowerBound), some.count)
+      }
+    }
+  }
+
   /// Writes the elements of a range of the flattened weight.
   package func decode(_ range: Range<Int>, into out: UnsafeMutablePointer<Float>) {
     precondition(range.lowerBound >= 0 && range.upperBound <= count, "\(range) of \(count) elements")

@@ -77,7 +77,10 @@ package struct WeightMatrix: @unchecked Sendable {
   package func scratchCount(threads: Int) -> Int {
     if case .f32 = storage { return 0 }
     let blocks = threads * min(rows * columns, max(Self.block, 16 * columns))
-    if case .blocks = storage { return max(blocks, rowsDecoded(threads: threads) * decodedStride) }
+    switch storage {
+    case .nf4, .blocks: return max(blocks, rowsDecoded(threads: threads) * decodedStride)
+    case .f32, .f16, .bf16: break
+    }
     return isSmall ? max(blocks, rows * columns) : blocks
   }
 
@@ -107,7 +110,7 @@ package struct WeightMatrix: @unchecked Sendable {
         parallelParts(ranges.count) {
           let range = ranges[$0]
           gora_bf16_gemm(
-            true, Int64(tokens), Int64(range.count), Int64(columns), half, Int64(columns), w + range.lowerBound * stride,
+            false, true, Int64(tokens), Int64(range.count), Int64(columns), half, Int64(columns), w + range.lowerBound * stride,
             Int64(stride), accumulates, y + part.lowerBound + range.lowerBound, Int64(rows))
         }
       }
@@ -171,7 +174,7 @@ package struct WeightMatrix: @unchecked Sendable {
     }
     let block = min(rows, max(16, grain))
     if roundsInputs, case .blocks(let w) = storage {
-      let tiles = halves(ThreadPool.threads * block * columns, scratch)
+      let tiles = halves(ThreadPool.threads * block * columns, in: scratch.weights)
       return parallelRanges(rows, grain: grain) { range in
         let own = tiles + ThreadPool.index * block * columns
         for from in stride(from: range.lowerBound, to: range.upperBound, by: block) {
@@ -208,9 +211,13 @@ package struct WeightMatrix: @unchecked Sendable {
         let ranges = cut(columns, rows: part, tokens: tokens)
         parallelParts(ranges.count) {
           let range = ranges[$0]
-          gora_bf16_gemm(
-            false, Int64(tokens), Int64(range.count), Int64(part.count), half + part.lowerBound, Int64(rows),
-            w + range.lowerBound, Int64(stride), part.lowerBound > 0 || accumulates, dx + range.lowerBound, Int64(columns))
+          for from in Swift.stride(from: 0, to: part.count, by: Self.longestSum) {
+            let row = part.lowerBound + from
+            gora_bf16_gemm(
+              false, false, Int64(tokens), Int64(range.count), Int64(min(Self.longestSum, part.count - from)), half + row,
+              Int64(rows),
+              w + from * stride + range.lowerBound, Int64(stride), row > 0 || accumulates, dx + range.lowerBound, Int64(columns))
+          }
         }
       }
     }
@@ -245,33 +252,69 @@ package struct WeightMatrix: @unchecked Sendable {
     }
   }
 
+  /// Products that one call sums up: over a whole vocabulary oneDNN is up to seven times as slow.
+  private static let longestSum = 4096
+
+  /// dW[rows, columns] = dyᵀ·x, or that added to dW; where the CPU multiplies the weight in bf16 both are rounded to it.
+  package func addGradient(
+    _ dy: UnsafePointer<Float>, _ x: UnsafePointer<Float>, tokens: Int, to gradient: UnsafeMutablePointer<Float>,
+    accumulates: Bool,
+    scratch: MatmulScratch
+  ) {
+    if !isMultipliedInBFloat16 {
+      Matmul.sgemm(
+        transposeA: true, m: rows, n: columns, k: tokens, a: dy, lda: rows, b: x, ldb: columns, beta: accumulates ? 1 : 0,
+        c: gradient, ldc: columns)
+      return
+    }
+    let halves = halves(tokens * (rows + columns), in: scratch.inputs)
+    let (left, right) = (halves, halves + tokens * rows)
+    narrow(dy, count: tokens * rows, into: left)
+    narrow(x, count: tokens * columns, into: right)
+    let ranges = cut(rows, rows: 0..<rows, tokens: tokens)
+    parallelParts(ranges.count) {
+      let range = ranges[$0]
+      gora_bf16_gemm(
+        true, false, Int64(range.count), Int64(columns), Int64(tokens), left + range.lowerBound, Int64(rows), right,
+        Int64(columns),
+        accumulates, gradient + range.lowerBound * columns, Int64(columns))
+    }
+  }
+
   /// Whether the CPU itself multiplies the weight in bf16.
   private var isMultipliedInBFloat16: Bool {
     guard roundsInputs, Matmul.hasBFloat16 else { return false }
     switch storage {
-    case .bf16, .blocks: return true
-    case .f32, .f16, .nf4: return false
+    case .bf16, .nf4, .blocks: return true
+    case .f32, .f16: return false
     }
   }
 
   /// The weight in bf16: all rows where they lie, or quantised ones a part at a time, decoded before each call. Rows begin `stride` elements
   /// after one another.
   private func inBFloat16(_ scratch: MatmulScratch, _ body: (_ rows: Range<Int>, UnsafePointer<UInt16>, _ stride: Int) -> Void) {
+    func decode(_ range: Range<Int>, into out: UnsafeMutablePointer<UInt16>) {
+      switch storage {
+      case .nf4(let w): w.decode(range, into: out)
+      case .blocks(let w): w.decode(range, into: out)
+      case .f32, .f16, .bf16: preconditionFailure("not decoded")
+      }
+    }
     switch storage {
     case .bf16(let w): body(0..<rows, w, columns)
-    case .blocks(let w):
+    case .nf4, .blocks:
       let stride = decodedStride
-      let tile = halves(rowsDecoded(threads: ThreadPool.threads) * stride, scratch)
+      let tile = halves(rowsDecoded(threads: ThreadPool.threads) * stride, in: scratch.weights)
       inParts { part, from in
         // Rows that follow one another are decoded at once.
         let step = stride == columns ? part.count : 1
         for row in Swift.stride(from: part.lowerBound, to: part.upperBound, by: step) {
-          w.decode((from + row) * columns..<(from + row + step) * columns, into: tile + row * stride)
+          decode((from + row) * columns..<(from + row + step) * columns, into: tile + row * stride)
         }
       } use: {
         body($0, UnsafePointer(tile), stride)
       }
-    case .f32, .f16, .nf4: preconditionFailure("not multiplied in bf16")
+    case .f32, .f16: preconditionFailure("not multiplied in bf16")
     }
   }
 
@@ -305,14 +348,18 @@ package struct WeightMatrix: @unchecked Sendable {
   /// From one decoded row to the next in bf16: one cache line more than the row where that would fall onto the same lines of the cache.
   private var decodedStride: Int { columns % 512 == 0 ? columns + 32 : columns }
 
-  /// How a product with a part of the rows is shared out: a whole weight for threads of unequal speed, one of several parts in few calls.
+  /// How a product with a part of the rows is shared out: in few calls, as narrow ones are slow; only a long side of a whole weight for
+  /// threads of unequal speed.
   private func cut(_ count: Int, rows part: Range<Int>, tokens: Int) -> [Range<Int>] {
-    Matmul.ranges(count, multiplications: tokens * part.count * columns, evenly: part.count < rows)
+    Matmul.ranges(
+      count, multiplications: tokens * part.count * columns,
+      evenly: part.count < rows || count < Self.worthBalancing * ThreadPool.threads)
   }
+  private static let worthBalancing = 4096
 
-  /// Scratch for so many decoded weights.
-  private func halves(_ count: Int, _ scratch: MatmulScratch) -> UnsafeMutablePointer<UInt16> {
-    UnsafeMutableRawPointer(scratch.weights.reserve((count + 1) / 2)).assumingMemoryBound(to: UInt16.self)
+  /// Room for so many numbers in bf16.
+  private func halves(_ count: Int, in scratch: FloatBuffer) -> UnsafeMutablePointer<UInt16> {
+    UnsafeMutableRawPointer(scratch.reserve((count + 1) / 2)).assumingMemoryBound(to: UInt16.self)
   }
 
   private func round(_ x: UnsafePointer<Float>, count: Int, scratch: MatmulScratch) -> UnsafePointer<Float> {
@@ -322,8 +369,12 @@ package struct WeightMatrix: @unchecked Sendable {
   }
 
   private func narrow(_ x: UnsafePointer<Float>, count: Int, scratch: MatmulScratch) -> UnsafePointer<UInt16> {
-    let out = UnsafeMutableRawPointer(scratch.inputs.reserve((count + 1) / 2)).assumingMemoryBound(to: UInt16.self)
-    parallelRanges(count, grain: 65_536) { gora_f32_to_bf16(x + $0.lowerBound, out + $0.lowerBound, $0.count) }
+    let out = halves(count, in: scratch.inputs)
+    narrow(x, count: count, into: out)
     return UnsafePointer(out)
+  }
+
+  private func narrow(_ x: UnsafePointer<Float>, count: Int, into out: UnsafeMutablePointer<UInt16>) {
+    parallelRanges(count, grain: 65_536) { gora_f32_to_bf16(x + $0.lowerBound, out + $0.lowerBound, $0.count) }
   }
 }

@@ -62,6 +62,10 @@ package struct GradientFileReader: Sendable {
     try matrix(name, kind).shape
   }
 
+  /// Has the system read a gradient ahead, while other work is done.
+  /// - Throws: `.data` where it is missing or damaged.
+  package func announce(_ name: String) throws(GoraError) { try matrix(name, .mean).announce() }
+
   /// A whole gradient, [out, in] row-major; bf16 is widened. It may hold NaN: see `isFinite`.
   /// - Throws: `.data` where it is missing or damaged.
   package func read(_ name: String) throws(GoraError) -> [Float] {

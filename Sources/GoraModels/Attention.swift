@@ -16,6 +16,8 @@ struct Attention {
   let scale: Float
   /// Scores s become c·tanh(s/c) for such a c.
   var softCap: Float?
+  /// Whether products of whole rows are made by the CPU's bf16 unit, as those of the linears beside it.
+  var isMultipliedInBFloat16 = false
 
   private var group: Int { heads / keyValueHeads }
 
@@ -24,7 +26,7 @@ struct Attention {
       keys: isCausal ? 0 : part.keys.to, window: window.map { Int64($0) } ?? .max, group: Int64(group), d: Int64(headSize),
       q_stride: Int64(heads * headSize), kv_stride: Int64(keyValueHeads * headSize), lse_stride: Int64(heads), scale: scale,
       cap: softCap ?? 0, bias: bias.map { $0.values + part.index.head * group * $0.stride },
-      bias_stride: Int64(bias?.stride ?? 0))
+      bias_stride: Int64(bias?.stride ?? 0), bf16: isMultipliedInBFloat16)
   }
 
   /// Tokens of a row, for one key/value head and its queries; offsets to the row's beginning.

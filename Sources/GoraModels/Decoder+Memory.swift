@@ -28,10 +28,11 @@ extension Decoder {
     return 4 * (floats + scratchFloats(tokens: tokens, rows: rows, rowWidth: config.hiddenSize))
   }
 
-  /// Attention's two tiles a thread, and what products widen and round.
+  /// Attention's tiles a thread, and what products widen and round.
   private func scratchFloats(tokens: Int, rows: Int, rowWidth: Int) -> Int {
     let widest = max(config.intermediateSize, config.hiddenSize, config.querySize)
-    return productScratchFloats(last: vocabularyProjection, rounded: max(tokens * widest, rows * rowWidth))
+    return productScratchFloats(
+      headSize: config.headSize, last: vocabularyProjection, rounded: max(tokens * widest, rows * rowWidth))
   }
 
   package func mappedBytes(distinctTokens: Int, releases: Bool) -> Int {

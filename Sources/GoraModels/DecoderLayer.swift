@@ -124,7 +124,8 @@ package final class DecoderLayer {
     self.linears = linears
     attention = Attention(
       heads: config.heads, keyValueHeads: config.keyValueHeads, headSize: config.headSize, window: config.windows[index],
-      scale: config.attentionScale, softCap: config.attentionSoftCap)
+      scale: config.attentionScale, softCap: config.attentionSoftCap,
+      isMultipliedInBFloat16: linears.contains(where: \.weight.roundsInputs) && Matmul.hasBFloat16)
   }
 
   /// The linears, those that see the same inputs together.

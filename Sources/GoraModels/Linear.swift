@@ -145,9 +145,8 @@ package final class Linear {
       dy = UnsafePointer(scaled)
     }
     if let gradient = weight.gradient, let x {
-      Matmul.sgemm(
-        transposeA: true, m: outputSize, n: inputSize, k: tokens, a: dy, lda: outputSize, b: x, ldb: inputSize,
-        beta: weight.gradientIsStale ? 0 : 1, c: gradient.pointer, ldc: inputSize)
+      weight.matrix.addGradient(
+        dy, x, tokens: tokens, to: gradient.pointer, accumulates: !weight.gradientIsStale, scratch: workspace.matmul)
       weight.gradientIsStale = false
     }
     if let dx {

@@ -1,3 +1,4 @@
+import CGoraKernels
 import GoraCore
 
 /// What every family counts alike.
@@ -11,14 +12,16 @@ extension Model {
     return low + dropped + scaled
   }
 
-  /// Floats of attention's two tiles a thread, and of what products widen and round.
+  /// Floats of attention's tiles a thread, and of what products widen and round.
   /// - Parameters:
+  ///   - headSize: of attention.
   ///   - last: of the head, beside the linears.
   ///   - rounded: of the largest operand, which is rounded to bf16 where the weights say so.
-  func productScratchFloats(last: WeightMatrix, rounded: Int) -> Int {
+  func productScratchFloats(headSize: Int, last: WeightMatrix, rounded: Int) -> Int {
     let threads = ThreadPool.threads
     let matrices = linears.map(\.weight.matrix) + [last]
-    return threads * (2 * 128 * 256 + 2 * 128) + (matrices.map { $0.scratchCount(threads: threads) }.max() ?? 0)
+    return threads * gora_attention_scratch_floats(Int64(headSize))
+      + (matrices.map { $0.scratchCount(threads: threads) }.max() ?? 0)
       + (matrices.contains(where: \.roundsInputs) ? rounded : 0)
   }
 

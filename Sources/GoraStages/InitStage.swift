@@ -107,6 +107,9 @@ package struct InitStage {
     for (i, module) in modules.enumerated() {
       var clock = Stopwatch()
       let input = try self.input(for: module, scaling: plan.factor(rank: module.rank), weight: weights[i], gradients, components)
+      if c.start.needs.contains(.gradient), i + 1 < modules.count {
+        try gradients?.announce(ModuleName.weight(of: modules[i + 1].name))
+      }
       report.readSeconds += clock.seconds
       clock = Stopwatch()
       do throws(GoraError) { starts.append(try start.factors(for: input, seed: c.context.seed)) } catch {

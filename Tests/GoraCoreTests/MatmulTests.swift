@@ -158,17 +158,19 @@ import Testing
   }
 
   /// bf16 operands multiplied exactly, summed in f32. Where the CPU has AVX-512 but no unit for it, GORA_MATMUL=bf16 runs this.
-  @Test(.enabled(if: Matmul.hasBFloat16), arguments: shapes, [false, true]) func bf16(_ shape: [Int], transposeB: Bool) {
+  @Test(.enabled(if: Matmul.hasBFloat16), arguments: shapes, [(false, false), (false, true), (true, false)])
+  func bf16(_ shape: [Int], transposed: (a: Bool, b: Bool)) {
     let (m, n, k) = (shape[0], shape[1], shape[2])
-    let (lda, ldb, ldc) = (k + 2, (transposeB ? k : n) + 2, n + 3)
-    let a = numbers(m * lda, "a").map { BFloat16($0) }
-    let b = numbers((transposeB ? n : k) * ldb, "b").map { BFloat16($0) }
-    let exact = Self.product(false, transposeB, m, n, k, a.map { Float($0) }, lda, b.map { Float($0) }, ldb)
+    let (lda, ldb, ldc) = ((transposed.a ? m : k) + 2, (transposed.b ? k : n) + 2, n + 3)
+    let a = numbers((transposed.a ? k : m) * lda, "a").map { BFloat16($0) }
+    let b = numbers((transposed.b ? n : k) * ldb, "b").map { BFloat16($0) }
+    let exact = Self.product(transposed.a, transposed.b, m, n, k, a.map { Float($0) }, lda, b.map { Float($0) }, ldb)
     for beta: Float in [0, 1] {
       let before = beta == 0 ? [Float](repeating: .nan, count: m * ldc) : numbers(m * ldc, "c")
       var c = before
       gora_bf16_gemm(
-        transposeB, Int64(m), Int64(n), Int64(k), a.map(\.bitPattern), Int64(lda), b.map(\.bitPattern), Int64(ldb), beta != 0, &c,
+        transposed.a, transposed.b, Int64(m), Int64(n), Int64(k), a.map(\.bitPattern), Int64(lda), b.map(\.bitPattern),
+        Int64(ldb), beta != 0, &c,
         Int64(ldc))
       var result: [Float] = []
       var expected: [Double] = []

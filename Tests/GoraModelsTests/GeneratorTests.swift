@@ -122,7 +122,8 @@ import Glibc
   }
 
   /// A bf16 model's cache is in bf16. Keys were rounded before, values lose 2⁻⁹, and other roundings downstream fall out
-  /// differently: as much as bf16 itself loses (`bf16Precision`), 2e-2 over all positions.
+  /// differently: as much as bf16 itself loses (`bf16Precision`), 2e-2 over all positions. A CPU that multiplies bf16 itself rounds the
+  /// whole row's weights and values too.
   @Test func cacheInBFloat16() throws {
     let model = try Fixtures.model("llama-bf16", precision: .bf16)
     let row = Array(try Fixtures.rows("llama-bf16")[0].ids.prefix(12))
@@ -137,7 +138,7 @@ import Glibc
         logits += UnsafeBufferPointer(start: last, count: vocabulary)
       }
       let error = relativeError(logits, Array(expected[(4 * vocabulary)...]))
-      if isBFloat16 { #expect(error < 2e-2 && error > 1e-4) } else { #expect(error < 1e-5) }
+      if isBFloat16 { #expect(error < 2e-2 && error > 1e-4) } else { #expect(error < (Matmul.hasBFloat16 ? 2e-2 : 1e-5)) }
     }
   }
 

@@ -50,8 +50,9 @@ const gora_libraries *gora_libraries_open(void);
 // C[m,n] = alpha op(A) op(B) + beta C on the calling thread.
 void gora_sgemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, float alpha, const float *a,
                 int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
-// C[m,n] (f32) = A[m,k] op(B), or that added to C, with A, B in bf16 on the calling thread; slow where `bf16` is false.
-void gora_bf16_gemm(bool transpose_b, int64_t m, int64_t n, int64_t k, const uint16_t *a, int64_t lda, const uint16_t *b,
+// C[m,n] (f32) = op(A) op(B), or that added to C, with A, B in bf16 on the calling thread; slow where `bf16` is false. Each shape is
+// compiled at its first call, some milliseconds.
+void gora_bf16_gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const uint16_t *a, int64_t lda, const uint16_t *b,
                     int64_t ldb, bool accumulates, float *c, int64_t ldc);
 
 // LAPACK (column-major, Fortran conventions). Those of type int return its info, 0 or more: what is wrong with the matrix.
@@ -225,12 +226,16 @@ typedef struct {
   float cap;               // scores s become cap tanh(s / cap); 0 for none
   const float *bias;       // of the first head and key i of query i: key j of query i has bias[j - i]; NULL for none
   int64_t bias_stride;     // floats from one head to the next
+  bool bf16;               // products of tiles by the CPU's bf16 unit: their operands, weights too, are rounded
 } gora_attention_shape;
 
 // Tokens of a sequence: [from, to). `from` begins a tile and `to` ends one, or the sequence; results do not depend on the cut.
 typedef struct {
   int64_t from, to;
 } gora_range;
+
+// Floats that a thread works in.
+size_t gora_attention_scratch_floats(int64_t d);
 
 // For one key/value head and some of the queries: o (layout of q) and the log-sum-exp of each query and head (lse may be NULL).
 void gora_attention(const gora_attention_shape *shape, gora_range queries, const float *q, const float *k, const float *v, float *o,

@@ -22,6 +22,14 @@ final class HDF5Bytes: Sendable {
     source = .memory(bytes)
   }
 
+  /// Asks the system to read ahead what will be wanted soon, and does not wait for it.
+  func announce(at offset: Int, count: Int) {
+    switch source {
+    case .memory: break
+    case .file(let file): posix_fadvise(file.descriptor, off_t(offset), off_t(count), POSIX_FADV_WILLNEED)
+    }
+  }
+
   /// Fills `target` from `offset` on; the caller has seen to it that it lies within `count`.
   /// - Throws: `.noInput` where reading fails, `.data` where the file has become shorter.
   func read(at offset: Int, into target: UnsafeMutableRawBufferPointer) throws(GoraError) {

@@ -102,6 +102,21 @@ struct HDF5DatasetReader: Sendable {
     return bytes
   }
 
+  /// Has the system read ahead all that is stored.
+  /// - Throws: `.data` where that lies outside the file.
+  func announce() throws(GoraError) {
+    switch layout {
+    case .compact: break
+    case .contiguous(let address):
+      let count = shape.reduce(element.byteCount, *)
+      storage.file.announce(at: try storage.place(of: address, count, "the values"), count: count)
+    case .chunked(let chunks, _):
+      for chunk in chunks {
+        storage.file.announce(at: try storage.place(of: chunk.address, chunk.count, "a chunk"), count: chunk.count)
+      }
+    }
+  }
+
   /// Reads rows (or, in one dimension, elements) as the native type of `element`.
   /// - Parameter values: memory for all of `rows`.
   /// - Throws: `.data` where a chunk is damaged.

@@ -91,7 +91,8 @@ package final class CLIPLayer {
     self.linears = linears
     attention = Attention(
       heads: tower.heads, keyValueHeads: tower.heads, headSize: tower.headSize, isCausal: isCausal,
-      scale: 1 / Float(tower.headSize).squareRoot())
+      scale: 1 / Float(tower.headSize).squareRoot(),
+      isMultipliedInBFloat16: linears.contains(where: \.weight.roundsInputs) && Matmul.hasBFloat16)
   }
 
   /// The linears, those that see the same inputs together.

@@ -169,12 +169,12 @@ package final class CLIPModel: Model {
     return 4 * (floats + sharedFloats(tokens: tokens, images: labelled))
   }
 
-  /// The residual stream, embedding and head, attention's two tiles a thread, and what products widen and round.
+  /// The residual stream, embedding and head, attention's tiles a thread, and what products widen and round.
   private func sharedFloats(tokens: Int, images: Int) -> Int {
     let widest = max(config.vision.intermediateSize, config.vision.hiddenSize)
     return tokens * config.vision.hiddenSize + ImageEmbedding.floats(config, tokens: tokens)
       + ImageHead.floats(config, images: images, classes: classCount)
-      + productScratchFloats(last: head.projectionMatrix, rounded: tokens * widest)
+      + productScratchFloats(headSize: config.vision.headSize, last: head.projectionMatrix, rounded: tokens * widest)
   }
 
   /// The text tower's weights are read once, before the run.

@@ -123,11 +123,15 @@ final class T5Block {
           hasBias: false, from: source))
     }
     self.linears = linears
+    let inBFloat16 = linears.contains(where: \.weight.roundsInputs) && Matmul.hasBFloat16
     // No factor on the scores: it is folded into the weights of the queries.
-    attention = Attention(
-      heads: config.heads, keyValueHeads: config.heads, headSize: config.headSize, isCausal: isDecoder, scale: 1)
-    crossAttention = Attention(
-      heads: config.heads, keyValueHeads: config.heads, headSize: config.headSize, isCausal: false, scale: 1)
+    func attention(isCausal: Bool) -> Attention {
+      Attention(
+        heads: config.heads, keyValueHeads: config.heads, headSize: config.headSize, isCausal: isCausal, scale: 1,
+        isMultipliedInBFloat16: inBFloat16)
+    }
+    self.attention = attention(isCausal: isDecoder)
+    crossAttention = attention(isCausal: false)
   }
 
   /// The linears, those that see the same inputs together.

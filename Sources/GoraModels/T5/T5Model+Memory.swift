@@ -69,10 +69,11 @@ extension T5Model {
       + decoder.bias.floats(longest: target, tokens: target, backward: backward)
   }
 
-  /// Attention's two tiles a thread, and what products widen and round.
+  /// Attention's tiles a thread, and what products widen and round.
   private func scratchFloats(tokens: Int, rows: Int, rowWidth: Int) -> Int {
     let widest = max(config.intermediateSize, config.hiddenSize, config.innerSize)
-    return productScratchFloats(last: vocabularyProjection, rounded: max(tokens * widest, rows * rowWidth))
+    return productScratchFloats(
+      headSize: config.headSize, last: vocabularyProjection, rounded: max(tokens * widest, rows * rowWidth))
   }
 
   package func mappedBytes(distinctTokens: Int, releases: Bool) -> Int {
