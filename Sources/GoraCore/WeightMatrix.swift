@@ -106,12 +106,13 @@ package struct WeightMatrix: @unchecked Sendable {
     if isMultipliedInBFloat16 {
       let half = narrow(x, count: tokens * columns, scratch: scratch)
       return inBFloat16(scratch) { part, w, stride in
-        let ranges = cut(part.count, rows: part, tokens: tokens)
-        parallelParts(ranges.count) {
-          let range = ranges[$0]
+        let tiles = cut(part.count, rows: part, tokens: tokens)
+        parallelParts(tiles.count) {
+          let (some, range) = tiles[$0]
           gora_bf16_gemm(
-            false, true, Int64(tokens), Int64(range.count), Int64(columns), half, Int64(columns), w + range.lowerBound * stride,
-            Int64(stride), accumulates, y + part.lowerBound + range.lowerBound, Int64(rows))
+            false, true, Int64(some.count), Int64(range.count), Int64(columns), half + some.lowerBound * columns, Int64(columns),
+            w + range.lowerBound * stride, Int64(stride), accumulates,
+            y + some.lowerBound * rows + part.lowerBound + range.lowerBound, Int64(rows))
         }
       }
     }
@@ -208,15 +209,15 @@ package struct WeightMatrix: @unchecked Sendable {
     if isMultipliedInBFloat16 {
       let half = narrow(dy, count: tokens * rows, scratch: scratch)
       return inBFloat16(scratch) { part, w, stride in
-        let ranges = cut(columns, rows: part, tokens: tokens)
-        parallelParts(ranges.count) {
-          let range = ranges[$0]
+        let tiles = cut(columns, rows: part, tokens: tokens)
+        parallelParts(tiles.count) {
+          let (some, range) = tiles[$0]
           for from in Swift.stride(from: 0, to: part.count, by: Self.longestSum) {
             let row = part.lowerBound + from
             gora_bf16_gemm(
-              false, false, Int64(tokens), Int64(range.count), Int64(min(Self.longestSum, part.count - from)), half + row,
-              Int64(rows),
-              w + from * stride + range.lowerBound, Int64(stride), row > 0 || accumulates, dx + range.lowerBound, Int64(columns))
+              false, false, Int64(some.count), Int64(range.count), Int64(min(Self.longestSum, part.count - from)),
+              half + some.lowerBound * rows + row, Int64(rows), w + from * stride + range.lowerBound, Int64(stride),
+              row > 0 || accumulates, dx + some.lowerBound * columns + range.lowerBound, Int64(columns))
           }
         }
       }
@@ -258,8 +259,7 @@ package struct WeightMatrix: @unchecked Sendable {
   /// dW[rows, columns] = dyᵀ·x, or that added to dW; where the CPU multiplies the weight in bf16 both are rounded to it.
   package func addGradient(
     _ dy: UnsafePointer<Float>, _ x: UnsafePointer<Float>, tokens: Int, to gradient: UnsafeMutablePointer<Float>,
-    accumulates: Bool,
-    scratch: MatmulScratch
+    accumulates: Bool, scratch: MatmulScratch
   ) {
     if !isMultipliedInBFloat16 {
       Matmul.sgemm(
@@ -271,13 +271,12 @@ package struct WeightMatrix: @unchecked Sendable {
     let (left, right) = (halves, halves + tokens * rows)
     narrow(dy, count: tokens * rows, into: left)
     narrow(x, count: tokens * columns, into: right)
-    let ranges = cut(rows, rows: 0..<rows, tokens: tokens)
+    let ranges = Matmul.ranges(rows, multiplications: tokens * rows * columns, evenly: true)
     parallelParts(ranges.count) {
       let range = ranges[$0]
       gora_bf16_gemm(
         true, false, Int64(range.count), Int64(columns), Int64(tokens), left + range.lowerBound, Int64(rows), right,
-        Int64(columns),
-        accumulates, gradient + range.lowerBound * columns, Int64(columns))
+        Int64(columns), accumulates, gradient + range.lowerBound * columns, Int64(columns))
     }
   }
 
@@ -348,14 +347,24 @@ package struct WeightMatrix: @unchecked Sendable {
   /// From one decoded row to the next in bf16: one cache line more than the row where that would fall onto the same lines of the cache.
   private var decodedStride: Int { columns % 512 == 0 ? columns + 32 : columns }
 
-  /// How a product with a part of the rows is shared out: in few calls, as narrow ones are slow; only a long side of a whole weight for
-  /// threads of unequal speed.
-  private func cut(_ count: Int, rows part: Range<Int>, tokens: Int) -> [Range<Int>] {
-    Matmul.ranges(
-      count, multiplications: tokens * part.count * columns,
-      evenly: part.count < rows || count < Self.worthBalancing * ThreadPool.threads)
+  /// How a product of `count` columns with a part of the rows is shared out: by tokens as far as they go, as whole rows of results are
+  /// written twice as fast as parts of them, then by columns; only a long side of a whole weight for threads of unequal speed.
+  private func cut(_ count: Int, rows part: Range<Int>, tokens: Int) -> [(tokens: Range<Int>, columns: Range<Int>)] {
+    var parts = 1
+    while ThreadPool.threads % (2 * parts) == 0, tokens >= 2 * parts * Self.fewestRows { parts *= 2 }
+    if parts == 1 {
+      let evenly = part.count < rows || count < Self.worthBalancing * ThreadPool.threads
+      return Matmul.ranges(count, multiplications: tokens * part.count * columns, evenly: evenly).map { (0..<tokens, $0) }
+    }
+    let height = (tokens + 16 * parts - 1) / (16 * parts) * 16
+    let width = (count * parts + 16 * ThreadPool.threads - 1) / (16 * ThreadPool.threads) * 16
+    return stride(from: 0, to: tokens, by: height).flatMap { token in
+      stride(from: 0, to: count, by: width).map { (token..<min(tokens, token + height), $0..<min(count, $0 + width)) }
+    }
   }
   private static let worthBalancing = 4096
+  /// With fewer a call, the library's copy of the weight takes too much of its time.
+  private static let fewestRows = 128
 
   /// Room for so many numbers in bf16.
   private func halves(_ count: Int, in scratch: FloatBuffer) -> UnsafeMutablePointer<UInt16> {
