@@ -113,7 +113,7 @@ static operand rows_of(const gora_attention_shape *shape, const float *x, int64_
   size_t d = (size_t)shape->d;
   t.padded = (rows + pad - 1) / pad * pad;
   t.half = room;
-  for (int64_t i = 0; i < rows; i++) gora_f32_to_bf16(x + i * stride, room + (size_t)i * d, d);
+  for (int64_t i = 0; i < rows; i++) gora_narrow(x + i * stride, room + (size_t)i * d, d);
   memset(room + (size_t)rows * d, 0, (size_t)(t.padded - rows) * d * sizeof(uint16_t));
   return t;
 }
@@ -124,7 +124,7 @@ static operand weights_of(const float *s, operand queries, operand keys, uint16_
   if (!queries.half) return t;
   t.half = room;
   for (int64_t i = 0; i < t.padded; i++) {
-    if (i < t.rows) gora_f32_to_bf16(s + i * key_tile, room + i * key_tile, (size_t)keys.padded);
+    if (i < t.rows) gora_narrow(s + i * key_tile, room + i * key_tile, (size_t)keys.padded);
     else memset(room + i * key_tile, 0, (size_t)keys.padded * sizeof(uint16_t));
   }
   return t;

@@ -5,6 +5,10 @@
 #include <math.h>
 #include <string.h>
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 static inline float from_bits(uint32_t bits) {
   float value;
   memcpy(&value, &bits, 4);
@@ -76,6 +80,25 @@ CLONES void gora_f16_to_f32(const uint16_t *x, float *y, size_t n) {
 
 CLONES void gora_f32_to_bf16(const float *x, uint16_t *y, size_t n) {
   for (size_t i = 0; i < n; i++) y[i] = bf16_from(x[i]);
+}
+
+#if defined(__x86_64__)
+__attribute__((target("avx512f,avx512bw,avx512bf16"))) static size_t narrow_by_unit(const float *x, uint16_t *y, size_t n) {
+  size_t i = 0;
+  for (; i + 32 <= n; i += 32) {
+    __m512bh halves = _mm512_cvtne2ps_pbh(_mm512_loadu_ps(x + i + 16), _mm512_loadu_ps(x + i));
+    _mm512_storeu_si512(y + i, (__m512i)halves);
+  }
+  return i;
+}
+#endif
+
+void gora_narrow(const float *x, uint16_t *y, size_t n) {
+  size_t done = 0;
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512bw")) done = narrow_by_unit(x, y, n);
+#endif
+  gora_f32_to_bf16(x + done, y + done, n - done);
 }
 
 CLONES void gora_round_bf16(const float *x, float *y, size_t n) {

@@ -384,6 +384,6 @@ package struct WeightMatrix: @unchecked Sendable {
   }
 
   private func narrow(_ x: UnsafePointer<Float>, count: Int, into out: UnsafeMutablePointer<UInt16>) {
-    parallelRanges(count, grain: 65_536) { gora_f32_to_bf16(x + $0.lowerBound, out + $0.lowerBound, $0.count) }
+    parallelRanges(count, grain: 65_536) { gora_narrow(x + $0.lowerBound, out + $0.lowerBound, $0.count) }
   }
 }

@@ -23,29 +23,17 @@ struct ActivationBuffer {
 }
 
 /// A layer's buffers in the order in which it declares them.
-final class ActivationSet {
-  private var buffers: [FloatBuffer] = []
+struct ActivationSet {
+  fileprivate let buffers: [FloatBuffer]
 
   subscript(_ index: Int) -> FloatBuffer { buffers[index] }
-
-  /// Makes room; what buffers that are large enough hold stays.
-  func reserve(_ declared: [ActivationBuffer], tokens: Int) {
-    while buffers.count < declared.count { buffers.append(FloatBuffer()) }
-    for (buffer, declared) in zip(buffers, declared) { buffer.reserve(tokens * declared.width) }
-  }
 
   /// Rounds what is kept in 16 bits where it lies: recomputed activations are then those that come back from being kept.
   func round(_ declared: [ActivationBuffer], tokens: Int) {
     for (buffer, declared) in zip(buffers, declared) where declared.role == .half {
-      let x = buffer.pointer
-      parallelRanges(tokens * declared.width, grain: 65_536, alignment: 32) {
-        gora_round_bf16(x + $0.lowerBound, x + $0.lowerBound, $0.count)
-      }
+      Elementwise.round(buffer.pointer, count: tokens * declared.width)
     }
   }
-
-  /// Floats that it has room for.
-  var floats: Int { buffers.reduce(0) { $0 + $1.count } }
 }
 
 /// What the layers of a model keep from forward to backward, layer by layer from the lowest that learns.
@@ -58,130 +46,99 @@ final class ActivationStore {
     /// The input alone; forward runs again.
     case input
 
-    /// The buffers that are copied as they are, and those that are copied in 16 bits.
-    fileprivate func copied(_ role: ActivationBuffer.Role) -> (single: Bool, half: Bool) {
+    /// Whether a layer has its own buffer for that, in which forward and backward work; one is shared by all otherwise.
+    fileprivate func isOwn(_ role: ActivationBuffer.Role) -> Bool {
       switch self {
-      case .whole: (false, false)
-      case .packed: (role != .half, role == .half)
-      case .input: (role == .input, false)
+      case .whole: true
+      case .packed: role != .half
+      case .input: role == .input
       }
     }
+    /// Whether a shared buffer is kept in 16 bits.
+    fileprivate func isPacked(_ role: ActivationBuffer.Role) -> Bool { self == .packed && role == .half }
   }
 
-  /// The buffers of the layer at work, where it has none of its own.
-  private let shared = ActivationSet()
-  private var own: [ActivationSet] = []
-  private var copies: [ActivationCopy] = []
+  /// Buffers by their place in a layer.
+  private var shared: [FloatBuffer] = []
+  /// By layer and place; those of shared buffers stay empty.
+  private var own: [[FloatBuffer]] = []
+  /// What a layer keeps in 16 bits.
+  private var packed: [FloatBuffer] = []
 
   /// The buffers in which a layer runs forward.
   /// - Parameter slot: layers from the lowest that learns; below 0 nothing is kept.
   func buffers(slot: Int, _ keeping: Keeping, _ declared: [ActivationBuffer], tokens: Int) -> ActivationSet {
-    var set = shared
-    if slot >= 0, keeping == .whole {
-      while own.count <= slot { own.append(ActivationSet()) }
-      set = own[slot]
+    while own.count <= slot {
+      own.append([])
+      packed.append(FloatBuffer())
     }
-    set.reserve(declared, tokens: tokens)
-    return set
+    func buffer(_ place: Int, of buffers: inout [FloatBuffer]) -> FloatBuffer {
+      while buffers.count <= place { buffers.append(FloatBuffer()) }
+      return buffers[place]
+    }
+    return ActivationSet(
+      buffers: declared.enumerated().map { place, declared in
+        let isOwn = slot >= 0 && keeping.isOwn(declared.role)
+        let buffer = isOwn ? buffer(place, of: &own[slot]) : buffer(place, of: &shared)
+        buffer.reserve(tokens * declared.width)
+        return buffer
+      })
   }
 
   /// Takes in what forward left in the layer's buffers.
   func keep(slot: Int, _ keeping: Keeping, _ declared: [ActivationBuffer], tokens: Int) {
-    guard slot >= 0, keeping != .whole else { return }
-    while copies.count <= slot { copies.append(ActivationCopy()) }
-    copies[slot].store(shared, keeping, declared, tokens: tokens)
+    guard slot >= 0 else { return }
+    forEachPacked(slot, keeping, declared, tokens) { x, half, count in gora_f32_to_bf16(x, half, count) }
   }
 
   /// The buffers of a layer as `keep` found them, rounded where they were packed; after `.input` that alone.
   func recall(slot: Int, _ keeping: Keeping, _ declared: [ActivationBuffer], tokens: Int) -> ActivationSet {
     let set = buffers(slot: slot, keeping, declared, tokens: tokens)
-    if keeping != .whole { copies[slot].load(into: set, keeping, declared, tokens: tokens) }
+    forEachPacked(slot, keeping, declared, tokens) { x, half, count in gora_bf16_to_f32(half, x, count) }
     return set
   }
 
+  /// Parts of the shared buffers that a layer keeps in 16 bits, and where: on the threads.
+  private func forEachPacked(
+    _ slot: Int, _ keeping: Keeping, _ declared: [ActivationBuffer], _ tokens: Int,
+    _ body: (UnsafeMutablePointer<Float>, UnsafeMutablePointer<UInt16>, Int) -> Void
+  ) {
+    let floats = packed[slot].reserve(Self.packedFloats(keeping, declared, tokens: tokens))
+    var half = UnsafeMutableRawPointer(floats).assumingMemoryBound(to: UInt16.self)
+    for (place, buffer) in declared.enumerated() where keeping.isPacked(buffer.role) {
+      let (x, y, count) = (shared[place].pointer, half, tokens * buffer.width)
+      parallelRanges(count, grain: 65_536, alignment: 32) { body(x + $0.lowerBound, y + $0.lowerBound, $0.count) }
+      half += count
+    }
+  }
+
+  /// Floats that hold what a layer keeps in 16 bits.
+  private static func packedFloats(_ keeping: Keeping, _ declared: [ActivationBuffer], tokens: Int) -> Int {
+    (declared.reduce(0) { $0 + (keeping.isPacked($1.role) ? tokens * $1.width : 0) } + 1) / 2
+  }
+
   /// Floats that it holds.
-  var floats: Int { shared.floats + own.reduce(0) { $0 + $1.floats } + copies.reduce(0) { $0 + $1.floats } }
+  var floats: Int { (shared + own.joined() + packed).reduce(0) { $0 + $1.count } }
 
   /// Floats that it comes to hold.
   /// - Parameters:
   ///   - layers: what each declares.
   ///   - lowest: the lowest layer that learns; one beyond the last where nothing does.
   static func floats(_ layers: [[ActivationBuffer]], lowest: Int, _ keeping: Keeping, tokens: Int) -> Int {
-    let kept = layers[lowest...]
-    // Each buffer of the shared set is as wide as its widest user.
-    let sharers = keeping == .whole ? layers[..<lowest] : layers[...]
-    let places = (sharers.map(\.count).max() ?? 0)
-    var floats = tokens * (0..<places).reduce(0) { sum, place in sum + (sharers.map { $0[place].width }.max() ?? 0) }
-    for declared in kept {
-      if keeping == .whole {
-        floats += tokens * declared.reduce(0) { $0 + $1.width }
-      } else {
-        let counts = ActivationCopy.counts(keeping, declared, tokens: tokens)
-        floats += counts.single + counts.half
+    // Each shared buffer is as wide as its widest user.
+    var shared: [Int] = []
+    var floats = 0
+    for (index, declared) in layers.enumerated() {
+      for (place, buffer) in declared.enumerated() {
+        if place == shared.count { shared.append(0) }
+        if index >= lowest, keeping.isOwn(buffer.role) {
+          floats += tokens * buffer.width
+        } else {
+          shared[place] = max(shared[place], buffer.width)
+        }
       }
+      if index >= lowest { floats += packedFloats(keeping, declared, tokens: tokens) }
     }
-    return floats
-  }
-}
-
-/// A copy of some of a layer's buffers, in f32 and in bf16.
-private final class ActivationCopy {
-  private let single = FloatBuffer()
-  private let half = FloatBuffer()
-
-  var floats: Int { single.count + half.count }
-
-  /// Floats of each.
-  static func counts(
-    _ keeping: ActivationStore.Keeping, _ declared: [ActivationBuffer], tokens: Int
-  ) -> (single: Int, half: Int) {
-    var counts = (single: 0, half: 0)
-    for buffer in declared {
-      let copied = keeping.copied(buffer.role)
-      if copied.single { counts.single += tokens * buffer.width }
-      if copied.half { counts.half += tokens * buffer.width }
-    }
-    return (counts.single, (counts.half + 1) / 2)
-  }
-
-  func store(_ set: ActivationSet, _ keeping: ActivationStore.Keeping, _ declared: [ActivationBuffer], tokens: Int) {
-    let counts = Self.counts(keeping, declared, tokens: tokens)
-    var out = single.reserve(counts.single)
-    var narrow = halfWords(counts.half)
-    for (place, buffer) in declared.enumerated() {
-      let (x, count) = (set[place].pointer, tokens * buffer.width)
-      let copied = keeping.copied(buffer.role)
-      if copied.single {
-        out.update(from: x, count: count)
-        out += count
-      }
-      if copied.half {
-        let y = narrow
-        parallelRanges(count, grain: 65_536, alignment: 32) { gora_f32_to_bf16(x + $0.lowerBound, y + $0.lowerBound, $0.count) }
-        narrow += count
-      }
-    }
-  }
-
-  func load(into set: ActivationSet, _ keeping: ActivationStore.Keeping, _ declared: [ActivationBuffer], tokens: Int) {
-    var from = single.pointer
-    var narrow = halfWords(0)
-    for (place, buffer) in declared.enumerated() {
-      let (y, count) = (set[place].pointer, tokens * buffer.width)
-      let copied = keeping.copied(buffer.role)
-      if copied.single {
-        y.update(from: from, count: count)
-        from += count
-      }
-      if copied.half {
-        let x = narrow
-        parallelRanges(count, grain: 65_536, alignment: 32) { gora_bf16_to_f32(x + $0.lowerBound, y + $0.lowerBound, $0.count) }
-        narrow += count
-      }
-    }
-  }
-
-  private func halfWords(_ floats: Int) -> UnsafeMutablePointer<UInt16> {
-    UnsafeMutableRawPointer(half.reserve(floats)).assumingMemoryBound(to: UInt16.self)
+    return floats + tokens * shared.reduce(0, +)
   }
 }

@@ -103,7 +103,7 @@ package final class Decoder: ScoringModel {
     for (index, layer) in layers.enumerated() {
       let (slot, declared) = (index - keepFrom, layer.kept)
       let work = activations.buffers(slot: slot, keeping, declared, tokens: batch.tokens)
-      work[.input].update(from: out, count: size)
+      Elementwise.copy(out, to: work[.input], count: size)
       layer.forward(work, batch: batch, rotary: rotary(of: index), scratch: scratch, workspace: workspace, output: out)
       activations.keep(slot: slot, keeping, declared, tokens: batch.tokens)
       // The last layer's weights are the first that backward needs.
@@ -185,7 +185,7 @@ package final class Decoder: ScoringModel {
     embed(step.ids, into: out)
     for (index, layer) in layers.enumerated() {
       let work = activations.buffers(slot: -1, keeping, layer.kept, tokens: step.ids.count)
-      work[.input].update(from: out, count: size)
+      Elementwise.copy(out, to: work[.input], count: size)
       layer.forward(
         work, step: step, layer: index, rotary: rotary(of: index), scratch: scratch, workspace: workspace, output: out)
     }

@@ -105,4 +105,17 @@ import Testing
     gora_f16_to_f32(sixteen, &wide, n)
     #expect(wide == values.map { Float(Float16($0)) } + [canary, canary, canary])
   }
+
+  /// The CPU's own instruction gives the bits of the plain loop wherever these are a number that is not subnormal, or no number.
+  @Test func narrowing() {
+    let values =
+      numbers(1003, "narrow", range: 3e38) + numbers(515, "narrow", range: 1) + [0, -0.0, .infinity, -.infinity, .nan, 3.4e38]
+    for count in [1, 31, 32, 33, values.count] {
+      var plain = [UInt16](repeating: 7, count: count + 1)
+      var narrow = plain
+      gora_f32_to_bf16(values, &plain, count)
+      gora_narrow(values, &narrow, count)
+      #expect(narrow == plain)
+    }
+  }
 }

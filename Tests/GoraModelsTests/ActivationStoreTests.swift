@@ -105,12 +105,13 @@ import Testing
     func adapters(_ index: Int) -> Int { 7 * (2 + index) + kv }
     let layers = lowest..<config.layers
     let learnt = layers.reduce(0) { $0 + adapters($1) }
-    let shared = single + half + adapters(config.layers - 1)
+    // What all share: of layers that learn what they do not have for themselves, of others all.
+    let others = lowest > 0
     let expected =
       switch fresh.keeping {
-      case .whole: layers.count * (single + half) + learnt + (lowest > 0 ? single + half : 0)
-      case .packed: layers.count * (single + half / 2) + learnt + shared
-      case .input: layers.count * h + shared
+      case .whole: layers.count * (single + half) + learnt + (others ? single + half : 0)
+      case .packed: layers.count * (single + half / 2) + learnt + half + (others ? single : 0)
+      case .input: layers.count * h + single + half + adapters(config.layers - 1) - (others ? 0 : h)
       }
     #expect(fresh.activations.floats == batch.tokens * expected)
   }

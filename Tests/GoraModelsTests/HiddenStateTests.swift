@@ -23,8 +23,7 @@ import Testing
     #expect(relativeError(x.array, try #require(expected["hidden/embedding"])) < 1e-7)
     let (scratch, workspace) = (LayerScratch(), Workspace())
     for (index, layer) in model.layers.enumerated() {
-      let activations = ActivationSet()
-      activations.reserve(layer.kept, tokens: batch.tokens)
+      let activations = ActivationStore().buffers(slot: 0, .whole, layer.kept, tokens: batch.tokens)
       activations[.input].update(from: x.pointer, count: count)
       layer.forward(
         activations, batch: batch, rotary: rotary, scratch: scratch, workspace: workspace, output: x.pointer)

@@ -87,6 +87,8 @@ void gora_reverse_bytes(uint8_t *elements, size_t count, size_t width);
 void gora_bf16_to_f32(const uint16_t *x, float *y, size_t n);
 void gora_f16_to_f32(const uint16_t *x, float *y, size_t n);
 void gora_f32_to_bf16(const float *x, uint16_t *y, size_t n);  // nearest, ties to even
+// The same for operands of products, by the CPU's own instruction where it has one: what is below 2^-126 may become 0.
+void gora_narrow(const float *x, uint16_t *y, size_t n);
 void gora_round_bf16(const float *x, float *y, size_t n);      // the value bf16 would hold
 void gora_add(float *y, const float *x, size_t n);             // y += x
 void gora_add_squares(float *y, const float *x, size_t n);     // y += x x

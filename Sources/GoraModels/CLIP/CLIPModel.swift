@@ -98,7 +98,7 @@ package final class CLIPModel: Model {
     for (index, layer) in layers.enumerated() {
       let (slot, declared) = (index - keepFrom, layer.kept)
       let work = activations.buffers(slot: slot, keeping, declared, tokens: batch.tokens)
-      CLIPLayer.input(of: work).update(from: out, count: size)
+      Elementwise.copy(out, to: CLIPLayer.input(of: work), count: size)
       layer.forward(work, starts: batch.starts, scratch: scratch, workspace: workspace, output: out)
       activations.keep(slot: slot, keeping, declared, tokens: batch.tokens)
       // The last layer's weights are the first that backward needs.

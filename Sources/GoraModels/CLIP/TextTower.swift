@@ -66,7 +66,7 @@ final class TextTower {
     let (store, scratch, workspace) = (ActivationStore(), CLIPScratch(), Workspace())
     for layer in layers {
       let work = store.buffers(slot: -1, .whole, layer.kept, tokens: count)
-      CLIPLayer.input(of: work).update(from: x.pointer, count: count * h)
+      Elementwise.copy(x.pointer, to: CLIPLayer.input(of: work), count: count * h)
       layer.forward(work, starts: packed.starts, scratch: scratch, workspace: workspace, output: x.pointer)
       layer.releaseWeights()
     }

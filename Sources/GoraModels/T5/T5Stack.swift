@@ -54,7 +54,7 @@ final class T5Stack {
     for (index, block) in blocks.enumerated() {
       let slot = index - lowest
       let work = buffers(block, slot: slot, keeping, tokens: tokens, memoryTokens: memoryTokens)
-      work.own[.input].update(from: stream.pointer, count: tokens * finalNorm.weight.count)
+      Elementwise.copy(stream.pointer, to: work.own[.input], count: tokens * finalNorm.weight.count)
       block.forward(
         work, starts: starts, bias: bias, memory: memory, scratch: scratch, workspace: workspace, output: stream.pointer)
       activations.keep(slot: slot, keeping, block.kept, tokens: tokens)
@@ -115,7 +115,7 @@ final class T5Stack {
     let bias = bias.prepare(longest: step.lengths.max() ?? 0)
     for (index, block) in blocks.enumerated() {
       let work = buffers(block, slot: -1, keeping, tokens: step.ids.count, memoryTokens: 0)
-      work.own[.input].update(from: stream.pointer, count: step.ids.count * finalNorm.weight.count)
+      Elementwise.copy(stream.pointer, to: work.own[.input], count: step.ids.count * finalNorm.weight.count)
       block.forward(
         work, step: step, layer: index, bias: bias, scratch: scratch, workspace: workspace, output: stream.pointer)
     }
