@@ -40,6 +40,8 @@ import Testing
   /// Meta's Llama 3.1 8B has 8,030,261,248 parameters; 110m is the sum above with its 25 norms.
   @Test func parametersOfThePresets() {
     #expect(ModelPreset.known("llama-3.1-8b").parameters == 8_030_261_248)
+    // As SmolLM2-135M's model card has it.
+    #expect(ModelPreset.known("135m").parameters == 134_515_008)
     #expect(ModelPreset.known("110m").parameters == 84_934_656 + 24_576_000 + 25 * 768)
   }
 

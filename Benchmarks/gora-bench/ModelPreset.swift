@@ -16,6 +16,9 @@ struct ModelPreset: Sendable {
       name: "15m", hiddenSize: 288, layers: 6, heads: 6, keyValueHeads: 6, intermediateSize: 768, vocabularySize: 32000),
     ModelPreset(
       name: "110m", hiddenSize: 768, layers: 12, heads: 12, keyValueHeads: 12, intermediateSize: 2048, vocabularySize: 32000),
+    // SmolLM2-135M's.
+    ModelPreset(
+      name: "135m", hiddenSize: 576, layers: 30, heads: 9, keyValueHeads: 3, intermediateSize: 1536, vocabularySize: 49152),
     // Six layers of TinyLlama 1.1B's size, about a quarter of it.
     ModelPreset(
       name: "tinyllama-quarter", hiddenSize: 2048, layers: 6, heads: 32, keyValueHeads: 4, intermediateSize: 5632,

@@ -33,6 +33,7 @@ struct Row: Sendable {
     row("grad-gsm8k-15m-bf16", .grad, "15m", true, 8, 512, 8, (4, 8), realRows: true),
     row("train-gsm8k-15m-bf16", .train, "15m", true, 8, 512, 8, (3, 6), realRows: true),
     row("generate-110m-bf16", .generate, "110m", true, 8, 64, 2, (2.5, 4)),
+    row("generate-one-135m-bf16", .generate, "135m", true, 1, 64, 4, (2.5, 4)),
   ]
 
   private static func row(

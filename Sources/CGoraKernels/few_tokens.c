@@ -7,25 +7,12 @@
 
 enum { block = 768 };
 
-INLINE float widened(uint16_t x) {
-  uint32_t bits = (uint32_t)x << 16;
-  float value;
-  memcpy(&value, &bits, sizeof value);
-  return value;
-}
-
 // MARK: A weight: each element is read and widened once for up to eight tokens, and two rows share every read of x.
 
 // x's columns from..<from+count of `tokens` rows, in the order in which `chunk_of_tokens` reads them: [count / width][tokens][width].
 INLINE void pack(const float *x, size_t columns, size_t from, size_t count, size_t tokens, float *packed) {
   for (size_t j = 0; j + width <= count; j += width)
     for (size_t t = 0; t < tokens; t++, packed += width) memcpy(packed, x + t * columns + from + j, width * sizeof(float));
-}
-
-INLINE float element(const void *w, bool bf16, size_t i) { return bf16 ? widened(((const uint16_t *)w)[i]) : ((const float *)w)[i]; }
-
-INLINE lanes elements(const void *w, bool bf16, size_t i) {
-  return bf16 ? widened_lanes((const uint16_t *)w + i) : *(const lanes *)((const float *)w + i);
 }
 
 // y (+)= W x for a chunk of `tokens`, a constant of at most eight where this is inlined. Columns go by blocks, whose x is packed:
@@ -83,30 +70,4 @@ CLONES void gora_few_tokens(const void *w, bool bf16, const float *x, float *y, 
                             size_t stride, bool accumulates) {
   if (bf16) all_tokens(w, true, x, y, rows, columns, tokens, stride, accumulates);
   else all_tokens(w, false, x, y, rows, columns, tokens, stride, accumulates);
-}
-
-// MARK: Cached keys and values [n, d] of one head, and one query: a library's call would cost more than so few operations.
-
-INLINE void query_scores(const float *q, const float *wide, const uint16_t *half, size_t n, size_t d, float *s) {
-  REASSOCIATE
-  for (size_t j = 0; j < n; j++) {
-    float sum = 0;
-    for (size_t i = 0; i < d; i++) sum += q[i] * (half ? widened(half[j * d + i]) : wide[j * d + i]);
-    s[j] = sum;
-  }
-}
-
-INLINE void add_values(const float *p, const float *wide, const uint16_t *half, size_t n, size_t d, float *o) {
-  for (size_t j = 0; j < n; j++)
-    for (size_t i = 0; i < d; i++) o[i] += p[j] * (half ? widened(half[j * d + i]) : wide[j * d + i]);
-}
-
-CLONES void gora_query_scores(const float *q, const void *k, bool bf16, size_t n, size_t d, float *s) {
-  if (bf16) query_scores(q, NULL, k, n, d, s);
-  else query_scores(q, k, NULL, n, d, s);
-}
-
-CLONES void gora_add_values(const float *p, const void *v, bool bf16, size_t n, size_t d, float *o) {
-  if (bf16) add_values(p, NULL, v, n, d, o);
-  else add_values(p, v, NULL, n, d, o);
 }

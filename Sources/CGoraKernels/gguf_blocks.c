@@ -70,6 +70,58 @@ BF16_UNIT INLINE void add_half_in_unit(target x, size_t at, lanes low, lanes hig
 }
 #endif
 
+#ifdef BF16_UNIT
+// MARK: One token, codes of 4 and 5 bits: the bf16 values of all of a scale's codes stand in a table, out of which codes pick them
+
+BF16_UNIT INLINE lanes counted(void) { return (lanes){0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}; }
+
+// Of 16 codes; twice, so that a code's fifth bit does not matter.
+BF16_UNIT INLINE __m512i table_of_16(lanes values) {
+  return _mm512_broadcast_i64x4((__m256i)_mm512_cvtneps_pbh((__m512)values));
+}
+
+BF16_UNIT INLINE __m512i table_of_32(lanes low, lanes high) { return (__m512i)_mm512_cvtne2ps_pbh((__m512)high, (__m512)low); }
+
+// 16 bytes' lower halves and then their upper ones; of the lower ones the upper bits are left.
+BF16_UNIT INLINE __m512i halves_of_16(const uint8_t *b) {
+  __m256i twice = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)b));
+  return _mm512_srlv_epi16(_mm512_cvtepu8_epi16(twice), _mm512_inserti64x4(_mm512_setzero_si512(), _mm256_set1_epi16(4), 1));
+}
+
+BF16_UNIT INLINE void add_picked(target x, size_t at, __m512i codes, __m512i table) {
+  __m512bh w = (__m512bh)_mm512_permutexvar_epi16(codes, table);
+  lanes sum = (lanes)_mm512_dpbf16_ps((__m512)x.sums[0], w, (__m512bh)_mm512_loadu_si512((const uint16_t *)x.memory + at));
+  x.sums[0] = x.sums[1];
+  x.sums[1] = sum;
+}
+
+BF16_UNIT INLINE void pick_q4_0(const uint8_t *b, float d, float m, taker take, target x) {
+  add_picked(x, 0, halves_of_16(b + 2), table_of_16(d * (counted() - 8)));
+}
+
+BF16_UNIT INLINE void pick_q4_1(const uint8_t *b, float d, float m, taker take, target x) {
+  add_picked(x, 0, halves_of_16(b + 4), table_of_16(d * counted() + m));
+}
+
+// With fifth bits, bit i of a word that of element i.
+BF16_UNIT INLINE __m512i with_fifth(__m512i codes, uint32_t bits) {
+  codes = _mm512_and_si512(codes, _mm512_set1_epi16(15));
+  return _mm512_or_si512(codes, _mm512_maskz_set1_epi16(bits, 16));
+}
+
+BF16_UNIT INLINE void pick_q5_0(const uint8_t *b, float d, float m, taker take, target x) {
+  uint32_t bits;
+  memcpy(&bits, b + 2, 4);
+  add_picked(x, 0, with_fifth(halves_of_16(b + 6), bits), table_of_32(d * (counted() - 16), d * counted()));
+}
+
+BF16_UNIT INLINE void pick_q5_1(const uint8_t *b, float d, float m, taker take, target x) {
+  uint32_t bits;
+  memcpy(&bits, b + 4, 4);
+  add_picked(x, 0, with_fifth(halves_of_16(b + 8), bits), table_of_32(d * counted() + m, d * (counted() + 16) + m));
+}
+#endif
+
 // Keeps values in memory, from where one is spread over a vector as it is read: out of a vector, that takes two shuffles.
 INLINE void keep(float values[width]) { __asm__("" : "+m"(*(float (*)[width])values)); }
 
@@ -114,22 +166,22 @@ INLINE void q5_1(const uint8_t *b, float d, float m, taker take, target y) {
 }
 
 // The integers of 8 parts' scales and minima, 6 bits each in 12 bytes: those of the last four parts have their upper two bits in the first
-// eight bytes. Here in the order of four scales, their minima, and so the others.
-INLINE lanes six_bits(const uint8_t *s) {
+// eight bytes. Times a factor, in the order of four scales, their minima, and so the others.
+INLINE void six_bits(const uint8_t *s, float factor, float *values) {
   uint64_t first, both[2];
   uint32_t last;
   memcpy(&first, s, sizeof first);
   memcpy(&last, s + 8, sizeof last);
   both[0] = first & 0x3F3F3F3F3F3F3F3F;
   both[1] = (last & 0x0F0F0F0F) | (uint64_t)(last & 0xF0F0F0F0) << 28 | (first >> 2 & 0x3030303030303030);
-  return numbers(codes((const uint8_t *)both));
+  *(lanes *)values = factor * numbers(codes((const uint8_t *)both));
 }
 
 // Q4_K, and Q5_K where there are fifth bits: bit j of byte i is that of element i of part j.
 INLINE void q45_k(const uint8_t *s, const uint8_t *fifth, const uint8_t *q, float d, float m, taker take, target y) {
   float scale[width], minimum[width];
-  *(lanes *)scale = d * six_bits(s);
-  *(lanes *)minimum = m * six_bits(s);
+  six_bits(s, d, scale);
+  six_bits(s, m, minimum);
   keep(scale);
   keep(minimum);
   ints bits[2] = {};
@@ -155,6 +207,36 @@ INLINE void q45_k(const uint8_t *s, const uint8_t *fifth, const uint8_t *q, floa
 
 INLINE void q4_k(const uint8_t *b, float d, float m, taker take, target y) { q45_k(b + 4, NULL, b + 16, d, m, take, y); }
 INLINE void q5_k(const uint8_t *b, float d, float m, taker take, target y) { q45_k(b + 4, b + 16, b + 48, d, m, take, y); }
+
+#ifdef BF16_UNIT
+BF16_UNIT INLINE void pick_q45_k(const uint8_t *s, const uint8_t *fifth, const uint8_t *q, float d, float m, target x) {
+  float scale[width], minimum[width];
+  six_bits(s, d, scale);
+  six_bits(s, m, minimum);
+  keep(scale);
+  keep(minimum);
+  for (int j = 0; j < 8; j++) {
+    int place = j < 4 ? j : j + 4;
+    float from = scale[place], less = minimum[place + 4];
+    __m512i both = _mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i *)(q + j / 2 * 32)));
+    __m512i codes = j % 2 ? _mm512_srli_epi16(both, 4) : both;
+    if (!fifth) {
+      add_picked(x, 32 * (size_t)j, codes, table_of_16(from * counted() - less));
+    } else {
+      uint32_t bits = _mm256_test_epi8_mask(_mm256_loadu_si256((const __m256i *)fifth), _mm256_set1_epi8((char)(1 << j)));
+      __m512i table = table_of_32(from * counted() - less, from * (counted() + 16) - less);
+      add_picked(x, 32 * (size_t)j, with_fifth(codes, bits), table);
+    }
+  }
+}
+
+BF16_UNIT INLINE void pick_q4_k(const uint8_t *b, float d, float m, taker take, target x) {
+  pick_q45_k(b + 4, NULL, b + 16, d, m, x);
+}
+BF16_UNIT INLINE void pick_q5_k(const uint8_t *b, float d, float m, taker take, target x) {
+  pick_q45_k(b + 4, b + 16, b + 48, d, m, x);
+}
+#endif
 
 // Two halves of four parts of 32, each with two scales: the lower four bits of two parts share bytes, the upper two of all four.
 INLINE void q6_k(const uint8_t *b, float d, float m, taker take, target y) {
@@ -198,7 +280,7 @@ INLINE words sixteen(const uint8_t *first, size_t size, size_t n) {
 }
 
 // The f16 at byte `at` of each of `n` blocks, widened.
-INLINE void scales(const uint8_t *blocks, size_t size, size_t at, size_t n, float *values) {
+INLINE void scales_at(const uint8_t *blocks, size_t size, size_t at, size_t n, float *values) {
   for (size_t i = 0; i < n; i += width) {
     const uint8_t *first = blocks + i * size + at;
     words wide = n - i >= width ? sixteen(first, size, width) : sixteen(first, size, n - i), magnitude = wide & 0x7FFF;
@@ -210,34 +292,75 @@ INLINE void scales(const uint8_t *blocks, size_t size, size_t at, size_t n, floa
   }
 }
 
+// Those at byte `at`, and those after them where `m` is not NULL.
+INLINE void scales(const uint8_t *blocks, size_t size, size_t at, size_t n, float *d, float *m) {
+  scales_at(blocks, size, at, n, d);
+  if (m) scales_at(blocks, size, at + 2, n, m);
+}
+
+#ifdef BF16_UNIT
+// The same, both read at once, of a block's last two bytes those before them.
+BF16_UNIT INLINE void scales_in_unit(const uint8_t *blocks, size_t size, size_t at, size_t n, float *d, float *m) {
+  size_t before = at + 4 > size ? 2 : 0;
+  __m512i places = _mm512_mullo_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
+                                      _mm512_set1_epi32((int)size));
+  for (size_t i = 0; i < n; i += width) {
+    __mmask16 there = (__mmask16)(n - i < width ? (1u << (n - i)) - 1 : 0xFFFF);
+    __m512i both = _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), there, places, blocks + i * size + at - before, 1);
+    __m512i upper = _mm512_srli_epi32(both, 16);
+    _mm512_storeu_ps(d + i, _mm512_cvtph_ps(_mm512_cvtepi32_epi16(before ? upper : both)));
+    if (m) _mm512_storeu_ps(m + i, _mm512_cvtph_ps(_mm512_cvtepi32_epi16(upper)));
+  }
+}
+#endif
+
 typedef void (*decoder)(const uint8_t *, float d, float m, taker, target);
 
 // How a type's blocks are laid out; all constants where this is inlined with a constant type.
 typedef struct {
   decoder one;
   size_t elements, size;
-  size_t scale, minimum;  // where d and m stand; m nowhere where that is 0
+  size_t scale;      // where d stands
+  bool has_minimum;  // m behind it
+  void (*scales)(const uint8_t *blocks, size_t size, size_t at, size_t n, float *d, float *m);
 } layout;
 
 INLINE layout layout_of(gora_block_type type) {
   switch (type) {
-    case GORA_Q8_0: return (layout){q8_0, 32, 34, 0, 0};
-    case GORA_Q4_0: return (layout){q4_0, 32, 18, 0, 0};
-    case GORA_Q4_1: return (layout){q4_1, 32, 20, 0, 2};
-    case GORA_Q5_0: return (layout){q5_0, 32, 22, 0, 0};
-    case GORA_Q5_1: return (layout){q5_1, 32, 24, 0, 2};
-    case GORA_Q4_K: return (layout){q4_k, 256, 144, 0, 2};
-    case GORA_Q5_K: return (layout){q5_k, 256, 176, 0, 2};
-    case GORA_Q6_K: return (layout){q6_k, 256, 210, 208, 0};
+    case GORA_Q8_0: return (layout){q8_0, 32, 34, 0, false, scales};
+    case GORA_Q4_0: return (layout){q4_0, 32, 18, 0, false, scales};
+    case GORA_Q4_1: return (layout){q4_1, 32, 20, 0, true, scales};
+    case GORA_Q5_0: return (layout){q5_0, 32, 22, 0, false, scales};
+    case GORA_Q5_1: return (layout){q5_1, 32, 24, 0, true, scales};
+    case GORA_Q4_K: return (layout){q4_k, 256, 144, 0, true, scales};
+    case GORA_Q5_K: return (layout){q5_k, 256, 176, 0, true, scales};
+    case GORA_Q6_K: return (layout){q6_k, 256, 210, 208, false, scales};
   }
 }
+
+#ifdef BF16_UNIT
+// The same where codes pick their values, which types of more than 5 bits do not.
+INLINE layout picking_layout_of(gora_block_type type) {
+  layout l = layout_of(type);
+  l.scales = scales_in_unit;
+  switch (type) {
+    case GORA_Q4_0: l.one = pick_q4_0; break;
+    case GORA_Q4_1: l.one = pick_q4_1; break;
+    case GORA_Q5_0: l.one = pick_q5_0; break;
+    case GORA_Q5_1: l.one = pick_q5_1; break;
+    case GORA_Q4_K: l.one = pick_q4_k; break;
+    case GORA_Q5_K: l.one = pick_q5_k; break;
+    case GORA_Q8_0: case GORA_Q6_K: break;
+  }
+  return l;
+}
+#endif
 
 INLINE void take_blocks(layout l, taker take, const uint8_t *blocks, size_t count, target y) {
   float d[batch], m[batch] = {0};
   for (size_t n; count > 0; count -= n) {
     n = count < batch ? count : batch;
-    scales(blocks, l.size, l.scale, n, d);
-    if (l.minimum) scales(blocks, l.size, l.minimum, n, m);
+    l.scales(blocks, l.size, l.scale, n, d, l.has_minimum ? m : NULL);
     for (size_t i = 0; i < n; i++, blocks += l.size, y.memory += l.elements * y.size) {
       for (size_t line = 0; line < l.size; line += 64) __builtin_prefetch(blocks + ahead + line);
       l.one(blocks, d[i], m[i], take, y);
@@ -271,7 +394,9 @@ INLINE void run(layout l, job j) {
   }
 }
 
-INLINE void run_any(gora_block_type type, job j) {
+typedef layout (*chooser)(gora_block_type);
+
+INLINE void run_any(gora_block_type type, chooser layout_of, job j) {
   switch (type) {
     case GORA_Q8_0: return run(layout_of(GORA_Q8_0), j);
     case GORA_Q4_0: return run(layout_of(GORA_Q4_0), j);
@@ -285,29 +410,29 @@ INLINE void run_any(gora_block_type type, job j) {
 }
 
 CLONES static void decode(gora_block_type type, const uint8_t *blocks, size_t count, void *y) {
-  run_any(type, (job){put, blocks, count, {y, sizeof(float)}});
+  run_any(type, layout_of, (job){put, blocks, count, {y, sizeof(float)}});
 }
 
 CLONES static void decode_half(gora_block_type type, const uint8_t *blocks, size_t count, void *y) {
-  run_any(type, (job){put_half, blocks, count, {y, sizeof(uint16_t)}});
+  run_any(type, layout_of, (job){put_half, blocks, count, {y, sizeof(uint16_t)}});
 }
 
 CLONES static void multiply(gora_block_type type, const uint8_t *blocks, size_t count, const void *x, size_t rows, float *y) {
-  run_any(type, (job){add, blocks, count, {(char *)x, sizeof(float)}, rows, y});
+  run_any(type, layout_of, (job){add, blocks, count, {(char *)x, sizeof(float)}, rows, y});
 }
 
 CLONES static void multiply_half(gora_block_type type, const uint8_t *blocks, size_t count, const void *x, size_t rows, float *y) {
-  run_any(type, (job){add_half, blocks, count, {(char *)x, sizeof(uint16_t)}, rows, y});
+  run_any(type, layout_of, (job){add_half, blocks, count, {(char *)x, sizeof(uint16_t)}, rows, y});
 }
 
 #ifdef BF16_UNIT
 BF16_UNIT static void decode_half_in_unit(gora_block_type type, const uint8_t *blocks, size_t count, void *y) {
-  run_any(type, (job){put_half_in_unit, blocks, count, {y, sizeof(uint16_t)}});
+  run_any(type, layout_of, (job){put_half_in_unit, blocks, count, {y, sizeof(uint16_t)}});
 }
 
 BF16_UNIT static void multiply_half_in_unit(gora_block_type type, const uint8_t *blocks, size_t count, const void *x, size_t rows,
                                             float *y) {
-  run_any(type, (job){add_half_in_unit, blocks, count, {(char *)x, sizeof(uint16_t)}, rows, y});
+  run_any(type, picking_layout_of, (job){add_half_in_unit, blocks, count, {(char *)x, sizeof(uint16_t)}, rows, y});
 }
 
 #define IN_UNIT(name) (__builtin_cpu_supports("avx512bf16") ? name##_in_unit : name)

@@ -1,6 +1,8 @@
 // Vectors of sixteen elements, as the widest CPUs have them; the compiler cuts them up for others.
 #pragma once
+#include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 // All of it is inlined: no vector crosses a call.
 #pragma clang diagnostic ignored "-Wpsabi"
@@ -14,6 +16,20 @@ typedef uint16_t halves __attribute__((vector_size(2 * width), aligned(2)));
 
 // Elements in bf16.
 INLINE lanes widened_lanes(const uint16_t *x) { return (lanes)(__builtin_convertvector(*(const halves *)x, words) << 16); }
+
+INLINE float widened(uint16_t x) {
+  uint32_t bits = (uint32_t)x << 16;
+  float value;
+  memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+// Of memory in f32 or bf16, from element i on.
+INLINE float element(const void *w, bool bf16, size_t i) { return bf16 ? widened(((const uint16_t *)w)[i]) : ((const float *)w)[i]; }
+
+INLINE lanes elements(const void *w, bool bf16, size_t i) {
+  return bf16 ? widened_lanes((const uint16_t *)w + i) : *(const lanes *)((const float *)w + i);
+}
 
 // The sums of eight vectors' lanes: vectors are added to each other half by half, so that one is left of eight.
 INLINE void sums_of_eight(const lanes s[8], float *sums) {

@@ -62,10 +62,6 @@ package struct WeightMatrix: @unchecked Sendable {
     }
   }
 
-  /// Up to here, as in generation, reading the weight is what takes the time, and gora's own loops multiply it; up to half of it
-  /// where the CPU multiplies bf16 itself.
-  private static let fewTokens = 16
-
   /// Floats that one thread widens at a time, about 1 MiB: they stay in its cache until they are multiplied.
   private static let block = 262_144
 
@@ -94,8 +90,8 @@ package struct WeightMatrix: @unchecked Sendable {
   package func multiply(
     _ x: UnsafePointer<Float>, tokens: Int, into y: UnsafeMutablePointer<Float>, accumulates: Bool = false, scratch: MatmulScratch
   ) {
-    if tokens <= (isMultipliedInBFloat16 ? Self.fewTokens / 2 : Self.fewTokens) {
-      return multiplyFew(x, tokens: tokens, into: y, accumulates: accumulates, scratch: scratch)
+    if isForFew(tokens) {
+      return Self.multiplyFew(x, tokens: tokens, by: [(self, y)], accumulates: accumulates, scratch: scratch)
     }
     if case .f32(let w) = storage {
       Matmul.sgemm(
@@ -142,56 +138,6 @@ package struct WeightMatrix: @unchecked Sendable {
         gora_sgemm(
           false, true, Int64(tokens), Int64(range.count), Int64(columns), 1, x, Int64(columns), own, Int64(columns),
           accumulates ? 1 : 0, y + range.lowerBound, Int64(rows))
-      }
-    }
-  }
-
-  /// `multiply` for few tokens: f32 and bf16 weights as they are read, and blocks for one token; others a few rows after they are widened,
-  /// or decoded to bf16.
-  private func multiplyFew(
-    _ x: UnsafePointer<Float>, tokens: Int, into y: UnsafeMutablePointer<Float>, accumulates: Bool, scratch: MatmulScratch
-  ) {
-    if tokens == 1, case .blocks(let w) = storage {
-      let half = roundsInputs ? narrow(x, count: columns, scratch: scratch) : nil
-      return parallelRanges(rows, grain: max(1, 65_536 / columns)) { range in
-        if let half {
-          w.multiply(stored: range, half, into: y, accumulates: accumulates)
-        } else {
-          w.multiply(stored: range, x, into: y, accumulates: accumulates)
-        }
-      }
-    }
-    let x = roundsInputs ? round(x, count: tokens * columns, scratch: scratch) : x
-    let grain = max(1, 65_536 / columns)
-    func product(_ w: UnsafeRawPointer, isBFloat16: Bool, rows part: Range<Int>) {
-      gora_few_tokens(w, isBFloat16, x, y + part.lowerBound, part.count, columns, tokens, rows, accumulates)
-    }
-    switch storage {
-    case .f32(let w):
-      return parallelRanges(rows, grain: grain) { product(w + $0.lowerBound * columns, isBFloat16: false, rows: $0) }
-    case .bf16(let w):
-      return parallelRanges(rows, grain: grain) { product(w + $0.lowerBound * columns, isBFloat16: true, rows: $0) }
-    case .f16, .nf4, .blocks: break
-    }
-    let block = min(rows, max(16, grain))
-    if roundsInputs, case .blocks(let w) = storage {
-      let tiles = halves(ThreadPool.threads * block * columns, in: scratch.weights)
-      return parallelRanges(rows, grain: grain) { range in
-        let own = tiles + ThreadPool.index * block * columns
-        for from in stride(from: range.lowerBound, to: range.upperBound, by: block) {
-          let part = from..<min(from + block, range.upperBound)
-          w.decode(part.lowerBound * columns..<part.upperBound * columns, into: own)
-          product(own, isBFloat16: true, rows: part)
-        }
-      }
-    }
-    let wide = scratch.weights.reserve(ThreadPool.threads * block * columns)
-    parallelRanges(rows, grain: grain) { range in
-      let own = wide + ThreadPool.index * block * columns
-      for from in stride(from: range.lowerBound, to: range.upperBound, by: block) {
-        let part = from..<min(from + block, range.upperBound)
-        widen(part, into: own)
-        product(own, isBFloat16: false, rows: part)
       }
     }
   }
@@ -281,7 +227,7 @@ package struct WeightMatrix: @unchecked Sendable {
   }
 
   /// Whether the CPU itself multiplies the weight in bf16.
-  private var isMultipliedInBFloat16: Bool {
+  var isMultipliedInBFloat16: Bool {
     guard roundsInputs, Matmul.hasBFloat16 else { return false }
     switch storage {
     case .bf16, .nf4, .blocks: return true
@@ -367,17 +313,17 @@ package struct WeightMatrix: @unchecked Sendable {
   private static let fewestRows = 128
 
   /// Room for so many numbers in bf16.
-  private func halves(_ count: Int, in scratch: FloatBuffer) -> UnsafeMutablePointer<UInt16> {
+  func halves(_ count: Int, in scratch: FloatBuffer) -> UnsafeMutablePointer<UInt16> {
     UnsafeMutableRawPointer(scratch.reserve((count + 1) / 2)).assumingMemoryBound(to: UInt16.self)
   }
 
-  private func round(_ x: UnsafePointer<Float>, count: Int, scratch: MatmulScratch) -> UnsafePointer<Float> {
+  func round(_ x: UnsafePointer<Float>, count: Int, scratch: MatmulScratch) -> UnsafePointer<Float> {
     let out = scratch.inputs.reserve(count)
     parallelRanges(count, grain: 65_536) { gora_round_bf16(x + $0.lowerBound, out + $0.lowerBound, $0.count) }
     return UnsafePointer(out)
   }
 
-  private func narrow(_ x: UnsafePointer<Float>, count: Int, scratch: MatmulScratch) -> UnsafePointer<UInt16> {
+  func narrow(_ x: UnsafePointer<Float>, count: Int, scratch: MatmulScratch) -> UnsafePointer<UInt16> {
     let out = halves(count, in: scratch.inputs)
     narrow(x, count: count, into: out)
     return UnsafePointer(out)

@@ -182,25 +182,33 @@ struct Attention {
     bias: AttentionBias? = nil, o: UnsafeMutablePointer<Float>
   ) {
     let parts = parts(step.starts, step.starts, .queries(Int(GORA_ATTENTION_TILE)))
-    parallelParts(parts.count) { index in
-      let part = parts[index]
-      let keys = step.lengths[part.index.row]
+    // Where few parts would leave a thread without work, each query head goes by itself.
+    let isUneven = parts.count < 4 * ThreadPool.threads && parts.count % ThreadPool.threads != 0
+    let (shares, heads) = isUneven ? (group, 1) : (1, group)
+    parallelParts(parts.count * shares) { index in
+      let part = parts[index / shares]
+      let (keys, share) = (step.lengths[part.index.row], index % shares)
+      let first = part.q + share * headSize
       if part.keys.to == keys {
         var shape = shape(part, bias)
-        gora_attention(&shape, part.tokens, q + part.q, k + part.kv, v + part.kv, o + part.q, nil)
+        shape.group = Int64(heads)
+        shape.bias = shape.bias.map { $0 + share * Int(shape.bias_stride) }
+        gora_attention(&shape, part.tokens, q + first, k + part.kv, v + part.kv, o + first, nil)
       } else {
         // What was there before is in the cache alone: a query at a time.
         for token in part.tokens.from..<part.tokens.to {
           let seen = keys - Int(part.queries.to - token) + 1
           let visible = min(seen, window ?? seen)
-          let (row, head, first, at) = (part.index.row, part.index.head, seen - visible, part.q + Int(token) * heads * headSize)
+          let (row, head, oldest, at) = (
+            part.index.row, part.index.head, seen - visible, first + Int(token) * self.heads * headSize
+          )
           var shape = gora_cached_attention_shape(
-            keys: Int64(visible), group: Int64(group), d: Int64(headSize), scale: scale, cap: softCap ?? 0,
-            bias: bias.map { $0.values + head * group * $0.stride + first - (seen - 1) }, bias_stride: Int64(bias?.stride ?? 0),
-            bf16: step.isBFloat16)
+            keys: Int64(visible), group: Int64(heads), d: Int64(headSize), scale: scale, cap: softCap ?? 0,
+            bias: bias.map { $0.values + (head * group + share) * $0.stride + oldest - (seen - 1) },
+            bias_stride: Int64(bias?.stride ?? 0), bf16: step.isBFloat16)
           gora_attention_cached(
-            &shape, q + at, step.keys(layer, row: row, head: head, from: first),
-            step.values(layer, row: row, head: head, from: first), o + at)
+            &shape, q + at, step.keys(layer, row: row, head: head, from: oldest),
+            step.values(layer, row: row, head: head, from: oldest), o + at)
         }
       }
     }

@@ -160,10 +160,10 @@ package final class DecoderLayer {
     let normalised = scratch[.normalised]
     inputNorm.forward(activations[.input], into: normalised, rstd: activations[.inputDeviation], rows: tokens)
     let (q, k) = headNorms == nil ? (activations[.q], activations[.k]) : (activations[.headNormQ], activations[.headNormK])
-    for (kind, out) in [(LinearKind.q, q), (.k, k), (.v, activations[.v])] {
-      let linear = linear(kind)
-      linear.forward(normalised, tokens: tokens, into: out, down: activations.down(kind), workspace: workspace)
-    }
+    Linear.forward(
+      normalised, tokens: tokens,
+      by: [(LinearKind.q, q), (.k, k), (.v, activations[.v])].map { (linear($0), $1, activations.down($0)) }, workspace: workspace
+    )
     if let headNorms {
       headNorms.q.forward(q, into: activations[.q], rstd: activations[.headDeviationQ], rows: tokens * config.heads)
       headNorms.k.forward(k, into: activations[.k], rstd: activations[.headDeviationK], rows: tokens * config.keyValueHeads)
@@ -186,8 +186,9 @@ package final class DecoderLayer {
     middleNorm.forward(middle, into: normalised, rstd: activations[.middleDeviation], rows: tokens)
     let gate = activations[.gate]
     let up = activations[.up]
-    linear(.gate).forward(normalised, tokens: tokens, into: gate, down: activations.down(.gate), workspace: workspace)
-    linear(.up).forward(normalised, tokens: tokens, into: up, down: activations.down(.up), workspace: workspace)
+    Linear.forward(
+      normalised, tokens: tokens, by: [(LinearKind.gate, gate), (.up, up)].map { (linear($0), $1, activations.down($0)) },
+      workspace: workspace)
     let product = scratch[.gated]
     config.activation.forward(gate, up, into: product, count: tokens * f)
     let added = branchNorms == nil ? output : activations[.branchMLP]

@@ -60,9 +60,36 @@ package final class Linear {
     _ x: UnsafePointer<Float>, tokens: Int, into y: UnsafeMutablePointer<Float>, down: FloatBuffer, workspace: Workspace
   ) {
     inputObserver?(x)
-    let scale = adapter?.outputScale
     let seen = adapter.map { input(x, of: $0, tokens: tokens, workspace) } ?? x
-    weight.matrix.multiply(scale == nil ? x : seen, tokens: tokens, into: y, scratch: workspace.matmul)
+    weight.matrix.multiply(adapter?.outputScale == nil ? x : seen, tokens: tokens, into: y, scratch: workspace.matmul)
+    addRest(x, seen: seen, tokens: tokens, to: y, down: down, workspace: workspace)
+  }
+
+  /// `forward` of several that see the same x: where tokens are few, their frozen weights are multiplied together.
+  package static func forward(
+    _ x: UnsafePointer<Float>, tokens: Int, by linears: [(linear: Linear, y: UnsafeMutablePointer<Float>, down: FloatBuffer)],
+    workspace: Workspace
+  ) {
+    guard linears.allSatisfy({ $0.linear.adapter?.outputScale == nil }) else {
+      for (linear, y, down) in linears { linear.forward(x, tokens: tokens, into: y, down: down, workspace: workspace) }
+      return
+    }
+    for (linear, _, _) in linears { linear.inputObserver?(x) }
+    WeightMatrix.multiply(
+      x, tokens: tokens, by: linears.map { ($0.linear.weight.matrix, $0.y) }, scratch: workspace.matmul)
+    for (linear, y, down) in linears {
+      let seen = linear.adapter.map { linear.input(x, of: $0, tokens: tokens, workspace) } ?? x
+      linear.addRest(x, seen: seen, tokens: tokens, to: y, down: down, workspace: workspace)
+    }
+  }
+
+  /// Adds what stands beside the frozen weight's product, which y holds.
+  /// - Parameter seen: what the adapter sees of x
+  private func addRest(
+    _ x: UnsafePointer<Float>, seen: UnsafePointer<Float>, tokens: Int, to y: UnsafeMutablePointer<Float>, down: FloatBuffer,
+    workspace: Workspace
+  ) {
+    let scale = adapter?.outputScale
     if scale == nil { addBias(to: y, tokens: tokens) }
     if let frozenAdapter {
       add(frozenAdapter, x, tokens: tokens, to: y, low: workspace.low.reserve(tokens * frozenAdapter.rank))

@@ -70,6 +70,22 @@ void gora_dgeqrf(int m, int n, double *a, double *r);                           
 // y[t * stride + i] = sum over j of W[i, j] x[t, j], or that added, for rows of W in f32 or bf16 and few tokens.
 void gora_few_tokens(const void *w, bool bf16, const float *x, float *y, size_t rows, size_t columns, size_t tokens, size_t stride,
                      bool accumulates);
+
+// MARK: few_bf16.c — the same by the CPU's own bf16 products
+
+// AVX-512's products of pairs, for at most 8 tokens; tiles besides, for at most 16.
+typedef enum { GORA_BF16_NONE = 0, GORA_BF16_PAIRS = 8, GORA_BF16_TILES = 16 } gora_bf16_unit;
+
+// The best that the CPU has; the others by their order.
+gora_bf16_unit gora_few_bf16_unit(void);
+// x [tokens, columns] rounded to bf16, as products by that unit read it: tokens * columns elements, columns rounded up to a multiple of 32.
+void gora_few_bf16_operand(gora_bf16_unit by, const float *x, size_t tokens, size_t columns, uint16_t *operand);
+// As gora_few_tokens, summed in f32.
+void gora_few_bf16(gora_bf16_unit by, const uint16_t *w, const uint16_t *operand, float *y, size_t rows, size_t columns, size_t tokens,
+                   size_t stride, bool accumulates);
+
+// MARK: cached.c — cached keys and values of one head, and one query
+
 // s[j] = q k[j], and o += sum over j of p[j] v[j], for k and v [n, d] in f32 or bf16.
 void gora_query_scores(const float *q, const void *k, bool bf16, size_t n, size_t d, float *s);
 void gora_add_values(const float *p, const void *v, bool bf16, size_t n, size_t d, float *o);

@@ -1,0 +1,137 @@
+import CGoraKernels
+
+/// Products with few tokens, as in generation: reading the weight is what takes the time, and gora's own loops multiply it where it lies.
+extension WeightMatrix {
+  /// The CPU's own bf16 products.
+  private static let unit = gora_few_bf16_unit()
+  /// Up to here, and up to half of it where a library multiplies bf16 faster from there on.
+  private static let fewTokens = 16
+
+  /// Whether the loops here multiply so many tokens.
+  func isForFew(_ tokens: Int) -> Bool {
+    guard isMultipliedInBFloat16 else { return tokens <= Self.fewTokens }
+    return tokens <= max(Self.fewTokens / 2, Int(Self.unit.rawValue))
+  }
+
+  /// y[T, rows] = x[T, columns]·Wᵀ of weights that see the same x; where tokens are few, the threads meet once for all of them.
+  package static func multiply(
+    _ x: UnsafePointer<Float>, tokens: Int, by products: [(weight: WeightMatrix, y: UnsafeMutablePointer<Float>)],
+    scratch: MatmulScratch
+  ) {
+    guard let first = products.first?.weight else { return }
+    if first.isForFew(tokens), products.dropFirst().allSatisfy({ $0.weight.isReadLike(first) }) {
+      return multiplyFew(x, tokens: tokens, by: products, accumulates: false, scratch: scratch)
+    }
+    for (weight, y) in products { weight.multiply(x, tokens: tokens, into: y, scratch: scratch) }
+  }
+
+  /// Whether products with few tokens take x in the same form.
+  private func isReadLike(_ other: WeightMatrix) -> Bool {
+    guard columns == other.columns, roundsInputs == other.roundsInputs else { return false }
+    return switch (storage, other.storage) {
+    case (.f32, .f32), (.bf16, .bf16), (.f16, .f16), (.nf4, .nf4), (.blocks, .blocks): true
+    default: false
+    }
+  }
+
+  /// x as products with few tokens take it.
+  private enum Operand {
+    case floats(UnsafePointer<Float>)
+    /// One token in bf16, for blocks.
+    case half(UnsafePointer<UInt16>)
+    /// For the CPU's own bf16 products.
+    case packed(UnsafePointer<UInt16>)
+  }
+
+  private func operand(_ x: UnsafePointer<Float>, tokens: Int, _ scratch: MatmulScratch) -> Operand {
+    guard roundsInputs else { return .floats(x) }
+    switch storage {
+    case .blocks where tokens == 1: return .half(narrow(x, count: columns, scratch: scratch))
+    case .bf16 where tokens <= Self.unit.rawValue, .blocks where tokens <= Self.unit.rawValue:
+      let packed = UnsafeMutableRawPointer(scratch.inputs.reserve((columns + 31) / 32 * 16 * tokens))
+        .assumingMemoryBound(to: UInt16.self)
+      gora_few_bf16_operand(Self.unit, x, tokens, columns, packed)
+      return .packed(packed)
+    default: return .floats(round(x, count: tokens * columns, scratch: scratch))
+    }
+  }
+
+  /// Elements that are worth a thread's while, and from which on threads that are done early take over from others.
+  private static let (worthSplitting, worthBalancing) = (65_536, 1_000_000)
+
+  /// - Parameter products: weights that are read alike.
+  static func multiplyFew(
+    _ x: UnsafePointer<Float>, tokens: Int, by products: [(weight: WeightMatrix, y: UnsafeMutablePointer<Float>)],
+    accumulates: Bool, scratch: MatmulScratch
+  ) {
+    guard let first = products.first?.weight else { return }
+    let (columns, threads) = (first.columns, ThreadPool.threads)
+    let operand = first.operand(x, tokens: tokens, scratch)
+    let grain = max(1, worthSplitting / columns)
+    // Rows that are widened at a time.
+    let block = min(max(16, grain), products.lazy.map(\.weight.rows).max() ?? 0)
+    let widened = scratch.weights.reserve(first.isWidened(operand, tokens: tokens) ? threads * block * columns : 0)
+    let rows = products.reduce(0) { $0 + $1.weight.rows }
+    let ranges =
+      rows < 2 * grain
+      ? [0..<rows] : unevenRanges(rows, grain: 16, threads: threads, rounds: rows * columns < worthBalancing ? 1 : 3)
+    parallelParts(ranges.count) { part in
+      let own = widened + ThreadPool.index * block * columns
+      var start = 0
+      for (weight, y) in products {
+        let mine = ranges[part].clamped(to: start..<start + weight.rows)
+        if !mine.isEmpty {
+          weight.multiply(
+            rows: mine.lowerBound - start..<mine.upperBound - start, operand, tokens: tokens, into: y, accumulates: accumulates,
+            block: block, widened: own)
+        }
+        start += weight.rows
+      }
+    }
+  }
+
+  /// Whether rows are widened, or decoded to bf16, before they are multiplied.
+  private func isWidened(_ operand: Operand, tokens: Int) -> Bool {
+    switch (storage, operand) {
+    case (.f32, _), (.bf16, _), (.blocks, .half): false
+    case (.blocks, .floats): tokens > 1
+    default: true
+    }
+  }
+
+  /// Some rows: f32 and bf16 weights as they are read, and blocks for one token; others a few at a time after they are widened, or decoded
+  /// to bf16.
+  private func multiply(
+    rows range: Range<Int>, _ operand: Operand, tokens: Int, into y: UnsafeMutablePointer<Float>, accumulates: Bool, block: Int,
+    widened: UnsafeMutablePointer<Float>
+  ) {
+    func floats(_ w: UnsafeRawPointer, isBFloat16: Bool, _ x: UnsafePointer<Float>, _ part: Range<Int>) {
+      gora_few_tokens(w, isBFloat16, x, y + part.lowerBound, part.count, columns, tokens, rows, accumulates)
+    }
+    func halves(_ w: UnsafePointer<UInt16>, _ x: UnsafePointer<UInt16>, _ part: Range<Int>) {
+      gora_few_bf16(Self.unit, w, x, y + part.lowerBound, part.count, columns, tokens, rows, accumulates)
+    }
+    switch (storage, operand) {
+    case (.f32(let w), .floats(let x)): return floats(w + range.lowerBound * columns, isBFloat16: false, x, range)
+    case (.bf16(let w), .floats(let x)): return floats(w + range.lowerBound * columns, isBFloat16: true, x, range)
+    case (.bf16(let w), .packed(let x)): return halves(w + range.lowerBound * columns, x, range)
+    case (.blocks(let w), .half(let x)): return w.multiply(stored: range, x, into: y, accumulates: accumulates)
+    case (.blocks(let w), .floats(let x)) where tokens == 1:
+      return w.multiply(stored: range, x, into: y, accumulates: accumulates)
+    default: break
+    }
+    let decoded = UnsafeMutableRawPointer(widened).assumingMemoryBound(to: UInt16.self)
+    for from in stride(from: range.lowerBound, to: range.upperBound, by: block) {
+      let part = from..<min(from + block, range.upperBound)
+      switch (storage, operand) {
+      case (.blocks(let w), .packed(let x)):
+        w.decode(part.lowerBound * columns..<part.upperBound * columns, into: decoded)
+        halves(decoded, x, part)
+      case (_, .floats(let x)):
+        widen(part, into: widened)
+        floats(widened, isBFloat16: false, x, part)
+      default: preconditionFailure("no operand of another weight's")
+      }
+    }
+  }
+}
