@@ -213,7 +213,7 @@ if ! grep -q '^GoRA .* 72.91 ± 0.76 .* 1.5000 ± 0.0000 .* 50.00 ± 0.00' resul
   failed=1
 fi
 tables; ran 'nothing changed in the tables' ''
-tables GLUE_MODEL=model GLUE_DATA=glue GLUE_TASKS='cola mrpc' METRIC=accuracy; ran 'GLUE in the tables' 'Y'
+tables GLUE_MODEL=model GLUE_DATA=glue GLUE_TASKS='cola mrpc' METRIC=accuracy; ran 'GLUE in the tables' '18 eval, 4 grad, 16 init, 16 plan, 4 score, 16 train'
 if ! grep -q '^LoRA+ .* 77.53 ± 0.20 .* 50.00 ± 0.00' results/table.txt; then echo 'pipelines: the tables lack GLUE' >&2; failed=1; fi
 rm -rf results
 
