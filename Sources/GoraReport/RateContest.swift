@@ -29,8 +29,12 @@ struct RateContest {
   let chosen: Candidate?
   let edge: Edge?
 
+  /// Those of small ranks and batches first, methods as they come.
   static func all(_ records: [RateRecord]) -> [RateContest] {
-    grouped(records) { $0.tried.run.group }.compactMap { RateContest($0.elements) }
+    let contests = grouped(records) { $0.tried.run.group }.compactMap { RateContest($0.elements) }
+    return grouped(contests) { $0.condition }
+      .map { (numbers: $0.key.split(separator: "/").compactMap { Double($0.drop { $0 != "-" }.dropFirst()) }, $0.elements) }
+      .sorted { $0.numbers.lexicographicallyPrecedes($1.numbers) }.flatMap(\.1)
   }
 
   private init?(_ records: [RateRecord]) {

@@ -59,7 +59,7 @@ import Testing
     var records: [RateRecord] = []
     for seed in 0..<3 {
       let noise = [0.0, 0.5, -0.25][seed]
-      for (rank, shift) in [(8, 0.0), (32, -0.5)] {
+      for (rank, shift) in [(32, -0.5), (8, 0.0)] {
         let lora = "seed-\(seed)/lora/rank-\(rank)/ratio-1"
         records.append(try Self.record("\(lora)/lr-1e-2", 2 + noise + shift, test: 2 + noise + shift))
         records.append(try Self.record("\(lora)/lr-1e-3", 3))

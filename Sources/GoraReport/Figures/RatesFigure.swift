@@ -45,7 +45,7 @@ extension Figure {
       let several = ratios.count > 1 ? ratio : nil
       var line = LineChart.Line(
         label: contest.method + (several.map { ", B × \(NumberText.significant($0, 4))" } ?? ""),
-        color: several.map { method * ratios.count + (ratios.firstIndex(of: $0) ?? 0) } ?? method, points: [])
+        color: method * max(1, ratios.count) + (several.flatMap { ratios.firstIndex(of: $0) } ?? 0), points: [])
       for candidate in candidates {
         for record in candidate.records {
           if let loss = record.validation, loss.isFinite { line.marks.append(Point(candidate.rate, loss)) }
