@@ -107,9 +107,9 @@ lint-text:
 	for script in $$(LC_ALL=C find .ci man pipelines Tests -type f -exec awk 'FNR == 1 && /^\#!\/bin\/(ba)?sh/ { print FILENAME } { nextfile }' {} +); do \
 	  "$$(sed -n '1s/^#!//p' $$script)" -n $$script; \
 	done
-	@# common.mk and comparison.mk have no targets of their own; MAKE=: because calls of make run even with -n, which has not made their inputs.
+	@# common.mk, comparison.mk and rows.mk have no targets of their own; MAKE=: because calls of make run even with -n, which has not made their inputs.
 	@# glue.mk has no model and data of its own.
-	for file in $(filter-out %/common.mk %/comparison.mk,$(PIPELINES)); do \
+	for file in $(filter-out %/common.mk %/comparison.mk %/rows.mk,$(PIPELINES)); do \
 	  case $$file in */glue.mk) set -- MODEL=model DATA=data;; *) set --;; esac; \
 	  env -u MAKEFLAGS make -n -f $$file MAKE=: "$$@" > /dev/null; \
 	done
@@ -155,4 +155,4 @@ clean:
 ## help       this list
 help:
 	@sed -n 's/^## /  make /p' Makefile
-	@for file in $(filter-out %/common.mk %/comparison.mk,$(PIPELINES)); do echo "  make -f $$file"; done
+	@for file in $(filter-out %/common.mk %/comparison.mk %/rows.mk,$(PIPELINES)); do echo "  make -f $$file"; done

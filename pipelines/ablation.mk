@@ -21,10 +21,10 @@ RATIO ?= 16
 COMMON_RATE ?= 4e-4
 
 # Ranks of the row gora; like the other ranges below those of the paper, which are for RANK 8.
-RANKS ?= 4-32
+RANK_RANGE ?= 4-32
 
 # The rows, each by what it changes of these (comparison.mk says what the keys mean).
-DEFAULTS = gradient=$(STEPS) metric=sensitivity ranks=$(RANKS) scaling=rslora method=gora adapter=lora gamma=$(GAMMA) a=kaiming rule=- \
+DEFAULTS = gradient=$(STEPS) metric=sensitivity ranks=$(RANK_RANGE) scaling=rslora method=gora adapter=lora gamma=$(GAMMA) a=kaiming rule=- \
   ratio=$(RATIO) rate=$(COMMON_RATE)
 PLAIN := gradient=none ranks=uniform method=lora gamma=-
 ROW_lora := $(PLAIN)

@@ -52,7 +52,7 @@ FOLDER_qqp := QQP
 FOLDER_wnli := WNLI
 FOLDER_stsb := STS-B
 ALL := mnli sst2 cola qnli mrpc rte qqp wnli stsb
-HELD_OUT = $(DATA)/$(FOLDER_$(1))/$(if $(filter mnli,$(1)),dev_matched,dev).tsv
+held-out = $(DATA)/$(FOLDER_$(1))/$(if $(filter mnli,$(1)),dev_matched,dev).tsv
 
 $(call paths,MODEL OUT DATA)
 UNKNOWN := $(filter-out $(ALL),$(TASKS))
@@ -68,7 +68,7 @@ always:
 
 define run
 $(OUT)/$(1)/table.txt: always | $(TOOLS)
-	+$$(MAKE) -f $(ROOT)/pipelines/math.mk OUT=$$(@D) MODEL=$(MODEL) TRAIN=$(DATA)/$(FOLDER_$(1))/train.tsv TEST=$(call HELD_OUT,$(1)) \
+	+$$(MAKE) -f $(ROOT)/pipelines/math.mk OUT=$$(@D) MODEL=$(MODEL) TRAIN=$(DATA)/$(FOLDER_$(1))/train.tsv TEST=$(call held-out,$(1)) \
 	  GLUE=$(1) PROMPTS=$(PROMPTS) TASK=classify METRIC=$(METRIC) METHODS="$(METHODS)" SEEDS="$(SEEDS)" TARGETS="$(TARGETS)" RANK=$(RANK) \
 	  BUDGET=$(BUDGET) GAMMA=$(GAMMA) STEPS=$(STEPS) GRAD_BATCH=$(GRAD_BATCH) BATCH=$(BATCH) TRAIN_STEPS=$(TRAIN_STEPS) LR=$(LR) \
 	  $$(foreach method,lora rslora loraplus gora,LR_$$(method)=$(LR)) MAX_LENGTH=$(MAX_LENGTH) MAX_NEW=$(MAX_NEW) \
@@ -78,4 +78,5 @@ $(foreach task,$(TASKS),$(eval $(call run,$(task))))
 
 # Methods by tasks; the mean of the tasks last, where each has a number.
 $(OUT)/table.txt: $(TASKS:%=$(OUT)/%/table.txt) always
-	$(ROOT)/pipelines/glue-table $(OUT) "$(TASKS)" "$(METHODS)" "$(SEEDS)" $(METRIC) > $@
+	{ $(ROOT)/pipelines/glue-lines $(OUT) "$(TASKS)" "$(METHODS)" "$(SEEDS)" $(METRIC) | $(ROOT)/pipelines/matrix mean; \
+	  echo "$(METRIC), %: mean ± deviation over seeds $(SEEDS)"; } > $@

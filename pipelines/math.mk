@@ -23,7 +23,7 @@ GRAD_BATCH ?= 1
 BUDGET ?= exact
 
 ifeq ($(MODEL),$(ROOT)/pipelines/base)
-# The default experiment. The rates of lora and gora are each method's best of the sweep in pipelines/sweep.mk; the others' are
+# The default experiment. The rates of lora and gora are each method's best of a sweep on other problems, by the answers; the others' are
 # not swept.
 TARGETS ?= all-linear
 RANK ?= 16

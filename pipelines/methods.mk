@@ -23,38 +23,13 @@ ADALORA_RATE ?= 5e-4
 # Steps of some large rates go far: clipped gradients keep them finite.
 TRAIN_FLAGS ?= --max-grad-norm 1
 # GoRA's ranks, and AdaLoRA's first rank, of which two thirds stay.
-RANKS ?= 4-32
+RANK_RANGE ?= 4-32
 ADALORA_RANK ?= 12
 # Components of EVA that its ranks are shared out among: twice the mean rank.
 EVA_COMPONENTS ?= 16
 
-# The rows, each by what it changes of these (comparison.mk says what the keys mean).
-DEFAULTS = gradient=none metric=sensitivity ranks=uniform scaling=lora method=lora adapter=lora gamma=- a=- rule=- ratio=1 \
-  rate=$(PAPER_RATE)
-GORA = gradient=$(STEPS) ranks=$(RANKS) scaling=rslora method=gora gamma=$(GAMMA) a=kaiming ratio=$(RATIO)
-ROW_lora :=
-ROW_full := method=full
-ROW_rslora := scaling=rslora
-ROW_lora-plus := ratio=$(RATIO)
-ROW_dora := adapter=dora
-ROW_olora := method=olora
-ROW_pissa := method=pissa
-ROW_milora := method=milora
-ROW_lora-ga = gradient=$(STEPS) scaling=rslora method=lora-ga
-ROW_lora-one = gradient=$(STEPS) scaling=rslora method=lora-one
-ROW_eva := gradient=inputs metric=explained-variance ranks=eva scaling=constant method=eva
-ROW_adalora := ranks=uniform-$(ADALORA_RANK) method=adalora adapter=adalora rule=adalora rate=$(ADALORA_RATE)
-ROW_lora-fa := rule=lora-fa
-ROW_lora-pro := scaling=rslora rule=lora-pro
-ROW_lora-pro-light := scaling=rslora rule=lora-pro-light
-ROW_gora = $(GORA)
-ROW_gora-dora = $(GORA) adapter=dora
-ROW_gora-fa = $(GORA) rule=lora-fa
-ALL := lora full rslora lora-plus dora olora pissa milora lora-ga lora-one eva adalora lora-fa lora-pro lora-pro-light gora gora-dora \
-  gora-fa
-
-# What EVA looks at in place of gradients.
-GRADIENT_inputs = --collect inputs --input-components $(EVA_COMPONENTS) --steps $(STEPS)
+include $(ROOT)/pipelines/rows.mk
+ALL := $(ALL_METHODS)
 
 TITLE = paper's rate
 NOTE = Rank $(RANK) or as many parameters, alpha 16; B has $(RATIO) times the rate of A in lora-plus and gora, the same elsewhere. \

@@ -7,31 +7,11 @@ package struct ReportData: Sendable {
   package var adapters: [AdapterRecord] = []
   package var costs: [CostRecord] = []
   package var results: [ResultRecord] = []
+  package var rates: [RateRecord] = []
+  /// The method that differences are taken to.
+  package var baseline: String?
 
   package init() {}
-}
-
-/// Which run a file belongs to.
-package struct RunLabel: Sendable, Equatable, Hashable {
-  /// `seed-0/gora`
-  package var name: String
-  /// The name without its seed; runs of one group differ in nothing else.
-  package var group: String
-
-  /// Takes parts like `seed-0` out of a path for the group's name.
-  package init(_ name: String) {
-    self.name = name
-    let parts = name.split(separator: "/").map(String.init)
-    let kept = parts.filter { !Self.isSeed($0) }
-    group = kept.isEmpty ? name : kept.joined(separator: "/")
-  }
-
-  /// `seed0`, `seed-0`, `seed_0`
-  private static func isSeed(_ part: String) -> Bool {
-    guard part.lowercased().hasPrefix("seed") else { return false }
-    let rest = part.dropFirst(4).drop { $0 == "-" || $0 == "_" }
-    return !rest.isEmpty && rest.allSatisfy { $0.isASCII && $0.isNumber }
-  }
 }
 
 /// A rank plan.
@@ -193,6 +173,24 @@ package struct ResultRecord: Sendable {
   }
 }
 
+/// What a run at one rate came to. Several of them with different rates are a curve.
+package struct RateRecord: Sendable {
+  package var tried: TriedRun
+  /// Loss on the rows that choose a rate; nil where it is not finite, or was not measured.
+  package var validation: Double?
+  /// Loss on the rows that a table tells of.
+  package var test: Double?
+  /// 0 to 1, of the answers to these.
+  package var accuracy: Double?
+
+  package init(tried: TriedRun, validation: Double? = nil, test: Double? = nil, accuracy: Double? = nil) {
+    self.tried = tried
+    self.validation = validation
+    self.test = test
+    self.accuracy = accuracy
+  }
+}
+
 /// Values over runs of one group.
 struct Spread {
   let count: Int
@@ -209,6 +207,11 @@ struct Spread {
     self.mean = mean
     deviation =
       count > 1 ? (finite.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(count - 1)).squareRoot() : nil
+  }
+
+  /// Half the 95 % interval of the mean, by Student's distribution.
+  var margin: Double? {
+    deviation.map { StudentT.bound95(degrees: count - 1) * $0 / Double(count).squareRoot() }
   }
 }
 

@@ -116,7 +116,7 @@ package struct Scale: Sendable, Equatable {
   }
 
   /// `0.05`, `20`, `5e-05` as `5e-5`.
-  private static func short(_ value: Double) -> String {
+  static func short(_ value: Double) -> String {
     if value >= 1e-3, value < 1e6 {
       return value >= 1000 ? NumberText.grouped(Int(value.rounded())) : NumberText.significant(value, 3)
     }

@@ -13,6 +13,8 @@ package struct ReportStage {
     package var inputs: [String]
     /// One figure alone; nil for all.
     package var figure: FigureName?
+    /// The method that others are compared with; nil: none.
+    package var baseline: String?
     package var format: Format
     package var textStyle: TextStyle
     package var output: OutputTarget
@@ -20,7 +22,8 @@ package struct ReportStage {
 
     /// - Throws: status 64 without inputs, and for an SVG of everything.
     package init(
-      inputs: [String], figure: FigureName?, format: Format, textStyle: TextStyle, output: OutputTarget, dryRun: Bool
+      inputs: [String], figure: FigureName?, baseline: String? = nil, format: Format, textStyle: TextStyle,
+      output: OutputTarget, dryRun: Bool
     ) throws(GoraError) {
       if inputs.isEmpty {
         throw GoraError(.usage, "no inputs given", hint: "name files that the stages wrote, or the folder they are in")
@@ -31,6 +34,7 @@ package struct ReportStage {
       }
       self.inputs = inputs
       self.figure = figure
+      self.baseline = baseline
       self.format = format
       self.textStyle = textStyle
       self.output = output
@@ -48,7 +52,8 @@ package struct ReportStage {
     let output = c.dryRun ? nil : try c.output.open()
     let scanner = try ReportScanner(c.inputs, output: c.output.paths.first, events: events)
     let inputs = scanner.inputs
-    let collector = ReportCollector(inputs)
+    var collector = ReportCollector(inputs)
+    try collector.compare(with: c.baseline)
     let used = inputs.count { if case .skipped = $0.content { false } else { true } }
     let figures = c.figure.map { Figure.make($0, collector.data).map { [$0] } ?? [] } ?? Figure.all(collector.data)
     guard !figures.isEmpty else {

@@ -13,6 +13,7 @@ struct Report: GoraCommand {
       Examples:
         gora-report results/math -o report.html
         gora-report results/math --figure loss -o loss.svg
+        gora-report results/sweep --figure rates --baseline lora
 
       Folders are searched; each file is told by its content. On a terminal, and
       without -o, the figures are written as text.
@@ -21,8 +22,11 @@ struct Report: GoraCommand {
 
   @Argument(help: ArgumentHelp("Files of the stages, adapters, folders of these.", valueName: "path"))
   var inputs: [String] = []
-  @Option(help: ArgumentHelp("One of: results, loss, ranks, importance, init, budget, cost.", valueName: "name"))
+  @Option(
+    help: ArgumentHelp("One of: results, rates, confusion, loss, ranks, importance, init, budget, cost.", valueName: "name"))
   var figure: FigureName?
+  @Option(help: ArgumentHelp("Method that the others are compared with, seed by seed, in the figure rates.", valueName: "method"))
+  var baseline: String?
   @Option(help: ArgumentHelp("html; svg, the default with --figure; text.", valueName: "format"))
   var format: ReportStage.Format?
   @Option(name: .shortAndLong, help: ArgumentHelp("File to write (default: standard output).", valueName: "file"))
@@ -37,7 +41,8 @@ struct Report: GoraCommand {
     let style = TextStyle(unicode: CommonOptions.localeIsUTF8, color: isTerminal && common.reporting.allowsColor)
     let stage = ReportStage(
       try ReportStage.Configuration(
-        inputs: inputs, figure: figure, format: format, textStyle: style, output: target, dryRun: common.dryRun))
+        inputs: inputs, figure: figure, baseline: baseline, format: format, textStyle: style, output: target,
+        dryRun: common.dryRun))
     var summary = try stage.run(events: reporter.report)
     // The text on the terminal has said it all.
     if isTerminal, !common.dryRun { summary.line = "" }

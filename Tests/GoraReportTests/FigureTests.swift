@@ -38,6 +38,9 @@ import Testing
       CostRecord(run: run, stage: "eval", seconds: 3, memory: nil),
     ]
     data.results = [ResultRecord(run: run, rows: 400, accuracy: 0.25, interval: 0.2...0.3, loss: nil)]
+    data.rates = ["lr-1e-3", "lr-1e-2"].enumerated().compactMap { i, part in
+      TriedRun([name, part]).map { RateRecord(tried: $0, validation: 2 - Double(i), test: 2) }
+    }
     data.results[0].confusion = .init(classes: ["a cat", "a dog"], counts: [[3, 1], [0, 0]])
     return data
   }
@@ -182,6 +185,9 @@ import Testing
     data.costs = [CostRecord(run: run, stage: "train", seconds: .infinity, memory: .nan)]
     data.results = [ResultRecord(run: run, rows: 0, accuracy: .nan, interval: nil, loss: .infinity)]
     data.plans.append(PlanRecord(run: run, referenceRank: 8, modules: []))
+    data.rates = [.nan, .infinity, 1e308, -1, 0].enumerated().compactMap { i, loss in
+      TriedRun(["seed-\(i % 2)", "a", "lr-1e-\(i)"]).map { RateRecord(tried: $0, validation: loss, test: loss) }
+    }
     let figures = Figure.all(data)
     let html = Page(title: "", figures: figures, sources: []).html()
     #expect(elements(Self.body(html)) != nil)
@@ -214,6 +220,9 @@ import Testing
             run: run, quantity: .runningImportance, steps: [1, a, b], modules: [("a.0.x", [a, b, 1]), ("a.1.x", [b, a, b])])
         ]
         data.costs = [CostRecord(run: run, stage: "train", seconds: abs(a), memory: abs(b))]
+        data.rates = [(a, b), (b, a), (1, 1)].compactMap { rate, loss in
+          TriedRun(["m", "ratio-\(abs(b))", "lr-\(abs(rate))"]).map { RateRecord(tried: $0, validation: loss, test: loss) }
+        }
         data.results = [
           ResultRecord(run: run, rows: 3, accuracy: a, interval: min(a, b)...max(a, b), loss: b),
           ResultRecord(run: RunLabel("other"), rows: 3, accuracy: b, interval: nil, loss: a),

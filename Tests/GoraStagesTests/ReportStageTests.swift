@@ -12,12 +12,13 @@ import Testing
   }
 
   private static func run(
-    _ inputs: [String], figure: FigureName? = nil, _ format: ReportStage.Format = .text, output: String? = nil
+    _ inputs: [String], figure: FigureName? = nil, baseline: String? = nil, _ format: ReportStage.Format = .text,
+    output: String? = nil
   ) throws -> (text: String, line: String, events: Events) {
     let events = Events()
     let stage = ReportStage(
       try ReportStage.Configuration(
-        inputs: inputs, figure: figure, format: format, textStyle: TextStyle(unicode: false, color: false),
+        inputs: inputs, figure: figure, baseline: baseline, format: format, textStyle: TextStyle(unicode: false, color: false),
         output: OutputTarget(option: output), dryRun: false))
     let summary = try stage.run { event in
       switch event {
@@ -110,6 +111,45 @@ import Testing
     #expect(results.contains(["gora", "1", "50.00", "10.0", "-", "90.0", "1.2500"]), "\(results)")
     #expect(results.contains(["lora", "1", "50.00", "10.0", "-", "90.0", "1.5000"]), "\(results)")
     #expect(try lines(.cost).contains { $0.first == "gora" && $0.suffix(2) == ["7.0", "s"] })
+  }
+
+  /// Results below folders like `lr-1e-3` are of rates that were tried: those of test.json and answers.json are told of, others choose.
+  @Test func ratesThatWereTried() throws {
+    let bench = try Workbench()
+    let loss = { (loss: Double) in
+      "{\"format\": \"gora-result\", \"format_version\": 1, \"task\": \"loss\", \"rows\": 9, \"loss\": \(loss)}"
+    }
+    for (run, validation, test) in [
+      ("seed-0/lora/lr-1e-3", 2.0, 2.5), ("seed-0/lora/lr-1e-2", 1.5, 1.75), ("seed-1/lora/lr-1e-3", 2.0, 2.5),
+      ("seed-1/lora/lr-1e-2", 1.5, 1.75), ("seed-0/gora/lr-1e-3", 1.0, 1.5), ("seed-1/gora/lr-1e-3", 1.0, 1.25),
+    ] {
+      try Self.folders(bench, "r/\(run)")
+      try bench.write(loss(validation), to: "r/\(run)/validation.json")
+      try bench.write(loss(test), to: "r/\(run)/test.json")
+    }
+    try bench.write(Self.result(0.75), to: "r/seed-0/gora/lr-1e-3/answers.json")
+    // What was not finite is left out, and said to be.
+    try Self.folders(bench, "r/seed-0/gora/lr-1e-2")
+    try bench.write(
+      "{\"format\": \"gora-result\", \"format_version\": 1, \"task\": \"loss\", \"rows\": 0, \"finite\": false}",
+      to: "r/seed-0/gora/lr-1e-2/validation.json")
+    try bench.write(loss(7), to: "r/base.json")
+    let text = try Self.run([bench.file("r")], figure: .rates, baseline: "lora").text
+    let lines = text.split(separator: "\n").map { $0.split(separator: " ").map(String.init) }
+    #expect(
+      lines.contains(["gora", "2", "0.001", "1.0000", "+-", "0.0000", "1.0000", "-", "1.0000", "1.3750", "+-", "0.1768"]),
+      "\(text)")
+    #expect(
+      lines.contains(["lora", "2", ">", "0.01", "1.5000", "+-", "0.0000", "1.5000", "-", "1.5000", "1.7500", "+-", "0.0000"]))
+    // −0.25 and −0.5: mean −0.375, deviation 0.25/√2.
+    #expect(lines.contains(["gora", "75.00", "-0.3750", "+-", "0.1768", "-2.1", "0.01"]), "\(text)")
+    // The results are those of rates, and the base.
+    #expect(try !Self.run([bench.file("r")], figure: .results).text.contains("validation"))
+    // From inside a run it has a name all the same.
+    let inside = try Self.run([bench.file("r/seed-0/lora")], figure: .rates).text.split(separator: "\n")
+    #expect(inside.contains { $0.split(separator: " ").prefix(4) == ["lora", "1", ">", "0.01"] }, "\(inside)")
+    let error = #expect(throws: GoraError.self) { try Self.run([bench.file("r")], figure: .rates, baseline: "dora") }
+    #expect(error?.status == .usage && error?.hint == "there are: gora, lora")
   }
 
   /// The gradient of a seed is made once, and counts for the run that came through it, not for plain LoRA.

@@ -9,16 +9,17 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 cd "$scratch"
 
-# A tool that appends its name and what it writes to the file `ran`.
+# A tool that appends its name and what it writes to the file `ran`. Losses are not finite at the rate 666.
 mkdir bin model
 cat > bin/tool <<'END'
 #!/bin/bash
 set -eu
-output= log=
+output= log= rate=
 while [ $# -gt 0 ]; do
   case $1 in
     -o) output=$2; shift ;;
     --log) log=$2; shift ;;
+    --lr) rate=$2; shift ;;
   esac
   shift
 done
@@ -29,6 +30,7 @@ esac
 echo '{"accuracy": 0.5, "pass@1": 0.25, "score": 6.5, "loss": 1.5, "parameters": 3}' > "$file"
 if [ -n "$log" ]; then echo '{"step":1,"loss":1.5}' > "$log"; fi
 echo "${0##*/} $output" >> ran
+if [ "$rate" = 666 ]; then exit 1; fi
 END
 chmod +x bin/tool
 for tool in grad score plan init train eval export report problems; do ln -s tool bin/gora-$tool; done
@@ -143,7 +145,7 @@ ablation; ran 'nothing changed there' ''
 ablation SEEDS=0 ROWS=gora; ran 'a row and a seed left out' ''
 ablation GAMMA=0.1; ran 'the start of one row changed' '4 eval, 2 init, 2 plan, 3 train'
 ablation GAMMA=0.1 TRAIN_STEPS=3; ran 'steps changed' '8 eval, 6 train'
-rm results/seed-0/gora/1/test.json
+rm results/seed-0/gora/lr-1/test.json
 ablation GAMMA=0.1 TRAIN_STEPS=3; ran 'a result removed there' '1 eval'
 rm -rf results
 
@@ -156,6 +158,32 @@ methods; ran 'the methods' '19 eval, 2 grad, 6 init, 6 plan, 2 score, 13 train'
 methods; ran 'nothing changed there either' ''
 methods ADALORA_RANK=6; ran 'one method changed' '6 eval, 2 init, 2 plan, 4 train'
 methods ADALORA_RANK=6 ROWS='lora gora-dora'; ran 'a method more there' '4 eval, 2 init, 2 plan, 3 train'
+rm -rf results
+
+# Each of two methods: two rates and two ratios with both seeds; then the test at the best of them, which is the first of equals.
+sweep() {
+  pipeline sweep DATA=data.jsonl TEST=test.jsonl HELD_OUT=4 METHODS='lora gora' RATES='2 1' RATIOS='16 1' SEEDS='0 1' "$@"
+}
+sweep; ran 'the sweep' '21 eval, 2 grad, 4 init, 4 plan, 2 report, 2 score, 16 train'
+if [ "$(cat results/rates/gora/rank-8/batch-8)" != ratio-1/lr-1 ]; then echo 'pipelines: the sweep chose another point' >&2; failed=1; fi
+sweep; ran 'nothing changed in it' '2 report'
+sweep RATES='1 2 3'; ran 'a rate more there' '8 eval, 2 report, 8 train'
+sweep RATIOS=1 SEEDS=1; ran 'lists shortened there' '2 report'
+if [ "$(cd results/shown; find . -type f | sort | xargs)" != "$(echo ./base.json ./seed-1/{gora,lora}/rank-8/batch-8/ratio-1/{lr-1/{test,validation},lr-2/validation}.json)" ]
+then
+  echo 'pipelines: the sweep shows other runs than its lists name' >&2
+  failed=1
+fi
+sweep METHODS='lora full lora-fa' RANKS='4 8' BATCHES='8 32'; ran 'ranks, batches and methods more' \
+  '78 eval, 14 init, 14 plan, 2 report, 56 train'
+sweep METHODS=lora RATES='1 666'; ran 'a loss that is not finite' '2 report, 4 train'
+if [ "$(cat results/rates/lora/rank-8/batch-8)" != ratio-1/lr-1 ] || ! grep -q '"finite": false' \
+  results/seed-0/lora/rank-8/batch-8/ratio-1/lr-666/validation.json
+then
+  echo 'pipelines: a run that was not finite is not told of' >&2
+  failed=1
+fi
+refused 'no rate with a finite loss' sweep METHODS=lora RATES=666
 rm -rf results
 
 # Two tasks of GLUE, each as math does it.
@@ -172,6 +200,21 @@ glue METRIC=accuracy TASKS=mrpc METHODS=lora; ran 'a task and a method left out'
 glue METRIC=accuracy PROMPTS=t5 TASKS=mrpc METHODS=lora; ran 'other words' '3 eval, 2 train'
 rm results/cola/seed-0/gora/result.json
 glue METRIC=accuracy TASKS=cola; ran 'a result of GLUE removed' '1 eval'
+rm -rf results
+
+# The paper's figures beside those of two tasks, and of one of GLUE.
+tables() {
+  pipeline tables TASKS='small other' DATA=data.jsonl TEST=test.jsonl HELD_OUT=4 EVAL_other=gsm8k METHOD_ROWS='lora gora' \
+    ABLATION_ROWS='gamma-0' RATES='1 2' RATES_EQUAL='1 2' SEEDS='0 1' "$@"
+}
+tables; ran 'the tables' '52 eval, 8 grad, 12 init, 12 plan, 8 score, 30 train'
+if ! grep -q '^GoRA .* 72.91 ± 0.76 .* 1.5000 ± 0.0000 .* 50.00 ± 0.00' results/table.txt; then
+  echo 'pipelines: the tables lack figures of the paper or of ours' >&2
+  failed=1
+fi
+tables; ran 'nothing changed in the tables' ''
+tables GLUE_MODEL=model GLUE_DATA=glue GLUE_TASKS='cola mrpc' METRIC=accuracy; ran 'GLUE in the tables' '18 eval, 4 grad, 16 init, 16 plan, 4 score, 16 train'
+if ! grep -q '^LoRA+ .* 77.53 ± 0.20 .* 50.00 ± 0.00' results/table.txt; then echo 'pipelines: the tables lack GLUE' >&2; failed=1; fi
 rm -rf results
 
 # A GGUF file in place of a folder: losses, and adapters as llama.cpp loads them, beside what math makes.
@@ -236,6 +279,8 @@ refused 'no such method: nonsense' smollm2 GGUF=model.gguf METHODS=nonsense
 refused 'no such task: nonsense' pipeline glue DATA=glue TASKS=nonsense
 refused 'DATA is ""' pipeline glue
 refused 'OUT is "a b"' pipeline sweep 'OUT=a b'
+refused 'no such method: nonsense' pipeline sweep METHODS=nonsense
+refused 'BASELINE is "rslora", which' pipeline sweep BASELINE=rslora
 refused 'OUT is "a b"' pipeline base 'OUT=a b'
 
 if [ $failed = 0 ]; then echo 'pipelines: what changes is made again, and nothing else'; fi

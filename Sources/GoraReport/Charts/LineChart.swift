@@ -14,6 +14,8 @@ struct LineChart: Chart {
     var band: [(x: Double, low: Double, high: Double)] = []
     /// Single measurements.
     var marks: [Point] = []
+    /// The point of the curve that is spoken of.
+    var ring: Point?
   }
 
   let lines: [Line]
@@ -24,8 +26,13 @@ struct LineChart: Chart {
   private let xScale: Scale
   private let yScale: Scale
 
-  /// - Parameter ratio: the vertical axis is logarithmic from this ratio of its values on.
-  init(lines: [Line], xTitle: String, yTitle: String, logarithmicFrom ratio: Double, width: Double = 560) {
+  /// - Parameters:
+  ///   - ratio: the vertical axis is logarithmic from this ratio of its values on.
+  ///   - xRatio: the horizontal axis from this one.
+  init(
+    lines: [Line], xTitle: String, yTitle: String, logarithmicFrom ratio: Double, logarithmicXFrom xRatio: Double = .infinity,
+    width: Double = 560
+  ) {
     self.width = width
     // Far more points than pixels would only make the page slow.
     self.lines = lines.map { line in
@@ -38,12 +45,13 @@ struct LineChart: Chart {
         line.band = (0..<400).map { line.band[$0 * (count - 1) / 399] }
       }
       line.marks = decimated(line.marks.filter(\.isFinite), to: 400)
+      line.ring = line.ring.flatMap { $0.isFinite ? $0 : nil }
       return line
     }
     self.xTitle = xTitle
     self.yTitle = yTitle
     let all = self.lines.flatMap { $0.points + $0.marks }
-    xScale = Scale(covering: all.map(\.x))
+    xScale = Scale(covering: all.map(\.x), logarithmicFrom: xRatio)
     let heights = all.map(\.y) + self.lines.flatMap { $0.band.flatMap { [$0.low, $0.high] } }
     yScale = Scale(covering: heights, logarithmicFrom: ratio).widened(by: 0.04)
   }
@@ -104,6 +112,11 @@ struct LineChart: Chart {
           tip: "\(line.label ?? "") \(NumberText.significant(mark.x, 6)): \(NumberText.significant(mark.y, 4))")
       }
     }
+    for line in lines {
+      if let spot = line.ring.map({ place($0) }) {
+        drawing.circle(spot.x, spot.y, 7, "line s\(line.color % Palette.categories)")
+      }
+    }
     let ends = named.map { line in (line.points.last ?? line.marks.last).map { place($0) } ?? Point(left, height) }
     let places = separated(ends.map { min(max($0.y, 4), height) }, gap: 14, height: height)
     for (i, line) in named.enumerated() {
@@ -140,6 +153,9 @@ struct LineChart: Chart {
       }
       for point in line.marks {
         canvas.mark(xScale.fraction(point.x), yScale.fraction(point.y), color: line.color, mark: style.unicode ? "●" : "o")
+      }
+      if let ring = line.ring {
+        canvas.mark(xScale.fraction(ring.x), yScale.fraction(ring.y), color: line.color, mark: style.unicode ? "◎" : "@")
       }
     }
     let wanted = named.map { i -> Double in

@@ -1,6 +1,6 @@
 /// What gora-report can show.
 package enum FigureName: String, CaseIterable, Sendable {
-  case results, confusion, loss, ranks, importance
+  case results, rates, confusion, loss, ranks, importance
   case initialisation = "init"
   case budget, cost
 }
@@ -29,6 +29,7 @@ package struct Figure: Sendable {
   package static func make(_ name: FigureName, _ data: ReportData) -> Figure? {
     switch name {
     case .results: resultsFigure(data)
+    case .rates: ratesFigure(data)
     case .confusion: confusionFigure(data)
     case .loss: lossFigure(data)
     case .ranks: ranksFigure(data)

@@ -34,12 +34,50 @@ struct ReportCollector {
     return String(name[..<dot])
   }
 
+  /// What a run in the common folder itself is called.
+  private var lastCommon: String { common.last { !$0.isEmpty && $0 != "." && $0 != ".." } ?? "run" }
+
   /// The folder below the common one, with the file's own name where that is not one of the usual.
   private func run(_ path: String) -> RunLabel {
     var rest = Array(Self.parts(path).dropFirst(common.count))
     let name = Self.stem(rest.popLast() ?? "")
     if !Self.usual.contains(name) { rest.append(name) }
-    return RunLabel(rest.isEmpty ? common.last { !$0.isEmpty && $0 != "." && $0 != ".." } ?? "run" : rest.joined(separator: "/"))
+    return RunLabel(rest.isEmpty ? lastCommon : rest.joined(separator: "/"))
+  }
+
+  /// Has differences taken to the method of this name.
+  /// - Throws: status 64 where no rates were tried for such a one.
+  mutating func compare(with baseline: String?) throws(GoraError) {
+    guard let baseline else { return }
+    let methods = data.rates.map(\.tried.run.method)
+    guard methods.contains(baseline) else {
+      let known = Set(methods).sorted().joined(separator: ", ")
+      throw GoraError(
+        .usage, "no results of \"\(baseline)\" at several rates to compare with",
+        hint: known.isEmpty ? "folders like lr-1e-3 hold the results of a rate" : "there are: \(known)")
+    }
+    data.baseline = baseline
+  }
+
+  /// Results that are told of; the others choose what is told of.
+  private static let told: Set<String> = ["test", "answers"]
+
+  private static func name(_ path: String) -> String { stem(parts(path).last ?? "") }
+
+  /// What is in a folder like `lr-1e-3`, or below it; nil elsewhere.
+  private func tried(_ path: String) -> TriedRun? {
+    TriedRun(Self.parts(path).dropFirst(common.count).dropLast() + [], otherwise: lastCommon)
+  }
+
+  private mutating func add(_ result: ResultRecord, at tried: TriedRun, isTold: Bool) {
+    let i = data.rates.firstIndex { $0.tried == tried } ?? data.rates.count
+    if i == data.rates.count { data.rates.append(RateRecord(tried: tried)) }
+    if isTold {
+      data.rates[i].test = data.rates[i].test ?? result.loss
+      data.rates[i].accuracy = data.rates[i].accuracy ?? result.accuracy
+    } else {
+      data.rates[i].validation = data.rates[i].validation ?? result.loss
+    }
   }
 
   private mutating func add(_ input: ReportInput) {
@@ -84,7 +122,11 @@ struct ReportCollector {
         run: run, rows: (try? root.optional("rows")?.int) ?? 0, accuracy: try? root.optional("accuracy")?.double,
         interval: interval, loss: try? root.optional("loss")?.double)
       result.confusion = Self.confusion(root)
-      add(result)
+      if let tried = tried(input.path) {
+        add(result, at: tried, isTold: Self.told.contains(Self.name(input.path)))
+      } else {
+        add(result)
+      }
     case .seconds, .peakBytes, .skipped: break
     }
   }
