@@ -30,7 +30,7 @@ let package = Package(
       linkerSettings: [.linkedLibrary("m"), .linkedLibrary("dl"), .linkedLibrary("pthread")]),
 
     // The few functions of MPI that several processes need, opened at run time: nothing of MPI is needed to build.
-    .target(name: "CGoraMPI", linkerSettings: [.linkedLibrary("dl")]),
+    .target(name: "CGoraMPI", linkerSettings: [.linkedLibrary("dl"), .linkedLibrary("pthread")]),
 
     // What signal handlers do: temporary files removed, mapped files that shrink told.
     .target(name: "CGoraSignals"),

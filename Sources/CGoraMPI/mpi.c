@@ -1,7 +1,9 @@
 #include "gora_mpi.h"
 
 #include <dlfcn.h>
+#include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +16,7 @@
 //   MPI_COMM_WORLD    address of ompi_mpi_comm_world      0x44000000
 //   MPI_BYTE          address of ompi_mpi_byte            0x4c00010d
 //   statuses ignored  NULL                                (void *)1
-enum { mpich_world = 0x44000000, mpich_byte = 0x4c00010d, funneled = 1 };
+enum { mpich_world = 0x44000000, mpich_byte = 0x4c00010d, serialized = 2 };
 
 static gora_mpi_family family;
 static void *world, *byte;
@@ -35,6 +37,13 @@ typedef int (*finalize_type)(void);
 
 static void *init, *comm_rank, *comm_size, *isend, *irecv, *testall, *abort_all, *finalize;
 
+// MPI moves messages on while it is called, and those over a network hardly ever else: a thread calls it while any are under way. All
+// calls are made with the lock, which MPI_Abort may need within one.
+static pthread_mutex_t lock;
+static pthread_cond_t posted = PTHREAD_COND_INITIALIZER;
+static pthread_t mover;
+static bool moves, leaving;
+
 static const char *say(const char *format, const char *what) {
   static char text[512];
   snprintf(text, sizeof text, format, what ? what : "?");
@@ -51,6 +60,8 @@ static void *open_library(const char *const *names) {
   }
   return NULL;
 }
+
+static void start_mover(void);
 
 const char *gora_mpi_join(gora_mpi_family wanted, bool *missing) {
   static const char *const open_names[] = {"libmpi.so.40", "libmpi.so", NULL};
@@ -78,7 +89,7 @@ const char *gora_mpi_join(gora_mpi_family wanted, bool *missing) {
   }
   int provided = 0;
   // The library's own messages say why it does not start, and most end the process.
-  if (((init_type)init)(NULL, NULL, funneled, &provided) != 0) return "MPI does not start";
+  if (((init_type)init)(NULL, NULL, serialized, &provided) != 0) return "MPI does not start";
   if (family == GORA_MPI_OPEN) {
     ((open_count_type)comm_rank)(world, &rank);
     ((open_count_type)comm_size)(world, &size);
@@ -86,6 +97,12 @@ const char *gora_mpi_join(gora_mpi_family wanted, bool *missing) {
     ((mpich_count_type)comm_rank)(mpich_world, &rank);
     ((mpich_count_type)comm_size)(mpich_world, &size);
   }
+  pthread_mutexattr_t attributes;
+  pthread_mutexattr_init(&attributes);
+  pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_RECURSIVE);
+  pthread_mutex_init(&lock, &attributes);
+  pthread_mutexattr_destroy(&attributes);
+  if (size > 1 && provided >= serialized) start_mover();
   return NULL;
 }
 
@@ -97,11 +114,28 @@ struct gora_mpi_messages {
   // One of the two, as the family has it.
   void **open;
   int *mpich;
+  gora_mpi_messages *next;
 };
 
-gora_mpi_messages *gora_mpi_messages_new(void) { return calloc(1, sizeof(gora_mpi_messages)); }
+// All that there are.
+static gora_mpi_messages *first;
+
+gora_mpi_messages *gora_mpi_messages_new(void) {
+  gora_mpi_messages *messages = calloc(1, sizeof *messages);
+  if (!messages) gora_mpi_abort(69);
+  pthread_mutex_lock(&lock);
+  messages->next = first;
+  first = messages;
+  pthread_mutex_unlock(&lock);
+  return messages;
+}
 
 void gora_mpi_messages_free(gora_mpi_messages *messages) {
+  pthread_mutex_lock(&lock);
+  gora_mpi_messages **link = &first;
+  while (*link != messages) link = &(*link)->next;
+  *link = messages->next;
+  pthread_mutex_unlock(&lock);
   free(messages->open);
   free(messages->mpich);
   free(messages);
@@ -123,6 +157,7 @@ enum { most = 1 << 30 };
 
 void gora_mpi_send(gora_mpi_messages *messages, const void *bytes, size_t count, int to, int tag) {
   const char *at = bytes;
+  pthread_mutex_lock(&lock);
   while (count > 0) {
     int part = count > most ? most : (int)count;
     grow(messages);
@@ -135,10 +170,13 @@ void gora_mpi_send(gora_mpi_messages *messages, const void *bytes, size_t count,
     at += part;
     count -= (size_t)part;
   }
+  pthread_cond_signal(&posted);
+  pthread_mutex_unlock(&lock);
 }
 
 void gora_mpi_receive(gora_mpi_messages *messages, void *bytes, size_t count, int from, int tag) {
   char *at = bytes;
+  pthread_mutex_lock(&lock);
   while (count > 0) {
     int part = count > most ? most : (int)count;
     grow(messages);
@@ -151,16 +189,50 @@ void gora_mpi_receive(gora_mpi_messages *messages, void *bytes, size_t count, in
     at += part;
     count -= (size_t)part;
   }
+  pthread_cond_signal(&posted);
+  pthread_mutex_unlock(&lock);
 }
 
+// Moves messages on; whether all are done.
 static bool all_done(gora_mpi_messages *messages) {
   int done = 0;
+  if (messages->count == 0) return true;
   if (family == GORA_MPI_OPEN) {
     ((open_test_type)testall)(messages->count, messages->open, &done, NULL);
   } else {
     ((mpich_test_type)testall)(messages->count, messages->mpich, &done, (void *)1);
   }
+  if (done) messages->count = 0;
   return done != 0;
+}
+
+static void pause_briefly(void) {
+  struct timespec pause = {0, 100000};
+  nanosleep(&pause, NULL);
+}
+
+static void *move_messages(void *unused) {
+  pthread_mutex_lock(&lock);
+  while (!leaving) {
+    bool any = false;
+    for (gora_mpi_messages *each = first; each; each = each->next) any = !all_done(each) || any;
+    if (!any) pthread_cond_wait(&posted, &lock);
+    // Short messages are done before this thread has looked at them.
+    pthread_mutex_unlock(&lock);
+    pause_briefly();
+    pthread_mutex_lock(&lock);
+  }
+  pthread_mutex_unlock(&lock);
+  return unused;
+}
+
+// Without a thread messages move as they did, when they are waited for. Signals are for the others.
+static void start_mover(void) {
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  moves = pthread_create(&mover, NULL, move_messages, NULL) == 0;
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
 static double seconds(void) {
@@ -172,20 +244,19 @@ static double seconds(void) {
 // MPI's own wait would keep a core busy, which others may need; a long wait asks ten thousand times a second.
 void gora_mpi_wait(gora_mpi_messages *messages) {
   double start = -1;
-  while (messages->count > 0 && !all_done(messages)) {
+  for (;;) {
+    pthread_mutex_lock(&lock);
+    bool done = all_done(messages);
+    pthread_mutex_unlock(&lock);
+    if (done) return;
     double now = seconds();
     if (start < 0) start = now;
-    if (now - start < 0.002) {
-      sched_yield();
-    } else {
-      struct timespec pause = {0, 100000};
-      nanosleep(&pause, NULL);
-    }
+    if (now - start < 0.002) sched_yield(); else pause_briefly();
   }
-  messages->count = 0;
 }
 
 void gora_mpi_abort(int status) {
+  pthread_mutex_lock(&lock);
   if (family == GORA_MPI_OPEN) {
     ((open_abort_type)abort_all)(world, status);
   } else {
@@ -194,4 +265,13 @@ void gora_mpi_abort(int status) {
   _Exit(status);
 }
 
-void gora_mpi_leave(void) { ((finalize_type)finalize)(); }
+void gora_mpi_leave(void) {
+  if (moves) {
+    pthread_mutex_lock(&lock);
+    leaving = true;
+    pthread_cond_signal(&posted);
+    pthread_mutex_unlock(&lock);
+    pthread_join(mover, NULL);
+  }
+  ((finalize_type)finalize)();
+}

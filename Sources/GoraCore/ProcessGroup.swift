@@ -74,6 +74,7 @@ package enum ProcessGroup {
 
     package func send(_ start: UnsafeRawPointer, bytes: Int, to rank: Int, tag: Int = 0) {
       ProcessGroup.sent += bytes
+      ProcessGroup.sentMessages += 1
       gora_mpi_send(messages, start, bytes, Int32(rank), Int32(tag))
     }
 
@@ -91,6 +92,7 @@ package enum ProcessGroup {
 
   /// Bytes that this process has sent.
   package private(set) nonisolated(unsafe) static var sent = 0
+  private nonisolated(unsafe) static var sentMessages = 0
   /// Time in which it waited for messages.
   package private(set) nonisolated(unsafe) static var waited = Duration.zero
 
@@ -98,8 +100,8 @@ package enum ProcessGroup {
   package static var traffic: String? {
     if isAlone { return nil }
     let seconds = Double(waited.components.seconds) + Double(waited.components.attoseconds) * 1e-18
-    return
-      "\(NumberText.count(sent)) bytes sent by process \(rank), which waited for messages for \(NumberText.duration(seconds))"
+    return "\(NumberText.grouped(sent)) bytes in \(NumberText.grouped(sentMessages)) messages sent by process \(rank), "
+      + "which waited for messages for \(NumberText.fixed(seconds, 2)) s"
   }
 
   /// Every process's bytes, by rank, on all of them.

@@ -418,7 +418,7 @@ package struct TrainStage {
       distinctTokens: ids.count, lowestLayer: learns ?? 0, learnt: parameters,
       // Weights that were made trainable have their sums already.
       gradients: plan.parameters.reduce(0) { $0 + ($1.gradient == nil ? $1.count : 0) }
-        + GradientSums.scratchFloats(parameters: parameters, pieces: largest.pieces),
+        + GradientSums.scratchFloats(of: plan.parameters, blocks: loaded.model.blocks, pieces: largest.pieces),
       optimiser: plan.stateFloats + (configuration.keepsBest ? parameters : 0))
   }
 

@@ -61,7 +61,7 @@ package final class Trainer {
     self.rows = rows
     self.settings = settings
     self.optimizer = optimizer
-    sums = GradientSums(of: optimizer.parameters)
+    sums = GradientSums(of: optimizer.parameters, blocks: model.blocks)
     order = settings.order(rows: rows.count)
   }
 
@@ -91,9 +91,9 @@ package final class Trainer {
     }
     let pieces = microBatches(batch.map { rows[$0] }, maxTokens: settings.microBatchTokens)
     let labelled = pieces.reduce(0) { $0 + $1.targets.count }
-    let losses = sums.sum(pieces: pieces.count) { i in
+    let losses = sums.sum(pieces: pieces.count) { i, finished in
       setDropout("gora-train/dropout/\(step)/\(i)")
-      return model.accumulateGradient(pieces[i], scale: 1 / Float(labelled))
+      return model.accumulateGradient(pieces[i], scale: 1 / Float(labelled), finished: finished)
     }
     setDropout(nil)
     let loss = losses.reduce(0, +) / Double(labelled)

@@ -149,7 +149,7 @@ import Testing
     for _ in 0..<12 { _ = try trainer.advance() }
     let pieces = microBatches(rows, maxTokens: 8192)
     let labelled = pieces.reduce(0) { $0 + $1.targets.count }
-    GradientSums(of: trainer.optimizer.parameters).zero()
+    GradientSums(of: trainer.optimizer.parameters, blocks: model.blocks).zero()
     for piece in pieces { _ = model.accumulateGradient(piece, scale: 1 / Float(labelled)) }
     for parameter in model.adapters[1].parameters {
       let (values, gradient) = (try #require(parameter.values), try #require(parameter.gradient).array)

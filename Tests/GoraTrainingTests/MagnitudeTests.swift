@@ -59,7 +59,7 @@ import Testing
     let (model, _) = try Self.adapted(name)
     model.recomputesActivations = recomputes
     let trained = model.adapterParameters(ratio: 1).map { $0.parameter }
-    let sums = GradientSums(of: trained)
+    let sums = GradientSums(of: trained, blocks: model.blocks)
     sums.zero()
     let row = try microBatches([Fixtures.rows(name)[0]], maxTokens: 8192)[0]
     let without = model.loss(row) / Double(row.targets.count)

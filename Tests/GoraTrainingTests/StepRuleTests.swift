@@ -67,7 +67,7 @@ import Testing
     #expect(optimizer.parameters.map(\.name) == rule.learns(adapter).map(\.name))
     #expect(
       optimizer.state.filter { !$0.name.hasPrefix("value/") }.reduce(0) { $0 + $1.count } == rule.stateFloats([adapter]))
-    _ = GradientSums(of: optimizer.parameters)
+    _ = GradientSums(of: optimizer.parameters, blocks: [])
     for gradient in try golden.required("gradients").elements {
       try Self.setGradients(adapter, Self.numbers(gradient))
       optimizer.update(lr: try golden.required("lr").double, gradientScale: 1)
@@ -94,7 +94,7 @@ import Testing
     let adapter = try Self.adapter(golden)
     try #require(adapter.b.values).zero()
     let optimizer = rule.optimizer([adapter], StepSettings(ratio: 1, weightDecay: 0))
-    _ = GradientSums(of: optimizer.parameters)
+    _ = GradientSums(of: optimizer.parameters, blocks: [])
     let gradient = try Self.numbers(golden.required("gradients").elements[0])
     try Self.setGradients(adapter, gradient)
     optimizer.update(lr: 1e-3, gradientScale: 1)

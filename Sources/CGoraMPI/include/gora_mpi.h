@@ -1,5 +1,5 @@
 // The few functions of MPI that gora needs, from whichever library the launcher belongs to: opened with dlopen, so that nothing of MPI is
-// needed to build gora or to run it alone. One thread calls them.
+// needed to build gora or to run it alone. One thread calls them; another, of their own, moves messages on meanwhile.
 #ifndef GORA_MPI_H
 #define GORA_MPI_H
 
