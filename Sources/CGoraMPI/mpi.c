@@ -153,13 +153,15 @@ void gora_mpi_receive(gora_mpi_messages *messages, void *bytes, size_t count, in
   }
 }
 
-static bool all_done(gora_mpi_messages *messages) {
+bool gora_mpi_done(gora_mpi_messages *messages) {
+  if (messages->count == 0) return true;
   int done = 0;
   if (family == GORA_MPI_OPEN) {
     ((open_test_type)testall)(messages->count, messages->open, &done, NULL);
   } else {
     ((mpich_test_type)testall)(messages->count, messages->mpich, &done, (void *)1);
   }
+  if (done) messages->count = 0;
   return done != 0;
 }
 
@@ -172,7 +174,7 @@ static double seconds(void) {
 // MPI's own wait would keep a core busy, which others may need; a long wait asks ten thousand times a second.
 void gora_mpi_wait(gora_mpi_messages *messages) {
   double start = -1;
-  while (messages->count > 0 && !all_done(messages)) {
+  while (!gora_mpi_done(messages)) {
     double now = seconds();
     if (start < 0) start = now;
     if (now - start < 0.002) {
@@ -182,7 +184,6 @@ void gora_mpi_wait(gora_mpi_messages *messages) {
       nanosleep(&pause, NULL);
     }
   }
-  messages->count = 0;
 }
 
 void gora_mpi_abort(int status) {
