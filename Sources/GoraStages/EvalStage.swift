@@ -101,7 +101,8 @@ package struct EvalStage {
       fingerprint = adapter.fingerprint
     }
     if let model = loaded.model as? CLIPModel {
-      var summary = try ImagesDriver(model: model, loaded: loaded, configuration: c, adapter: fingerprint).measured(after: earlier, events)
+      var summary = try ImagesDriver(model: model, loaded: loaded, configuration: c, adapter: fingerprint).measured(
+        after: earlier, events)
       summary.output = try output?.deliver(summary.json(timed: false).pretty())
       return summary
     }

@@ -135,7 +135,8 @@ package final class InputCollector {
     var components = group.isOwn ? analysis.components : [Float](repeating: 0, count: k * width)
     var numbers =
       group.isOwn
-      ? analysis.explainedVarianceRatio + analysis.similarity + [Double(analysis.samples)] : [Double](repeating: 0, count: 2 * k + 1)
+      ? analysis.explainedVarianceRatio + analysis.similarity + [Double(analysis.samples)]
+      : [Double](repeating: 0, count: 2 * k + 1)
     if group.owner != 0, group.isOwn || ProcessGroup.isFirst {
       let messages = ProcessGroup.Messages()
       components.withUnsafeMutableBytes { components in
