@@ -16,8 +16,8 @@ BIN ?= $(ROOT)/.build/release/
 # Compute threads of each stage; the stages run one after another unless make is given -j.
 GIVEN_THREADS := $(filter-out undefined,$(origin THREADS))
 THREADS ?= $(shell nproc)
-# What starts gora-grad, gora-train and gora-eval --task loss as several processes, such as 'mpirun -n 8' (gora-mpi(7)). Their results are the
-# same for any number of them.
+# What starts gora-grad, gora-train and gora-eval as several processes, such as 'mpirun -n 8' (gora-mpi(7)). Their results are the same for any
+# number of them.
 LAUNCH ?=
 # Threads of each process: unless THREADS is given, its share of the CPUs.
 SHARED_THREADS = $(if $(LAUNCH),$(if $(GIVEN_THREADS),-t $(THREADS)),-t $(THREADS))

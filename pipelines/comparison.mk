@@ -208,7 +208,7 @@ $(SEEDS:%=$(OUT)/seed-%/$(1)/$(2)/test.json): $(OUT)/seed-%/$(1)/$(2)/test.json:
 
 $(SEEDS:%=$(OUT)/seed-%/$(1)/$(2)/answers.json): $(OUT)/seed-%/$(1)/$(2)/answers.json: \
   $(OUT)/seed-%/$(1)/$(2)/run.json $(TEST) $(OUT)/settings/eval $(OUT)/settings/answers
-	$(call measured,$(BIN)gora-eval $(call tuned,$(5)) --task gsm8k --data $(TEST) --max-new-tokens $(MAX_NEW) -t $(THREADS) $(FLAGS) -o $$@)
+	$(call measured,$(LAUNCH) $(BIN)gora-eval $(call tuned,$(5)) --task gsm8k --data $(TEST) --max-new-tokens $(MAX_NEW) $(SHARED_THREADS) $(FLAGS) -o $$@)
 endef
 tuned = $(if $(filter full,$(1)),--model $$(<D)/tuned,--model $(MODEL) --adapter $$(<D)/tuned)
 

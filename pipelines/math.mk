@@ -95,7 +95,7 @@ GLUE_FLAGS := $(GLUE:%=--glue %) $(PROMPTS:%=--prompts %)
 ROW_FLAGS := $(GLUE_FLAGS) $(TEMPLATE:%=--template %) $(LEARN:%=--learn %) $(MAX_LENGTH:%=--max-length %)
 # $(call evaluate,FOLDER/NAME): the options of an evaluation whose samples are NAMEsamples.jsonl.
 evaluate = --task $(TASK) --data $(TEST) $(GLUE_FLAGS) $(EVAL_TEMPLATE:%=--template %) --max-new-tokens $(MAX_NEW) $(TASK_FLAGS) $(EVAL_FLAGS) \
-  --samples $(1)samples.jsonl $(TASK_OUTPUTS:%=% $(1)requests.jsonl) -t $(THREADS) $(FLAGS)
+  --samples $(1)samples.jsonl $(TASK_OUTPUTS:%=% $(1)requests.jsonl) $(SHARED_THREADS) $(FLAGS)
 $(call settings,grad,MODEL TRAIN ROW_FLAGS TARGETS STEPS GRAD_BATCH GRAD_FLAGS)
 $(call settings,plan,RANK BUDGET)
 $(call settings,init,GAMMA)
@@ -131,7 +131,7 @@ $(OUT)/test.jsonl: | $(TOOLS)
 endif
 
 $(OUT)/base.json: $(TEST) $(TASK_INPUTS) $(MODEL_FILES) $(OUT)/settings/eval | $(TOOLS)
-	$(TIMED) $@ $(BIN)gora-eval --model $(MODEL) $(call evaluate,$(OUT)/base-) -o $@
+	$(TIMED) $@ $(LAUNCH) $(BIN)gora-eval --model $(MODEL) $(call evaluate,$(OUT)/base-) -o $@
 
 # Each seed: the gradient, its scores and GoRA's plan.
 $(SEEDS:%=$(OUT)/seed-%/grad.h5): $(OUT)/seed-%/grad.h5: $(TRAIN) $(MODEL_FILES) $(OUT)/settings/grad | $(TOOLS)
@@ -182,6 +182,6 @@ $(SEEDS:%=$(OUT)/seed-%/$(1)/tuned/adapter_config.json): $(OUT)/seed-%/$(1)/tune
 
 $(SEEDS:%=$(OUT)/seed-%/$(1)/result.json): $(OUT)/seed-%/$(1)/result.json: $(OUT)/seed-%/$(1)/tuned/adapter_config.json \
   $(TEST) $(TASK_INPUTS) $(OUT)/settings/eval
-	$(TIMED) $$@ $(BIN)gora-eval --model $(MODEL) --adapter $$(<D) $$(call evaluate,$(OUT)/seed-$$*/$(1)/) -o $$@
+	$(TIMED) $$@ $(LAUNCH) $(BIN)gora-eval --model $(MODEL) --adapter $$(<D) $$(call evaluate,$(OUT)/seed-$$*/$(1)/) -o $$@
 endef
 $(foreach method,lora rslora loraplus gora,$(eval $(call train_and_eval,$(method))))

@@ -97,16 +97,16 @@ $(OUT)/text.txt:
 # A new model: its text tower stays as it was drawn, which tells classes apart all the same.
 $(OUT)/base/config.json: $(NEW) $(OUT)/settings/new $(TEXTS) | given $(TOOLS)
 	$(call drop-stale,$(@D)/checkpoint,$^)
-	$(TIMED) $@ $(BIN)gora-train --method full --from-config $(NEW) --model $(TOKENIZER) --data $(TRAIN) $(IMAGE_FLAGS) \
-	  --max-steps $(NEW_STEPS) --batch-size $(BATCH) --lr $(NEW_LR) --max-grad-norm 1 --resume -t $(THREADS) $(FLAGS) -o $(@D)
+	$(TIMED) $@ $(LAUNCH) $(BIN)gora-train --method full --from-config $(NEW) --model $(TOKENIZER) --data $(TRAIN) $(IMAGE_FLAGS) \
+	  --max-steps $(NEW_STEPS) --batch-size $(BATCH) --lr $(NEW_LR) --max-grad-norm 1 --resume $(SHARED_THREADS) $(FLAGS) -o $(@D)
 
 $(OUT)/base.json: $(MODEL_FILES) $(TEXTS) $(OUT)/settings/eval | given $(TOOLS)
-	$(TIMED) $@ $(BIN)gora-eval --model $(MODEL) --task images --data $(TEST) $(IMAGE_FLAGS) $(EVAL_FLAGS) -t $(THREADS) $(FLAGS) -o $@
+	$(TIMED) $@ $(LAUNCH) $(BIN)gora-eval --model $(MODEL) --task images --data $(TEST) $(IMAGE_FLAGS) $(EVAL_FLAGS) $(SHARED_THREADS) $(FLAGS) -o $@
 
 # Each seed: the gradient, its scores and GoRA's plan and start.
 $(SEEDS:%=$(OUT)/seed-%/grad.h5): $(OUT)/seed-%/grad.h5: $(MODEL_FILES) $(TEXTS) $(OUT)/settings/grad | given $(TOOLS)
-	$(TIMED) $@ $(BIN)gora-grad --model $(MODEL) --data $(TRAIN) $(IMAGE_FLAGS) --targets $(TARGETS) --steps $(STEPS) \
-	  --batch-size $(GRAD_BATCH) --seed $* -t $(THREADS) $(FLAGS) -o $@
+	$(TIMED) $@ $(LAUNCH) $(BIN)gora-grad --model $(MODEL) --data $(TRAIN) $(IMAGE_FLAGS) --targets $(TARGETS) --steps $(STEPS) \
+	  --batch-size $(GRAD_BATCH) --seed $* $(SHARED_THREADS) $(FLAGS) -o $@
 
 $(SEEDS:%=$(OUT)/seed-%/scores.json): $(OUT)/seed-%/scores.json: $(OUT)/seed-%/grad.h5
 	$(TIMED) $@ $(BIN)gora-score --model $(MODEL) $< $(FLAGS) -o $@
@@ -133,8 +133,8 @@ endef
 $(foreach method,lora rslora,$(eval $(call plain_method,$(method))))
 
 TRAINING = --data $(TRAIN) $(IMAGE_FLAGS) --batch-size $(BATCH) --epochs $(EPOCHS) --weight-decay $(WEIGHT_DECAY) --schedule cosine \
-  --warmup-ratio 0.03 --lr-floor 0 $(TRAIN_FLAGS) --resume -t $(THREADS) $(FLAGS)
-EVALUATION = --task images --data $(TEST) $(IMAGE_FLAGS) $(EVAL_FLAGS) -t $(THREADS) $(FLAGS)
+  --warmup-ratio 0.03 --lr-floor 0 $(TRAIN_FLAGS) --resume $(SHARED_THREADS) $(FLAGS)
+EVALUATION = --task images --data $(TEST) $(IMAGE_FLAGS) $(EVAL_FLAGS) $(SHARED_THREADS) $(FLAGS)
 
 # Training and evaluation are the same for all adapters. --resume: an interrupted make goes on where it was.
 define train_and_eval
@@ -143,12 +143,12 @@ $$(call settings,train-$(1),TRAIN CLASSES TEMPLATES BATCH EPOCHS LR_$(1) WEIGHT_
 $(SEEDS:%=$(OUT)/seed-%/$(1)/tuned/adapter_config.json): $(OUT)/seed-%/$(1)/tuned/adapter_config.json: \
   $(OUT)/seed-%/$(1)/init/adapter_config.json $(OUT)/settings/train-$(1)
 	$$(call drop-stale,$$(@D)/checkpoint,$$^)
-	$(TIMED) $$@ $(BIN)gora-train $$(<D) --model $(MODEL) $$(TRAINING) --lr $(LR_$(1)) --lr-ratio 1 \
+	$(TIMED) $$@ $(LAUNCH) $(BIN)gora-train $$(<D) --model $(MODEL) $$(TRAINING) --lr $(LR_$(1)) --lr-ratio 1 \
 	  --log $(OUT)/seed-$$*/$(1)/metrics.jsonl --seed $$* -o $$(@D)
 
 $(SEEDS:%=$(OUT)/seed-%/$(1)/result.json): $(OUT)/seed-%/$(1)/result.json: $(OUT)/seed-%/$(1)/tuned/adapter_config.json \
   $(OUT)/settings/eval
-	$(TIMED) $$@ $(BIN)gora-eval --model $(MODEL) --adapter $$(<D) $$(EVALUATION) -o $$@
+	$(TIMED) $$@ $(LAUNCH) $(BIN)gora-eval --model $(MODEL) --adapter $$(<D) $$(EVALUATION) -o $$@
 endef
 $(foreach method,$(ADAPTED),$(eval $(call train_and_eval,$(method))))
 
@@ -158,8 +158,8 @@ $(call settings,train-full,TARGETS TRAIN CLASSES TEMPLATES BATCH EPOCHS LR_full 
 $(SEEDS:%=$(OUT)/seed-%/full/tuned/config.json): $(OUT)/seed-%/full/tuned/config.json: $(MODEL_FILES) $(TEXTS) \
   $(OUT)/settings/train-full | given $(TOOLS)
 	$(call drop-stale,$(@D)/checkpoint,$^)
-	$(TIMED) $@ $(BIN)gora-train --method full --targets $(TARGETS) --model $(MODEL) $(TRAINING) --lr $(LR_full) \
+	$(TIMED) $@ $(LAUNCH) $(BIN)gora-train --method full --targets $(TARGETS) --model $(MODEL) $(TRAINING) --lr $(LR_full) \
 	  --log $(OUT)/seed-$*/full/metrics.jsonl --seed $* -o $(@D)
 
 $(SEEDS:%=$(OUT)/seed-%/full/result.json): $(OUT)/seed-%/full/result.json: $(OUT)/seed-%/full/tuned/config.json $(OUT)/settings/eval
-	$(TIMED) $@ $(BIN)gora-eval --model $(<D) $(EVALUATION) -o $@
+	$(TIMED) $@ $(LAUNCH) $(BIN)gora-eval --model $(<D) $(EVALUATION) -o $@

@@ -241,14 +241,17 @@ static double seconds(void) {
   return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
+bool gora_mpi_done(gora_mpi_messages *messages) {
+  pthread_mutex_lock(&lock);
+  bool done = all_done(messages);
+  pthread_mutex_unlock(&lock);
+  return done;
+}
+
 // MPI's own wait would keep a core busy, which others may need; a long wait asks ten thousand times a second.
 void gora_mpi_wait(gora_mpi_messages *messages) {
   double start = -1;
-  for (;;) {
-    pthread_mutex_lock(&lock);
-    bool done = all_done(messages);
-    pthread_mutex_unlock(&lock);
-    if (done) return;
+  while (!gora_mpi_done(messages)) {
     double now = seconds();
     if (start < 0) start = now;
     if (now - start < 0.002) sched_yield(); else pause_briefly();

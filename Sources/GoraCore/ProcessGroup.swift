@@ -88,6 +88,9 @@ package enum ProcessGroup {
       gora_mpi_wait(messages)
       ProcessGroup.waited += start.duration(to: .now)
     }
+
+    /// Whether all are done.
+    var areDone: Bool { gora_mpi_done(messages) }
   }
 
   /// Bytes that this process has sent.
@@ -104,24 +107,25 @@ package enum ProcessGroup {
       + "which waited for messages for \(NumberText.fixed(seconds, 2)) s"
   }
 
-  /// Every process's bytes, by rank, on all of them.
-  package static func allGather(_ bytes: [UInt8]) -> [[UInt8]] {
-    if isAlone { return [bytes] }
-    let counts = allGather(Int64(bytes.count)).map { Int($0) }
+  /// Every process's values, by rank, on all of them.
+  package static func allGather<Value: BitwiseCopyable>(_ values: [Value]) -> [[Value]] {
+    if isAlone { return [values] }
+    let counts = allGather(Int64(values.count)).map { Int($0) }
     var starts = [0]
     for count in counts { starts.append(starts[starts.count - 1] + count) }
-    var all = [UInt8](repeating: 0, count: starts[size])
+    let all = UnsafeMutablePointer<Value>.allocate(capacity: max(1, starts[size]))
+    defer { all.deallocate() }
     let messages = Messages()
-    bytes.withUnsafeBytes { own in
-      all.withUnsafeMutableBytes { all in
-        for other in 0..<size where other != rank {
-          if let from = own.baseAddress { messages.send(from, bytes: own.count, to: other) }
-          if let to = all.baseAddress { messages.receive(to + starts[other], bytes: counts[other], from: other) }
-        }
-        messages.wait()
+    values.withUnsafeBytes { own in
+      for other in 0..<size where other != rank {
+        if let from = own.baseAddress { messages.send(from, bytes: own.count, to: other) }
+        messages.receive(all + starts[other], bytes: counts[other] * MemoryLayout<Value>.stride, from: other)
       }
+      messages.wait()
     }
-    return (0..<size).map { $0 == rank ? bytes : Array(all[starts[$0]..<starts[$0 + 1]]) }
+    return (0..<size).map { rank in
+      rank == self.rank ? values : Array(UnsafeBufferPointer(start: all + starts[rank], count: counts[rank]))
+    }
   }
 
   /// One value of each process, by rank, on all of them.
@@ -141,17 +145,6 @@ package enum ProcessGroup {
       }
     }
     return all
-  }
-
-  /// Every process's values, by rank, on all of them.
-  package static func allGather(_ values: [Double]) -> [[Double]] {
-    if isAlone { return [values] }
-    return allGather(values.withUnsafeBytes { Array($0) }).map { bytes in
-      [Double](unsafeUninitializedCapacity: bytes.count / 8) { out, count in
-        UnsafeMutableRawBufferPointer(out).copyBytes(from: bytes)
-        count = bytes.count / 8
-      }
-    }
   }
 
   /// The first process's value, on all of them.

@@ -37,7 +37,7 @@ package struct ChoiceScorer {
   private static let tokensAtOnce = 2048
 
   /// Questions that go through the model together.
-  private func groups(_ questions: [[Choice]]) -> [Range<Int>] {
+  package func groups(_ questions: [[Choice]]) -> [Range<Int>] {
     var groups: [Range<Int>] = []
     var (from, choices, tokens) = (0, 0, 0)
     for (index, question) in questions.enumerated() {
@@ -74,15 +74,16 @@ package struct ChoiceScorer {
 
   /// - Parameters:
   ///   - questions: the choices of each, none without.
+  ///   - groups: some of `groups`, whose questions alone are scored; nil for all.
   ///   - scored: told of each question's Σ log p over the tokens of its continuations.
   /// - Throws: status 1 where one is not finite.
   package func score(
-    _ questions: [[Choice]], scored: (_ question: Int, _ logLikelihoods: [Double]) -> Void
+    _ questions: [[Choice]], groups chosen: [Range<Int>]? = nil, scored: (_ question: Int, _ logLikelihoods: [Double]) -> Void
   ) throws(GoraError) {
     if questions.isEmpty { return }
     let (slots, capacity) = cacheSize(questions)
     let cache = KeyValueCache(model.cachedWidth, slots: slots, capacity: capacity, isBFloat16: model.roundsToBFloat16)
-    for group in groups(questions) {
+    for group in chosen ?? groups(questions) {
       var contexts: [(slot: Int, ids: [Int32])] = []
       var rows: [(slot: Int, ids: [Int32])] = []
       var copies: [(from: Int, to: Int)] = []

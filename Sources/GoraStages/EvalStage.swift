@@ -72,12 +72,6 @@ package struct EvalStage {
     try checkOutputs(
       c.output.paths + [c.samples, c.answering.judging.requests].compactMap { $0 },
       against: [c.model] + (c.adapter.map { [$0] } ?? []) + c.data.inputs + c.answering.judging.inputs)
-    if !ProcessGroup.isAlone, !(c.task is any RowsTask.Type) {
-      throw GoraError(
-        .usage,
-        "--task \(c.task.name) runs as one process, not as \(ProcessGroup.size): answers that are generated "
-          + "together bear on each other", hint: "leave the launcher out")
-    }
     let writes = ProcessGroup.isFirst && !c.dryRun
     let output = writes ? try c.output.open() : nil
     var others: [AtomicFile] = []
@@ -107,7 +101,8 @@ package struct EvalStage {
       fingerprint = adapter.fingerprint
     }
     if let model = loaded.model as? CLIPModel {
-      var summary = try ImagesDriver(model: model, loaded: loaded, configuration: c).measured(after: earlier, events)
+      var summary = try ImagesDriver(model: model, loaded: loaded, configuration: c, adapter: fingerprint).measured(
+        after: earlier, events)
       summary.output = try output?.deliver(summary.json(timed: false).pretty())
       return summary
     }
@@ -135,6 +130,7 @@ package struct EvalStage {
     default: throw GoraError(.internal, "no driver runs task \(c.task.name)")
     }
     summary.output = try output?.deliver(summary.json(timed: false).pretty(), with: others)
+    if let traffic = ProcessGroup.traffic { events(.note(traffic)) }
     if !c.dryRun { events(.note("memory at most \(RunEstimate.mebibytes(ProcessMemory.peak)) resident")) }
     return summary
   }
@@ -153,6 +149,25 @@ extension EvalStage {
     summary.provenance = try c.context.provenance(after: nil, inputs: [c.model] + c.data.paths + c.answering.judging.inputs)
     summary.outcome = try Judge(c.answering.judging, questions: questions).scores(asking: [], events)
     return summary
+  }
+}
+
+extension EvalStage.Configuration {
+  /// Refuses to share out what the processes do not all have before them.
+  /// - Parameters:
+  ///   - adapter: its fingerprint, or "none".
+  ///   - rows: what goes through the model.
+  func requireSame(_ loaded: LoadedModel, adapter: String, _ rows: [EncodedRow]) throws(GoraError) {
+    if ProcessGroup.isAlone { return }
+    let a = answering
+    try ProcessGroup.requireSame(
+      [
+        ("version", context.version), ("model", loaded.identity?.text ?? ""), ("dtype", loaded.dtype),
+        ("threads", String(context.threads)), ("products", Matmul.backendDescription), ("adapter", adapter),
+        ("task", task.name), ("data", fingerprint(of: rows)), ("batch-size", String(a.batchSize)),
+        ("max-new-tokens", String(a.maxNewTokens)), ("temperature", String(a.temperature ?? 0)), ("top-p", String(a.topP)),
+        ("seed", String(a.seed)), ("beams", String(a.beams)), ("attempts", String(a.attempts)), ("stop", "\(a.stops)"),
+      ].map { "\($0)=\($1)" }.joined(separator: "\n"))
   }
 }
 
@@ -186,6 +201,12 @@ struct EvalInputs {
     if let limit = configuration.limit { rows.keepFirst(limit) }
     summary.rows = rows.rows.count
     return rows
+  }
+
+  /// Refuses to share out what the processes do not all have before them.
+  /// - Parameter rows: what goes through the model.
+  func requireSame(_ rows: [EncodedRow]) throws(GoraError) {
+    try configuration.requireSame(loaded, adapter: adapter, rows)
   }
 
   func write(sample: JSON) throws(GoraError) { try samples?.write(Array((sample.compact() + "\n").utf8)) }

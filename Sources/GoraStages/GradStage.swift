@@ -89,7 +89,6 @@ package struct GradStage {
   package func run(events: EventHandler) throws(GoraError) -> Summary {
     let c = configuration
     try checkOutputs([c.output], against: [c.model] + c.data.inputs)
-    try refuseUnshared()
     let loaded = try LoadedModel(path: c.model, precision: c.recipe.precision)
     loaded.announce(threads: c.context.threads, events: events)
     let source = try RowSource(loaded, options: c.data, events: events)
@@ -217,8 +216,8 @@ package struct GradStage {
         part.letGo()
       }
     }
+    if let collector { try write(collector, to: writer, events: events) }
     if let writer {
-      if let collector { try write(collector, to: writer, events: events) }
       try writer.write(steps: record)
       if !track.steps.isEmpty { try writer.write(track: track) }
       try writer.finish()
@@ -228,50 +227,40 @@ package struct GradStage {
     return summary
   }
 
-  /// Refuses what several processes cannot share.
-  private func refuseUnshared() throws(GoraError) {
-    if ProcessGroup.isAlone { return }
-    let recipe = configuration.recipe
-    func refusal(_ option: String, _ reason: String) -> GoraError {
-      GoraError(
-        .usage, "\(option) runs as one process, not as \(ProcessGroup.size): \(reason)",
-        hint: "leave the launcher out, or \(option)")
-    }
-    if recipe.exploration != nil { throw refusal("--explore", "each micro-batch's weights come from the one before") }
-    if recipe.collects.contains(.inputs) {
-      throw refusal("--collect inputs", "components are taken in one micro-batch after the other")
-    }
-  }
-
   /// What has to be the same for all processes, a line each.
   private func run(_ loaded: LoadedModel, targets: [Linear], rows: [EncodedRow], limit: Int, steps: Int) -> String {
     let c = configuration
-    return [
+    let exploration = c.recipe.exploration.map { "\($0.rule.rawValue) \($0.rate)" } ?? "none"
+    let settings: [(String, String)] = [
       ("version", c.context.version), ("threads", String(c.context.threads)), ("products", Matmul.backendDescription),
       ("model", loaded.identity?.text ?? ""), ("dtype", loaded.dtype), ("data", fingerprint(of: rows)),
       ("targets", targets.map(\.name).joined(separator: " ")), ("steps", String(steps)),
       ("batch-size", String(c.recipe.batchSize)),
       ("shuffle", String(c.recipe.shuffles)), ("seed", String(c.context.seed)), ("micro-batch-tokens", String(limit)),
+      ("collect", collected), ("input-components", String(c.recipe.inputComponents)),
+      ("explore", exploration),
       ("squares", String(c.recipe.keepsSquares)), ("track", String(c.recipe.trackEvery ?? 0)),
       ("stability", c.recipe.stability.map { "\($0)" } ?? "none"),
-    ].map { "\($0)=\($1)" }.joined(separator: "\n")
+    ]
+    return settings.map { "\($0)=\($1)" }.joined(separator: "\n")
   }
 
   /// Takes in the inputs that still wait, and writes all components.
+  /// - Parameter writer: the first process's.
   private func write(
-    _ collector: InputCollector, to writer: GradientFileWriter, events: EventHandler
+    _ collector: InputCollector, to writer: GradientFileWriter?, events: EventHandler
   ) throws(GoraError) {
     try collector.finish()
     var (moved, all) = (0, 0)
-    for (index, group) in collector.groups.enumerated() {
-      let analysis = group.analysis
-      moved += analysis.similarity.count { $0 < InputCollector.settledSimilarity }
-      all += analysis.count
+    for index in collector.groups.indices {
+      guard let found = collector.findings(index), let writer else { continue }
+      moved += found.similarity.count { $0 < InputCollector.settledSimilarity }
+      all += found.similarity.count
       try writer.write(
         inputs: InputComponents(
-          modules: group.linears.map(\.name), inputSize: analysis.inputSize, ratios: analysis.explainedVarianceRatio,
-          similarity: analysis.similarity, tokens: analysis.samples, group: String(index)),
-        components: analysis.components)
+          modules: found.linears.map(\.name), inputSize: found.inputSize, ratios: found.ratios, similarity: found.similarity,
+          tokens: found.samples, group: String(index)),
+        components: found.components)
     }
     events(
       .note(
@@ -317,17 +306,19 @@ package struct GradStage {
       demand.inputs = InputCollector.bytes(
         model: loaded.model, targets: targets, components: configuration.recipe.inputComponents, labelled: learnt)
     }
-    // Sums; windows; squares; sums over a micro-batch's pieces; copies of the weights: each process its rows. Beside them what is shared.
+    // Sums; windows; squares; sums over a micro-batch's pieces: each process its rows. Copies of the weights: each process all. Beside them what
+    // is shared.
     let largestLayer =
       loaded.model.blocks.map { block in
         block.reduce(0) { sum, linear in sum + (targets.contains { $0 === linear } ? linear.weight.count : 0) }
       }.max() ?? 0
-    let copies =
-      1 + [settings.needsWindows, settings.exploration != nil, settings.keepsSquares, settings.needsStepSums].count { $0 }
-    demand.gradientsAtOnce = copies * largestLayer / ProcessGroup.size
+    let explores = settings.exploration != nil
+    let shared = 1 + [settings.needsWindows, settings.keepsSquares, settings.needsStepSums].count { $0 }
+    func floats(_ weights: Int) -> Int { shared * weights / ProcessGroup.size + (explores ? weights : 0) }
+    demand.gradientsAtOnce = floats(largestLayer)
     demand.stepGradients = GradientEstimator.sharedFloats(
-      weight: targets.map(\.weight.count).max() ?? 0, layer: largestLayer)
-    demand.gradients = copies * demand.learnt / ProcessGroup.size
+      weight: targets.map(\.weight.count).max() ?? 0, layer: largestLayer, explores: explores)
+    demand.gradients = floats(demand.learnt)
     // A chunk as it is, scaled, shuffled and compressed, with the tables of the compressor.
     let largest = targets.map(\.weight.count).max() ?? 0
     demand.output = 8 * min(1 << 20, 4 * largest) + (ProcessGroup.isAlone ? 0 : 4 * largest)
@@ -340,6 +331,11 @@ package struct GradStage {
     let path = configuration.output
     guard let slash = path.utf8.lastIndex(of: UInt8(ascii: "/")) else { return "." }
     return slash == path.startIndex ? "/" : String(path[..<slash])
+  }
+
+  /// As `--collect` spells it.
+  private var collected: String {
+    Evidence.allCases.filter(configuration.recipe.collects.contains).map(\.rawValue).joined(separator: ",")
   }
 
   private func attributes(
@@ -361,7 +357,7 @@ package struct GradStage {
       attributes.append(("explore_lr", String(exploration.rate)))
     }
     if c.recipe.collects != [.gradients] {
-      attributes.append(("collect", Evidence.allCases.filter(c.recipe.collects.contains).map(\.rawValue).joined(separator: ",")))
+      attributes.append(("collect", collected))
     }
     if let every = c.recipe.trackEvery { attributes.append(("track", String(every))) }
     if let provenance = try c.context.provenance(

@@ -11,7 +11,8 @@ import GoraText
 /// A micro-batch runs in pieces of at most `microBatchTokens` tokens, piece k of the run on process k mod P, P of them at a time. Each piece's
 /// gradient begins at 0, and is added in the order of the pieces: by one process as soon as the weight's product is made, in a buffer that
 /// all weights share and a cache may hold; by several when a layer is done (`LayerExchange`), each the rows of `RowShares`, so that
-/// sums take their size once, not once a process, and are the same bits for any P.
+/// sums take their size once, not once a process, and are the same bits for any P. Weights that move are whole in each process, which puts a
+/// micro-batch's gradients together and moves them as the others do.
 ///
 /// Without targets there is no backward pass: inputs alone are collected.
 package final class GradientEstimator {
@@ -25,7 +26,7 @@ package final class GradientEstimator {
     package var trackEvery: Int?
     /// Whether the squares of each micro-batch's gradients are summed.
     package var keepsSquares: Bool
-    /// Whether the run may end after any micro-batch: none is begun then before the one before it has ended.
+    /// Whether the run may end after any micro-batch.
     package var mayStop = false
 
     package init(
@@ -41,8 +42,12 @@ package final class GradientEstimator {
 
     /// Whether more is wanted of a micro-batch's own gradient than to add it.
     private var needsStepGradients: Bool { exploration != nil || trackEvery != nil || keepsSquares }
+    /// Whether several processes move weights of their own.
+    private var movesAlike: Bool { exploration != nil && !ProcessGroup.isAlone }
     /// Whether the gradients of a micro-batch's pieces are summed apart from those before.
-    package var needsStepSums: Bool { needsStepGradients && !runsWhole }
+    package var needsStepSums: Bool { needsStepGradients && !runsWhole || movesAlike }
+    /// Whether no micro-batch is begun before the one before it has ended.
+    var takesTurns: Bool { mayStop || exploration != nil }
     /// Whether the gradients of several micro-batches are summed a second time.
     package var needsWindows: Bool { (trackEvery ?? 1) > 1 }
   }
@@ -78,6 +83,8 @@ package final class GradientEstimator {
   private let stepSums: [FloatBuffer]
   private let windows: [FloatBuffer]
   private let explored: [ExploredWeight]
+  /// A weight's gradient of the micro-batch that has ended, with all rows.
+  private let stepGradient = FloatBuffer()
   private let exchange: LayerExchange?
   /// What runs through the model now.
   private var running: Piece?
@@ -130,9 +137,10 @@ package final class GradientEstimator {
       RowShares(RowBlocks(rows: target.outputSize, columns: target.inputSize), index: index)
     }
     self.shares = shares
-    func buffers(_ wanted: Bool) throws(GoraError) -> [FloatBuffer] {
+    func buffers(_ wanted: Bool, whole: Bool = false) throws(GoraError) -> [FloatBuffer] {
       try (wanted ? targets.indices : 0..<0).map { index throws(GoraError) in
-        let count = shares[index].rows(of: ProcessGroup.rank).count * targets[index].inputSize
+        let target = targets[index]
+        let count = whole ? target.weight.count : shares[index].rows(of: ProcessGroup.rank).count * target.inputSize
         return try scratch?.floats(count) ?? FloatBuffer(zeros: count)
       }
     }
@@ -142,8 +150,7 @@ package final class GradientEstimator {
     stepSums = try buffers(settings.needsStepSums)
     var explored: [ExploredWeight] = []
     if let exploration = settings.exploration {
-      precondition(ProcessGroup.isAlone, "a weight that moves would have to move in all processes")
-      for (target, copy) in zip(targets, try buffers(true)) {
+      for (target, copy) in zip(targets, try buffers(true, whole: true)) {
         target.weight.makeWorkingCopy(in: copy)
         explored.append(
           ExploredWeight(copy, rows: target.outputSize, columns: target.inputSize, exploration: exploration))
@@ -176,7 +183,10 @@ package final class GradientEstimator {
   /// - Parameters:
   ///   - weight: those of the largest weight.
   ///   - layer: those of the largest layer's weights.
-  package static func sharedFloats(weight: Int, layer: Int) -> Int { ProcessGroup.isAlone ? weight : 4 * layer }
+  ///   - explores: whether weights move.
+  package static func sharedFloats(weight: Int, layer: Int, explores: Bool) -> Int {
+    ProcessGroup.isAlone ? weight : 4 * layer + (explores ? weight : 0)
+  }
 
   /// Adds one micro-batch.
   /// - Throws: as `run`.
@@ -202,7 +212,7 @@ package final class GradientEstimator {
   package func run(_ next: () -> [EncodedRow]?, ended: ([Step]) throws(GoraError) -> Bool) throws(GoraError) {
     var waiting: [Piece] = []
     while true {
-      while waiting.count < ProcessGroup.size, waiting.isEmpty || !settings.mayStop, let rows = next() {
+      while waiting.count < ProcessGroup.size, waiting.isEmpty || !settings.takesTurns, let rows = next() {
         waiting += pieces(of: rows)
       }
       if waiting.isEmpty { return }
@@ -239,6 +249,8 @@ package final class GradientEstimator {
       for layer in layers.indices.reversed() { finish(layer, round) }
     }
     exchange?.end(open: 1) { take($0, $2, of: round[$1]) }
+    inputs?.end(round.map(\.batch))
+    if exchange != nil, round.contains(where: \.isLast) { moveAlike() }
     let steps = round.filter(\.isLast).map(\.step)
     gather(loss, of: round, steps)
     try inputs?.check()
@@ -305,7 +317,16 @@ package final class GradientEstimator {
         if !windows.isEmpty { windows[index].zero() }
       }
     }
-    if !explored.isEmpty { explored[index].update(gradient: gradient, count: count) }
+    if !explored.isEmpty, exchange == nil { explored[index].update(gradient: gradient, count: count) }
+  }
+
+  /// Moves the weights of all processes by the same whole gradients.
+  private func moveAlike() {
+    for (index, weight) in explored.enumerated() {
+      gather(stepSums[index], of: index, into: stepGradient, on: nil)
+      weight.update(gradient: stepGradient.pointer, count: targets[index].weight.count)
+      stepSums[index].letGo()
+    }
   }
 
   private func addSquares(_ x: UnsafePointer<Float>, to y: UnsafeMutablePointer<Float>, count: Int) {
@@ -360,24 +381,29 @@ package final class GradientEstimator {
   /// - Parameter whole: where it is put together, if there are others.
   package func collected(_ part: FloatBuffer, of index: Int, into whole: FloatBuffer) -> FloatBuffer? {
     if ProcessGroup.isAlone { return part }
-    let columns = targets[index].inputSize
+    gather(part, of: index, into: whole, on: 0)
+    return ProcessGroup.isFirst ? whole : nil
+  }
+
+  /// Puts a target's rows together, which each process has some of.
+  /// - Parameter taker: who gets them; nil for all.
+  private func gather(_ part: FloatBuffer, of index: Int, into whole: FloatBuffer, on taker: Int?) {
+    let (own, columns) = (ProcessGroup.rank, targets[index].inputSize)
     let messages = ProcessGroup.Messages()
-    guard ProcessGroup.isFirst else {
-      messages.send(part.pointer, bytes: 4 * shares[index].rows(of: ProcessGroup.rank).count * columns, to: 0)
-      messages.wait()
-      return nil
-    }
-    let sum = whole.reserve(targets[index].weight.count)
+    let takes = taker == nil || taker == own
+    let sum = takes ? whole.reserve(targets[index].weight.count) : nil
     for rank in 0..<ProcessGroup.size {
       let rows = shares[index].rows(of: rank)
-      let (place, count) = (sum + rows.lowerBound * columns, rows.count * columns)
-      if rank == 0 {
-        place.update(from: part.pointer, count: count)
-      } else {
-        messages.receive(place, bytes: 4 * count, from: rank)
+      let count = rows.count * columns
+      if rank == own {
+        if let sum { (sum + rows.lowerBound * columns).update(from: part.pointer, count: count) }
+        continue
+      }
+      if let sum { messages.receive(sum + rows.lowerBound * columns, bytes: 4 * count, from: rank) }
+      if taker == nil || taker == rank {
+        messages.send(part.pointer, bytes: 4 * shares[index].rows(of: own).count * columns, to: rank)
       }
     }
     messages.wait()
-    return whole
   }
 }

@@ -7,15 +7,34 @@ import GoraModels
 ///
 /// A token counts where its own label is learnt, not where its successor's is; all tokens of an encoder count. Each batch that runs together is one part of the incremental
 /// analysis; where it has fewer labelled tokens than components are wanted, they wait for the next one's.
+///
+/// Several processes share the analyses: each hands the others what its batches have shown of theirs, and takes its own in in the order of the
+/// batches.
 package final class InputCollector {
   /// Linears that see the same inputs.
   package struct Group {
     package let linears: [Linear]
+    /// Used by its owner alone.
     package let analysis: IncrementalPCA
+    fileprivate let owner: Int
+    fileprivate var isOwn: Bool { owner == ProcessGroup.rank }
     /// Rows [·, in] that wait for more.
     fileprivate var waiting: [Float] = []
     /// Whether the batch at work is still to come: with recomputation it comes twice.
     fileprivate var isDue = false
+    /// What the batch at work has shown, for its owner, where there are several processes.
+    fileprivate var seen = FloatBuffer()
+  }
+
+  /// What has been found of a group's inputs.
+  package struct Findings {
+    package let linears: [Linear]
+    package let inputSize: Int
+    /// [k, in], as `IncrementalPCA` has them.
+    package let components: [Float]
+    package let ratios: [Double]
+    package let similarity: [Double]
+    package let samples: Int
   }
 
   /// A component that turned less than this cosine from part to part counts as settled: PEFT's τ.
@@ -23,44 +42,81 @@ package final class InputCollector {
 
   package private(set) var groups: [Group] = []
   private let model: any Model
-  private var labelled: [Int] = []
-  /// Tokens of an encoder, all of which count.
-  private var source: Range<Int> = 0..<0
+  /// The one at work.
+  private var batch: PackedBatch?
   private var failure: GoraError?
 
   /// - Parameter components: k, for inputs narrower than that as many as they are wide.
   package init(model: any Model, targets: [Linear], components: Int, seed: UInt64) {
     self.model = model
-    for sharing in model.linearsByInput {
-      let linears = sharing.filter { linear in targets.contains { $0 === linear } }
-      guard let first = linears.first else { continue }
-      let index = groups.count
+    let sharings = Self.sharings(model, targets)
+    for (index, (linears, owner)) in zip(sharings.linears, sharings.owners).enumerated() {
+      let first = linears[0]
       groups.append(
         Group(
           linears: linears,
           analysis: IncrementalPCA(
             inputSize: first.inputSize, count: min(components, first.inputSize),
-            random: Random(seed: seed, stream: "gora-grad/inputs/\(first.name)"))))
+            random: Random(seed: seed, stream: "gora-grad/inputs/\(first.name)")),
+          owner: owner))
       first.inputObserver = { [unowned self] x in take(x, group: index) }
     }
+  }
+
+  /// The targets that see the same inputs, and who analyses these.
+  private static func sharings(_ model: any Model, _ targets: [Linear]) -> (linears: [[Linear]], owners: [Int]) {
+    let linears = model.linearsByInput.map { $0.filter { linear in targets.contains { $0 === linear } } }.filter { !$0.isEmpty }
+    return (linears, WorkShares(costs: linears.map { $0[0].inputSize }).owners)
   }
 
   deinit { for group in groups { group.linears[0].inputObserver = nil } }
 
   /// Says which batch runs next.
   func begin(_ batch: PackedBatch) {
-    labelled = batch.labelled
-    source = 0..<(batch.source?.ids.count ?? 0)
+    self.batch = batch
     for i in groups.indices { groups[i].isDue = true }
   }
 
   /// - Throws: status 65 where a decomposition of the batch's inputs failed.
   func check() throws(GoraError) { if let failure { throw failure } }
 
+  /// Hands on what batches that ran at the same time have shown, the first on the first process, and takes in what is analysed here.
+  func end(_ round: [PackedBatch]) {
+    if ProcessGroup.isAlone { return }
+    let rank = ProcessGroup.rank
+    let messages = ProcessGroup.Messages()
+    var others: [Int: [FloatBuffer]] = [:]
+    for index in groups.indices {
+      let group = groups[index]
+      let width = group.analysis.inputSize
+      let counts = round.map { tokens(of: $0, group).count * width }
+      if group.isOwn {
+        others[index] = round.indices.map { process in
+          if process == rank { return group.seen }
+          let buffer = FloatBuffer(capacity: counts[process])
+          messages.receive(buffer.pointer, bytes: 4 * counts[process], from: process)
+          return buffer
+        }
+      } else if rank < round.count {
+        messages.send(group.seen.pointer, bytes: 4 * counts[rank], to: group.owner)
+      }
+    }
+    messages.wait()
+    for index in groups.indices {
+      groups[index].seen = FloatBuffer()
+      guard let parts = others.removeValue(forKey: index) else { continue }
+      for (batch, part) in zip(round, parts) {
+        let count = tokens(of: batch, groups[index]).count * groups[index].analysis.inputSize
+        groups[index].waiting.append(contentsOf: UnsafeBufferPointer(start: part.pointer, count: count))
+        settle(index)
+      }
+    }
+  }
+
   /// Takes in what still waits.
   /// - Throws: status 65 where all labelled tokens together are fewer than the components.
   package func finish() throws(GoraError) {
-    for i in groups.indices {
+    for i in groups.indices where groups[i].isOwn {
       let analysis = groups[i].analysis
       let waiting = groups[i].waiting
       groups[i].waiting = []
@@ -69,6 +125,38 @@ package final class InputCollector {
       }
       try add(waiting, to: groups[i])
     }
+  }
+
+  /// What has been found of a group's inputs, on the first process; nil on the others. For after `finish`, and for all processes.
+  package func findings(_ index: Int) -> Findings? {
+    let group = groups[index]
+    let analysis = group.analysis
+    let (k, width) = (analysis.count, analysis.inputSize)
+    var components = group.isOwn ? analysis.components : [Float](repeating: 0, count: k * width)
+    var numbers =
+      group.isOwn
+      ? analysis.explainedVarianceRatio + analysis.similarity + [Double(analysis.samples)]
+      : [Double](repeating: 0, count: 2 * k + 1)
+    if group.owner != 0, group.isOwn || ProcessGroup.isFirst {
+      let messages = ProcessGroup.Messages()
+      components.withUnsafeMutableBytes { components in
+        numbers.withUnsafeMutableBytes { numbers in
+          for bytes in [components, numbers] {
+            guard let start = bytes.baseAddress else { continue }
+            if ProcessGroup.isFirst {
+              messages.receive(start, bytes: bytes.count, from: group.owner)
+            } else {
+              messages.send(start, bytes: bytes.count, to: 0)
+            }
+          }
+          messages.wait()
+        }
+      }
+    }
+    guard ProcessGroup.isFirst else { return nil }
+    return Findings(
+      linears: group.linears, inputSize: width, components: components, ratios: Array(numbers[..<k]),
+      similarity: Array(numbers[k..<2 * k]), samples: Int(numbers[2 * k]))
   }
 
   /// Refuses rows that do not have a labelled token a component.
@@ -86,17 +174,33 @@ package final class InputCollector {
   private func take(_ x: UnsafePointer<Float>, group index: Int) {
     guard groups[index].isDue, failure == nil else { return }
     groups[index].isDue = false
-    let analysis = groups[index].analysis
-    let width = analysis.inputSize
-    var rows = groups[index].waiting
-    groups[index].waiting = []
-    let tokens = model.seesSource(groups[index].linears[0]) ? Array(source) : labelled
-    rows.reserveCapacity(rows.count + tokens.count * width)
-    for token in tokens { rows.append(contentsOf: UnsafeBufferPointer(start: x + token * width, count: width)) }
-    guard rows.count >= analysis.count * width else {
-      groups[index].waiting = rows
+    let width = groups[index].analysis.inputSize
+    let tokens = tokens(of: batch, groups[index])
+    guard ProcessGroup.isAlone else {
+      let seen = FloatBuffer(capacity: tokens.count * width)
+      for (row, token) in tokens.enumerated() { (seen.pointer + row * width).update(from: x + token * width, count: width) }
+      groups[index].seen = seen
       return
     }
+    groups[index].waiting.reserveCapacity(groups[index].waiting.count + tokens.count * width)
+    for token in tokens {
+      groups[index].waiting.append(contentsOf: UnsafeBufferPointer(start: x + token * width, count: width))
+    }
+    settle(index)
+  }
+
+  /// The tokens of a batch that count for a group.
+  private func tokens(of batch: PackedBatch?, _ group: Group) -> [Int] {
+    guard let batch else { return [] }
+    return model.seesSource(group.linears[0]) ? Array(0..<(batch.source?.ids.count ?? 0)) : batch.labelled
+  }
+
+  /// Takes in what waits, if that is enough.
+  private func settle(_ index: Int) {
+    let analysis = groups[index].analysis
+    guard failure == nil, groups[index].waiting.count >= analysis.count * analysis.inputSize else { return }
+    let rows = groups[index].waiting
+    groups[index].waiting = []
     do throws(GoraError) { try add(rows, to: groups[index]) } catch { failure = error }
   }
 
@@ -108,13 +212,15 @@ package final class InputCollector {
     }
   }
 
-  /// Bytes that the analyses hold, and one of them takes while it runs.
+  /// Bytes that this process's analyses hold, one of them takes while it runs, and others' inputs take on their way.
   /// - Parameter labelled: most labelled tokens of a batch.
   package static func bytes(model: any Model, targets: [Linear], components: Int, labelled: Int) -> Int {
-    var (held, most) = (0, 0)
-    for sharing in model.linearsByInput {
-      guard let first = sharing.first(where: { linear in targets.contains { $0 === linear } }) else { continue }
-      let width = first.inputSize
+    var (held, most, moving) = (0, 0, 0)
+    let sharings = sharings(model, targets)
+    for (linears, owner) in zip(sharings.linears, sharings.owners) {
+      let width = linears[0].inputSize
+      if !ProcessGroup.isAlone { moving += 4 * labelled * width * (owner == ProcessGroup.rank ? ProcessGroup.size : 1) }
+      guard owner == ProcessGroup.rank else { continue }
       let count = min(components, width)
       // Components and rows that wait, the mean in double.
       held += 4 * 2 * count * width + 8 * width
@@ -123,6 +229,6 @@ package final class InputCollector {
       let height = rows + count + 1
       most = max(most, 4 * (rows * width + height * width + 4 * (count + 16) * (height + width)))
     }
-    return held + most
+    return held + most + moving
   }
 }

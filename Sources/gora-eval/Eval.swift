@@ -151,7 +151,7 @@ struct Eval: GoraCommand {
     }
     if let table = summary.outcome?.table { reporter.report(.information(table)) }
     reporter.summary((summary.outcome?.line ?? "") + target.arrow)
-    for requirement in require { try requirement.check(summary) }
+    if ProcessGroup.isFirst { for requirement in require { try requirement.check(summary) } }
   }
 
   private func refuseIdleOptions() throws(GoraError) {

@@ -79,9 +79,9 @@ printf '#!/bin/bash\necho "$*" >> launched\nexec "$@"\n' > bin/launch
 chmod +x bin/launch
 math LAUNCH=bin/launch; ran 'a launcher alone' ''
 math LAUNCH=bin/launch GAMMA=2 STEPS=9; ran 'stages by a launcher' '2 eval, 2 grad, 2 init, 2 plan, 2 score, 2 train'
-if [ "$(awk '{ print $1 }' launched | sed 's,.*/,,' | sort | uniq -c | xargs)" != '2 gora-grad 2 gora-train' ] || grep -q -e ' -t ' launched
+if [ "$(awk '{ print $1 }' launched | sed 's,.*/,,' | sort | uniq -c | xargs)" != '2 gora-eval 2 gora-grad 2 gora-train' ] || grep -q -e ' -t ' launched
 then
-  echo 'pipelines: the launcher does not start gora-grad and gora-train, or they are told of threads' >&2
+  echo 'pipelines: the launcher does not start gora-eval, gora-grad and gora-train, or they are told of threads' >&2
   failed=1
 fi
 rm launched

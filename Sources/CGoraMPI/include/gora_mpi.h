@@ -24,6 +24,9 @@ void gora_mpi_receive(gora_mpi_messages *messages, void *bytes, size_t count, in
 // Returns when all are done: their memory may be used again.
 void gora_mpi_wait(gora_mpi_messages *messages);
 
+// The same without waiting: whether all are done.
+bool gora_mpi_done(gora_mpi_messages *messages);
+
 // Ends all processes, this one too.
 void gora_mpi_abort(int status);
 // Leaves the group; every process has to.

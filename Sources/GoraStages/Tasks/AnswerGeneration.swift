@@ -16,6 +16,8 @@ final class AnswerGeneration {
   private var done = 0
   /// New ones so far.
   private(set) var tokens = 0
+  /// Which process has generated which of the last answers.
+  private(set) var shares = WorkShares(costs: [])
   private var seconds = 0.0
 
   private var answering: Answering { inputs.configuration.answering }
@@ -56,6 +58,13 @@ final class AnswerGeneration {
     try inputs.require(bytes, &summary, events)
   }
 
+  /// Refuses to share the answers out where the processes do not all have the same before them.
+  func requireSame(_ prompts: [[Int32]], sources: [[Int32]] = []) throws(GoraError) {
+    var rows = prompts.map { EncodedRow(ids: $0, labels: ends) }
+    for (row, source) in sources.enumerated() { rows[row].source = source }
+    try inputs.requireSame(rows)
+  }
+
   private func generator(_ sampling: Sampling) -> Generator {
     Generator(
       model: model, sampling: sampling, batchSize: answering.batchSize, maxNewTokens: answering.maxNewTokens, endTokens: ends)
@@ -67,48 +76,68 @@ final class AnswerGeneration {
       endTokens: ends)
   }
 
+  /// Answers come about in `PromptGroups`, which the processes share out.
   /// - Parameters:
   ///   - prompts: token ids, none empty
   ///   - sources: what an encoder reads of each; none for a decoder alone
   ///   - rows: what the prompts are called in their random numbers' names; their places where nil
-  ///   - sampling: the user's where nil
+  ///   - temperatures: of each prompt's sampling; the user's where nil
   ///   - keepsBlanks: whether what an answer begins with counts; tokenizers of SentencePiece's kind drop a text's first blank
   ///   - total: answers of the whole run
   /// - Returns: texts in the prompts' order, ended before stops.
   func answers(
-    to prompts: [[Int32]], sources: [[Int32]] = [], rows: [Int]? = nil, sampling: Sampling? = nil, keepsBlanks: Bool = false,
+    to prompts: [[Int32]], sources: [[Int32]] = [], rows: [Int]? = nil, temperatures: [Double]? = nil, keepsBlanks: Bool = false,
     total: Int, _ events: EventHandler
   ) throws(GoraError) -> [String] {
     let rows = rows ?? Array(prompts.indices)
-    // Prompts of one length advance in step; long ones first, so that the last batch is not a lone long one.
+    let temperatures = temperatures ?? prompts.map { _ in answering.sampling.temperature }
     let lengths = (sources.isEmpty ? prompts : sources).map(\.count)
-    let order = prompts.indices.sorted { (-lengths[$0], $0) < (-lengths[$1], $1) }
-    var answers = [String](repeating: "", count: prompts.count)
+    let groups = PromptGroups(lengths: lengths, temperatures: temperatures, batchSize: answering.batchSize).groups
+    let groupShares = WorkShares(costs: groups.map { $0.reduce(0) { $0 + lengths[$1] + answering.maxNewTokens } })
+    shares = groupShares.items(of: groups)
+    warn(ofIdle: groups.count, events)
     events(.progress(stage: "answers", done: done, total: total, unit: "rows"))
     let stops = { [stops, tokenizer] (_: Int, new: [Int32]) -> Bool in
       guard !stops.isEmpty else { return false }
       let tail = tokenizer.decode(Array(new.suffix(32)))
       return stops.contains { tail.contains($0) }
     }
-    let finished = { (index: Int, new: [Int32]) in
-      let row = order[index]
-      answers[row] = self.text(new, after: keepsBlanks ? prompts[row] : [])
-      self.count(new.count)
+    let before = tokens
+    let count = SharedCount(pieces: shares.counts)
+    func told(_ new: Int) {
+      self.count(new)
       events(
         .progress(
           stage: "answers", done: self.done, total: total, unit: "rows",
           rate: StageRate(Double(self.tokens) / max(self.clock.seconds, 1e-9), "tokens/s")))
     }
-    let sorted = order.map { prompts[$0] }
-    let names = order.map { rows[$0] }
-    if answering.beams > 1 {
-      try search.generate(sorted, rows: names, stops: stops, finished: finished)
-    } else {
-      try generator(sampling ?? answering.sampling).generate(
-        sorted, sources: sources.isEmpty ? [] : order.map { sources[$0] }, rows: names, stops: stops, finished: finished)
+    var found = [[Int32]](repeating: [], count: prompts.count)
+    for group in groupShares.own.map({ groups[$0] }) {
+      func finished(_ index: Int, _ new: [Int32]) {
+        found[group[index]] = new
+        count.add(new.count, told: told)
+      }
+      let (own, names) = (group.map { prompts[$0] }, group.map { rows[$0] })
+      if answering.beams > 1 {
+        try search.generate(own, rows: names, stops: stops, finished: finished)
+      } else {
+        try generator(answering.sampling(temperature: temperatures[group[0]])).generate(
+          own, sources: sources.isEmpty ? [] : group.map { sources[$0] }, rows: names, stops: stops, finished: finished)
+      }
     }
+    count.finish(told: told)
+    found = shares.gathered(found)
+    tokens = found.reduce(before) { $0 + $1.count }
     seconds = clock.seconds
-    return answers
+    return found.enumerated().map { text($1, after: keepsBlanks ? prompts[$0] : []) }
+  }
+
+  private func warn(ofIdle groups: Int, _ events: EventHandler) {
+    guard groups < ProcessGroup.size, done == 0 else { return }
+    events(
+      .warning(
+        "the answers are generated in \(groups) groups of \(PromptGroups.batches) batches at most, for \(ProcessGroup.size) "
+          + "processes: the others have nothing to do; a smaller --batch-size makes more of them"))
   }
 
   private func count(_ new: Int) {

@@ -28,6 +28,7 @@ struct AnswersDriver {
     }
     try generation.require(prompts, sources: sources, &summary, events)
     if c.dryRun { return }
+    try generation.requireSame(prompts, sources: sources)
     let answers = try generation.answers(to: prompts, sources: sources, total: prompts.count, events)
     var verdicts: [Verdict] = []
     for (row, answer) in answers.enumerated() {

@@ -38,12 +38,24 @@ struct ChoicesDriver {
     let scorer = ChoiceScorer(model: model, batchSize: c.answering.batchSize)
     try inputs.require(scorer.byteCounts(questions), &summary, events)
     if c.dryRun { return }
+    try inputs.requireSame(questions.joined().map { EncodedRow(ids: $0.ids, labels: [Int32($0.context)]) })
     let clock = Stopwatch()
-    var likelihoods: [[Double]] = []
-    try scorer.score(questions) { _, scores in
-      likelihoods.append(scores)
-      events(.progress(stage: "choices", done: likelihoods.count, total: questions.count, unit: "rows"))
+    let groups = scorer.groups(questions)
+    let shares = WorkShares(costs: groups.map { questions[$0].joined().reduce(0) { $0 + $1.ids.count } })
+    let rows = shares.items(of: groups.map { Array($0) })
+    var done = 0
+    let count = SharedCount(pieces: rows.counts)
+    func told(_ _: Int) {
+      done += 1
+      events(.progress(stage: "choices", done: done, total: questions.count, unit: "rows"))
     }
+    var likelihoods = [[Double]](repeating: [], count: questions.count)
+    try scorer.score(questions, groups: shares.own.map { groups[$0] }) { question, scores in
+      likelihoods[question] = scores
+      count.add(told: told)
+    }
+    count.finish(told: told)
+    likelihoods = rows.gathered(likelihoods)
     summary.seconds = clock.seconds
     var (right, rightNormalised) = (0, 0)
     for (row, (question, scores)) in zip(data.rows, likelihoods).enumerated() {

@@ -58,14 +58,23 @@ struct FirstTokens {
   /// The likeliest label of each row, the first of equals.
   /// - Throws: status 1 where a likelihood is not finite.
   func predictions(_ loaded: LoadedModel, _ events: EventHandler) throws(GoraError) -> [Int] {
-    var losses: [Double] = []
-    losses.reserveCapacity(rows.count)
-    for piece in pieces(loaded) {
-      var own = [Double](repeating: .nan, count: piece.targets.count)
-      _ = loaded.model.loss(piece) { own[$0] = $1 }
-      losses += own
-      events(.progress(stage: "labels", done: losses.count / labels, total: rows.count / labels, unit: "rows"))
+    let pieces = pieces(loaded)
+    let shares = WorkShares(costs: pieces.map(\.tokens))
+    var done = 0
+    let count = SharedCount(pieces: shares.counts)
+    func told(_ rows: Int) {
+      done += rows
+      events(.progress(stage: "labels", done: done / labels, total: self.rows.count / labels, unit: "rows"))
     }
+    var found = [[Double]](repeating: [], count: pieces.count)
+    for index in shares.own {
+      var own = [Double](repeating: .nan, count: pieces[index].targets.count)
+      _ = loaded.model.loss(pieces[index]) { own[$0] = $1 }
+      found[index] = own
+      count.add(own.count, told: told)
+    }
+    count.finish(told: told)
+    let losses = Array(shares.gathered(found).joined())
     if let bad = losses.firstIndex(where: { !$0.isFinite }) {
       throw GoraError(.negative, "row \(bad / labels + 1): a label's likelihood is not finite")
     }

@@ -10,6 +10,8 @@ struct ImagesDriver {
   let model: CLIPModel
   let loaded: LoadedModel
   let configuration: EvalStage.Configuration
+  /// The adapter's fingerprint, or "none".
+  let adapter: String
 
   /// - Parameter earlier: of the adapter.
   func measured(after earlier: Provenance?, _ events: EventHandler) throws(GoraError) -> EvalStage.Summary {
@@ -19,9 +21,6 @@ struct ImagesDriver {
       throw GoraError(
         .usage, "--task \(c.task.name) asks for texts; a \(loaded.config.modelType) model sees images",
         hint: "--task \(ImagesTask.name) or \(EvalTasks.names { $0 is any RowsTask.Type })")
-    }
-    if !ProcessGroup.isAlone {
-      throw GoraError(.usage, "images are measured by one process, not by \(ProcessGroup.size)", hint: "leave the launcher out")
     }
     let reader = try ImageReader(model, files: loaded.files, options: c.data, events: events)
     let rows = try reader.rows(c.data, limit: c.limit, events: events)
@@ -43,24 +42,41 @@ struct ImagesDriver {
       isTried: c.dryRun, events: events)
     summary.estimate = estimate
     if c.dryRun { return summary }
+    try c.requireSame(loaded, adapter: adapter, rows)
     let clock = Stopwatch()
-    var confusion = [[Int]](repeating: [Int](repeating: 0, count: model.classCount), count: model.classCount)
-    var (loss, done) = (0.0, 0)
-    for piece in pieces {
-      var logits = model.logits(piece)
-      logits.withUnsafeMutableBufferPointer { logits in
-        for (index, target) in piece.targets.enumerated() {
-          let own = logits.baseAddress! + index * model.classCount
-          let predicted = gora_argmax(own, model.classCount)
-          loss += gora_cross_entropy(own, model.classCount, Int(target.label), 0)
-          if predicted < model.classCount { confusion[Int(target.label)][predicted] += 1 }
-        }
-      }
-      done += piece.images.count
+    let shares = WorkShares(costs: tokens)
+    var done = 0
+    let count = SharedCount(pieces: shares.counts)
+    func told(_ images: Int) {
+      done += images
       events(
         .progress(
           stage: "images", done: done, total: rows.count, unit: "images",
           rate: StageRate(Double(done) / max(clock.seconds, 1e-9), "images/s")))
+    }
+    // Of each image the class it is taken for, and its loss.
+    var found = [[Double]](repeating: [], count: pieces.count)
+    for index in shares.own {
+      let piece = pieces[index]
+      var logits = model.logits(piece)
+      logits.withUnsafeMutableBufferPointer { logits in
+        for (image, target) in piece.targets.enumerated() {
+          let own = logits.baseAddress! + image * model.classCount
+          let predicted = gora_argmax(own, model.classCount)
+          found[index] += [Double(predicted), gora_cross_entropy(own, model.classCount, Int(target.label), 0)]
+        }
+      }
+      count.add(piece.images.count, told: told)
+    }
+    count.finish(told: told)
+    var confusion = [[Int]](repeating: [Int](repeating: 0, count: model.classCount), count: model.classCount)
+    var loss = 0.0
+    for (piece, found) in zip(pieces, shares.gathered(found)) {
+      for (image, target) in piece.targets.enumerated() {
+        let predicted = Int(found[2 * image])
+        loss += found[2 * image + 1]
+        if predicted < model.classCount { confusion[Int(target.label)][predicted] += 1 }
+      }
     }
     summary.seconds = clock.seconds
     loss /= Double(rows.count)

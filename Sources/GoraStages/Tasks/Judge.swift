@@ -63,9 +63,9 @@ struct Judge {
   /// `mt-bench/81/1`.
   private static func name(_ question: TurnsQuestion, _ turn: Int) -> String { "mt-bench/\(question.id)/\(turn + 1)" }
 
-  /// Ratings by the judge's command or its replies; none where there is neither.
+  /// Ratings by the judge's command, which the first process alone asks, or its replies; none where there is neither.
   func scores(asking requests: [UInt8], _ events: EventHandler) throws(GoraError) -> TaskOutcome {
-    if let command = judging.command {
+    if let command = judging.command, ProcessGroup.isFirst {
       events(.progress(stage: "judge", done: 0, total: nil, unit: "requests"))
       let said = try Self.replies(command, requests)
       return try scores(

@@ -36,6 +36,7 @@ struct LabelsDriver {
     try generation.require(
       prompts, sources: sources, besides: (try? first.get())?.byteCount(inputs.loaded) ?? 0, &summary, events)
     if c.dryRun { return }
+    try generation.requireSame(prompts, sources: sources)
     let predictions = try (try? first.get())?.predictions(inputs.loaded, events)
     let answers = try generation.answers(to: prompts, sources: sources, total: prompts.count, events).map(Self.trimmed)
     for (row, answer) in answers.enumerated() {

@@ -29,17 +29,24 @@ struct ProgramsDriver {
     if c.dryRun { return }
     // Before the answers, which take long.
     try runner.check()
+    try generation.requireSame(prompts)
     let answers = try generation.answers(to: prompts, keepsBlanks: true, total: prompts.count, events)
     let completions = answers.map(style.completion)
-    var verdicts = [ProgramVerdict](repeating: .noVerdict, count: prompts.count)
+    // Each process runs the programs that it has asked for.
+    let own = generation.shares.own
     var done = 0
-    try runner.run(
-      completions.enumerated().map { data.rows[$0.offset / attempts].program($0.element) }, atOnce: c.context.threads
-    ) { index, verdict in
-      verdicts[index] = verdict
+    let count = SharedCount(pieces: generation.shares.counts)
+    func told(_ _: Int) {
       done += 1
       events(.progress(stage: "programs", done: done, total: prompts.count, unit: "programs"))
     }
+    var found = [[UInt8]](repeating: [], count: prompts.count)
+    try runner.run(own.map { data.rows[$0 / attempts].program(completions[$0]) }, atOnce: c.context.threads) { index, verdict in
+      found[own[index]] = verdict.bytes
+      count.add(told: told)
+    }
+    count.finish(told: told)
+    let verdicts = generation.shares.gathered(found).map { ProgramVerdict(bytes: $0) }
     for (index, verdict) in verdicts.enumerated() {
       try inputs.write(
         sample: .object([

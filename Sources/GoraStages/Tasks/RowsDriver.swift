@@ -31,9 +31,7 @@ struct RowsDriver {
       isTried: options.dryRun, events: events)
     summary.estimate = estimate
     if options.dryRun { return }
-    try ProcessGroup.requireSame(
-      "model=\(loaded.identity?.text ?? "")\ndtype=\(loaded.dtype)\nthreads=\(options.context.threads)\n"
-        + "products=\(Matmul.backendDescription)\nadapter=\(inputs.adapter)\ndata=\(fingerprint(of: rows))")
+    try inputs.requireSame(rows)
     let clock = Stopwatch()
     let result = meanLoss(loaded.model, pieces) { done in
       events(.progress(stage: "loss", done: done, total: rows.count, unit: "rows"))

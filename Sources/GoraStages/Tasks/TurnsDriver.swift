@@ -33,15 +33,13 @@ struct TurnsDriver {
     }
     try generation.require(longest, &summary, events)
     if c.dryRun { return }
+    try generation.requireSame(longest)
     for turn in 0..<2 {
       let rows = data.rows.indices.filter { turn < data.rows[$0].turns.count }
-      for temperature in Set(rows.map { temperature(of: data.rows[$0]) }).sorted() {
-        let chosen = rows.filter { self.temperature(of: data.rows[$0]) == temperature }
-        let texts = try generation.answers(
-          to: prompts(chosen, answers), rows: chosen.map { 2 * $0 + turn },
-          sampling: c.answering.sampling(temperature: temperature), total: total, events)
-        for (row, text) in zip(chosen, texts) { answers[row].append(text.pythonStripped) }
-      }
+      let texts = try generation.answers(
+        to: prompts(rows, answers), rows: rows.map { 2 * $0 + turn }, temperatures: rows.map { temperature(of: data.rows[$0]) },
+        total: total, events)
+      for (row, text) in zip(rows, texts) { answers[row].append(text.pythonStripped) }
     }
     for (question, answers) in zip(data.rows, answers) {
       try inputs.write(
