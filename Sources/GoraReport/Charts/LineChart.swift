@@ -24,8 +24,13 @@ struct LineChart: Chart {
   private let xScale: Scale
   private let yScale: Scale
 
-  /// - Parameter ratio: the vertical axis is logarithmic from this ratio of its values on.
-  init(lines: [Line], xTitle: String, yTitle: String, logarithmicFrom ratio: Double, width: Double = 560) {
+  /// - Parameters:
+  ///   - ratio: the vertical axis is logarithmic from this ratio of its values on.
+  ///   - xRatio: the horizontal axis from this one.
+  init(
+    lines: [Line], xTitle: String, yTitle: String, logarithmicFrom ratio: Double, logarithmicXFrom xRatio: Double = .infinity,
+    width: Double = 560
+  ) {
     self.width = width
     // Far more points than pixels would only make the page slow.
     self.lines = lines.map { line in
@@ -43,7 +48,7 @@ struct LineChart: Chart {
     self.xTitle = xTitle
     self.yTitle = yTitle
     let all = self.lines.flatMap { $0.points + $0.marks }
-    xScale = Scale(covering: all.map(\.x))
+    xScale = Scale(covering: all.map(\.x), logarithmicFrom: xRatio)
     let heights = all.map(\.y) + self.lines.flatMap { $0.band.flatMap { [$0.low, $0.high] } }
     yScale = Scale(covering: heights, logarithmicFrom: ratio).widened(by: 0.04)
   }

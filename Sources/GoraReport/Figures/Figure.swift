@@ -1,6 +1,6 @@
 /// What gora-report can show.
 package enum FigureName: String, CaseIterable, Sendable {
-  case results, confusion, loss, ranks, importance
+  case results, confusion, loss, search, ranks, importance
   case initialisation = "init"
   case budget, cost
 }
@@ -31,6 +31,7 @@ package struct Figure: Sendable {
     case .results: resultsFigure(data)
     case .confusion: confusionFigure(data)
     case .loss: lossFigure(data)
+    case .search: searchFigure(data)
     case .ranks: ranksFigure(data)
     case .importance: importanceFigure(data)
     case .initialisation: initialisationFigure(data)
