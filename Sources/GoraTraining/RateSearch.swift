@@ -5,10 +5,10 @@ import GoraCore
 ///
 /// First trials of one step: under Adam's rules that is a line search along the first update, whose gradient all of them share, so that each
 /// costs one forward pass over the judged rows. How far that step may go before the loss rises is what the curvature allows, which the best
-/// rate of a run goes with (arXiv 2602.04998). Then trials of `horizon` steps around there, each with the schedule of the run made as short
-/// as itself. Both walk down the curve of their losses until it has a lowest point with neighbours on both sides, or the budget is spent; the
-/// vertex of the parabola through these three, over the logarithm of the rate, is the best rate of runs so short. The two vertices are
-/// weighted by the steps they stand for, 1 and `horizon` − 1, and what longer runs want less is taken off (`horizonExponent`).
+/// rate of a run goes with (arXiv 2602.04998). One batch alone may teach other rows nothing, so this only says where to begin. Then trials
+/// of `horizon` steps around there, each with the schedule of the run made as short as itself. Both walk down the curve of their losses, by
+/// factors of 4 and then of 2, until its lowest point has neighbours on both sides, or the budget is spent. The vertex of the parabola through
+/// these three, over the logarithm of the rate, is taken.
 package struct RateSearch: Sendable {
   /// What is known of B's rate over that of A.
   package enum Ratio: Sendable, Equatable {
@@ -45,13 +45,11 @@ package struct RateSearch: Sendable {
 
   /// Factor between neighbouring rates.
   private static let factor = 2.0
-  /// The best rate goes with the steps to the power of minus this.
-  package static let horizonExponent = 0.05
   /// Trials that the budget is shared out among: of one step, and longer ones.
   private static let shortTrials = 6
-  private static let longTrials = 4
+  private static let longTrials = 5
   /// Longer ones where ratios are tried as well.
-  private static let longTrialsBesideRatios = 3
+  private static let longTrialsBesideRatios = 4
   /// Rates of B over A that are tried where one is wanted.
   static let ratios = [1.0, 4, 16]
   /// Where the line search begins: any rate will do.
@@ -83,7 +81,7 @@ package struct RateSearch: Sendable {
     let ratios = ratio == .wanted ? Self.ratios.count : 0
     let trials = ratios + (lr != nil ? 0 : ratios == 0 ? Self.longTrials : Self.longTrialsBesideRatios)
     horizon = min(steps, max(2, 1 + Int(left / Double(max(1, trials)) - judging)))
-    guard left >= 1 + judging else {
+    guard left >= Double(min(3, trials)) * (1 + judging) else {
       throw GoraError(
         .usage, "\(steps) steps are too few to find a rate with: trials may cost \(NumberText.significant(budget)) steps' work",
         hint: "a longer run, a larger --lr-budget, or the rate itself")
@@ -138,20 +136,19 @@ package struct RateSearch: Sendable {
   /// The rate of A at `firstRatio` that is best for short runs; nil where all longer trials diverged.
   private var best: Double? {
     guard lr == nil else { return lr }
-    guard let long, let vertex = long.vertex else { return nil }
-    return Self.rounded(long.base * pow(Self.factor, vertex * Double(horizon - 1) / Double(horizon)))
+    return long.flatMap { long in long.vertex.map(long.rate) }
   }
 
   /// The next trial; nil where there is nothing more to try, or no budget for it.
   package var next: Setting? {
     if lr == nil {
       let line = line
-      if let power = line.next(strides: [2, 1]), Self.range.contains(line.rate(Double(power))) {
+      if let power = line.next(stride: 2), Self.range.contains(line.rate(Double(power))) {
         return Setting(lr: line.rate(Double(power)), ratio: firstRatio, steps: 1)
       }
       guard let long else { return nil }
       let kept = ratio == .wanted ? Double(Self.ratios.count) * longCost : 0
-      if let power = long.next(strides: [1]), cost + longCost + kept <= budget || long.best == nil,
+      if let power = long.next(stride: 2), cost + longCost + kept <= budget || long.best == nil,
         Self.range.contains(long.rate(Double(power)))
       {
         return Setting(lr: long.rate(Double(power)), ratio: firstRatio, steps: horizon)
@@ -175,11 +172,9 @@ package struct RateSearch: Sendable {
     guard let best else { return nil }
     var (rate, ratio) = (best, firstRatio)
     var reason = ""
-    if lr == nil {
-      let shrink = pow(Double(horizon) / Double(steps), Self.horizonExponent)
+    if lr == nil, let single = line.vertex {
       reason =
-        "\(NumberText.significant(best)) is best for up to \(horizon) steps, \(NumberText.significant(shrink)) of that for \(steps)"
-      rate *= shrink
+        "one step ends lowest at \(NumberText.significant(line.rate(single))), \(horizon) at \(NumberText.significant(best))"
     }
     if self.ratio == .wanted, let first = firstRatio {
       let tried = Self.ratios.compactMap { ratio in
@@ -211,12 +206,15 @@ package struct RateSearch: Sendable {
 
     func loss(_ power: Int) -> Double? { losses.first { $0.power == power }?.loss }
 
-    /// What a walk downhill looks at next, first by long strides and then by shorter ones; nil where the lowest point has neighbours on
-    /// both sides.
-    func next(strides: [Int]) -> Int? {
+    /// What a walk downhill looks at next, by strides until there are points on both sides of the lowest, then its neighbours; nil where it
+    /// has both.
+    func next(stride: Int) -> Int? {
       if losses.isEmpty { return 0 }
-      guard let best else { return (losses.map(\.power).min() ?? 0) - strides[0] }
-      return strides.lazy.flatMap { [best.power + $0, best.power - $0] }.first { loss($0) == nil }
+      let powers = losses.map(\.power)
+      guard let best else { return (powers.min() ?? 0) - stride }
+      if powers.max() == best.power { return best.power + stride }
+      if powers.min() == best.power { return best.power - stride }
+      return [best.power + 1, best.power - 1].first { loss($0) == nil }
     }
 
     /// Where the parabola through the lowest point and its neighbours has its vertex, in powers: within half a one of the lowest point, and

@@ -71,7 +71,7 @@ import Testing
     let expected = try bench.contents("tuned")
     let log = try bench.bytes("metrics.jsonl")
     let record = String(decoding: try #require(expected["adapter_model.safetensors"]), as: UTF8.self)
-    #expect(record.contains("lr_search") && record.contains("6 rows of --validation"))
+    #expect(record.contains("lr_search") && record.contains("4 rows of --validation"))
     try bench.remove("tuned")
     try bench.remove("metrics.jsonl")
 

@@ -50,19 +50,23 @@ struct RateFinder {
       }
       chosen = order.prefix(count).map { rows[$0] }
       learnt = order.dropFirst(count).map { rows[$0] }
-      source = "the run's first \(count) rows, which no trial learns"
+      source = "\(Self.rows(count)) held back, the first of the run"
     } else {
       let count = min(wanted, validation.count)
       // From all over the file, which may be sorted.
       chosen = (0..<count).map { validation[$0 * validation.count / count] }
       learnt = order.map { rows[$0] }
-      source = "\(count) rows of --validation"
+      source = "\(Self.rows(count)) of --validation"
     }
     judged = microBatches(chosen, maxTokens: settings.microBatchTokens)
     let tokens = Double(rows.reduce(0) { $0 + $1.tokens }) / Double(rows.count)
     let measured = Double(chosen.reduce(0) { $0 + $1.tokens })
     self.search = try search(measured / (3 * tokens * batch))
   }
+
+  private static func rows(_ count: Int) -> String { count == 1 ? "1 row" : "\(count) rows" }
+
+  private static func steps(_ count: Int) -> String { count == 1 ? "1 step" : "\(count) steps" }
 
   var isFinished: Bool { search.next == nil }
 
@@ -107,7 +111,7 @@ struct RateFinder {
   static func line(_ trial: RateSearch.Trial) -> String {
     let ratio = trial.setting.ratio.map { ", ratio \(NumberText.significant($0))" } ?? ""
     let loss = trial.loss.map { "loss \(NumberText.fixed($0, 4))" } ?? "diverged"
-    return "trial: rate \(NumberText.significant(trial.setting.lr))\(ratio), \(trial.setting.steps) steps, \(loss)"
+    return "trial: rate \(NumberText.significant(trial.setting.lr))\(ratio), \(steps(trial.setting.steps)), \(loss)"
   }
 
   /// What was found, and why.
