@@ -38,7 +38,8 @@ import Testing
   /// One step only says where to begin: several overrule it.
   @Test func severalStepsOverruleOne() throws {
     let search = Self.run(try Self.search(steps: 1000)) { setting in Self.bowl(setting.steps == 1 ? 5e-4 : 2e-3)(setting) }
-    #expect(search.horizon > 2 && abs(log(try #require(search.choice).lr / 2e-3)) < 0.02)
+    let choice = try #require(search.choice)
+    #expect(search.horizon > 2 && abs(log(choice.lr / 2e-3)) < 0.02)
   }
 
   /// Trials cost what they may: the first gradient, further steps, and measuring; and no trial is made twice.
