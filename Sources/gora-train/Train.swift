@@ -15,10 +15,9 @@ struct Train: GoraCommand {
     discussion: """
       Examples:
         gora-train init/ --model Llama-3.2-1B --data train.jsonl -o tuned/ \\
-          --max-steps 200 --lr 1e-4 --log metrics.jsonl --resume
+          --max-steps 200 --lr auto --log metrics.jsonl --resume
         gora-train --method full --from-config config.json --model tokenizer/ \\
           --data text.jsonl -o new-model/
-
       Killed at any moment and run again with --resume, it ends in the same bytes.
       """,
     version: Version.line("gora-train"))
@@ -58,7 +57,7 @@ struct Train: GoraCommand {
   var lr = Findable.given(Train.recipe.lr)
   @Option(
     name: .customLong("lr-ratio"),
-    help: ArgumentHelp("Rate of B over that of A (default: by --rule), or auto.", valueName: "x"),
+    help: ArgumentHelp("B's rate over A's, or auto (default: by --rule).", valueName: "x"),
     transform: numberOrAuto(1e-6...1e6, orZero: true))
   var lrRatio: Findable?
   @Option(
