@@ -47,9 +47,8 @@ import Testing
     let rest = lines.filter { !$0.contains("\"step\":0,") }
     #expect(rest == (try String(decoding: bench.bytes("given.jsonl"), as: UTF8.self).split(separator: "\n")))
     #expect(lines.count { $0.contains("\"trial\"") } == auto.error.split(separator: "\n").count { $0.contains(" trial: ") })
-    #expect(
-      lines.contains { $0.contains("\"found\":{\"lr\":\(try JSONDocument(path: "", text: Array(lr.utf8)).root.value.compact())") }
-    )
+    let number = try JSONDocument(path: "rate", text: Array(lr.utf8)).root.value.compact()
+    #expect(lines.contains { $0.contains("\"found\":{\"lr\":\(number)") })
     #expect(auto.error.contains("found --lr"))
     // The rate is worth having: much of what there is to learn is learnt.
     let losses = try rest.compactMap { try JSONDocument(path: "log", text: Array($0.utf8)).root.optional("loss")?.double }
