@@ -37,6 +37,25 @@ package func number(
   }
 }
 
+/// A number that is given, or found by the tool.
+package enum Findable: Sendable, Equatable {
+  case auto
+  case given(Double)
+
+  package var number: Double? { if case .given(let number) = self { number } else { nil } }
+}
+
+/// As `number`, or the word `auto`.
+package func numberOrAuto(
+  _ range: ClosedRange<Double>, orZero: Bool = false
+) -> @Sendable (String) throws -> Findable {
+  let number = number(range, orZero: orZero)
+  return { text in
+    if text == "auto" { return .auto }
+    do { return .given(try number(text)) } catch { throw OptionValueError("\(error), or auto") }
+  }
+}
+
 /// A text that says something.
 package func text(_ text: String) throws -> String {
   if text.isEmpty { throw OptionValueError("expected a text that is not empty") }

@@ -74,6 +74,13 @@ extension JSON {
     guard case .string(let text) = content else { return nil }
     return text
   }
+  package var number: Double? {
+    switch content {
+    case .integer(let number): Double(number)
+    case .number(let number): number
+    default: nil
+    }
+  }
   package var elements: [JSON]? {
     guard case .array(let elements) = content else { return nil }
     return elements

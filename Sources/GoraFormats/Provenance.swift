@@ -60,6 +60,12 @@ package struct Provenance: Sendable, Equatable {
     return Provenance(records: records + [JSON(.object(members))])
   }
 
+  /// The same with one more member at the end of its last record.
+  package func adding(_ key: String, _ value: JSON) -> Provenance {
+    guard case .object(let members)? = records.last?.content else { return self }
+    return Provenance(records: records.dropLast() + [JSON(.object(members + [JSON.Member(key, value)]))])
+  }
+
   private static let digestLimit = 256 << 20
 
   private static func describe(_ input: String) throws(GoraError) -> JSON {

@@ -4,6 +4,7 @@ package struct ReportData: Sendable {
   package var scores: [ScoreRecord] = []
   package var trajectories: [TrajectoryRecord] = []
   package var losses: [LossRecord] = []
+  package var searches: [RateSearchRecord] = []
   package var adapters: [AdapterRecord] = []
   package var costs: [CostRecord] = []
   package var results: [ResultRecord] = []
@@ -89,6 +90,31 @@ package struct LossRecord: Sendable {
     self.run = run
     self.training = training
     self.validation = validation
+  }
+}
+
+/// How a run found its learning rate: what was tried, each by the loss that it ended with.
+package struct RateSearchRecord: Sendable, Equatable {
+  package struct Trial: Sendable, Equatable {
+    package var rate: Double
+    /// Rate of B over that of A, where there is one.
+    package var ratio: Double?
+    package var steps: Int
+    /// nil where the trial diverged.
+    package var loss: Double?
+
+    package init(rate: Double, ratio: Double?, steps: Int, loss: Double?) {
+      (self.rate, self.ratio, self.steps, self.loss) = (rate, ratio, steps, loss)
+    }
+  }
+
+  package var run: RunLabel
+  package var trials: [Trial]
+  /// The rate of the run.
+  package var found: Double?
+
+  package init(run: RunLabel, trials: [Trial], found: Double?) {
+    (self.run, self.trials, self.found) = (run, trials, found)
   }
 }
 

@@ -56,6 +56,10 @@ package struct TrainStage {
     package var batchSize = 64
     package var microBatchTokens: Int?
     package var lr = 5e-5
+    /// Whether `lr` and `lrRatio` are found by trials before the first step, and which share of the run's steps these may cost.
+    package var findsRate = false
+    package var findsRatio = false
+    package var searchShare = 0.15
     /// What changes a step of an adapter; nil: the first rule that trains its kind.
     package var rule: (any StepRule.Type)?
     /// AdaLoRA's schedule, where it is not the adapter's own.
@@ -111,6 +115,10 @@ package struct TrainStage {
     package var bestStep: Int?
     /// Whether the validation loss had stopped falling.
     package var stoppedEarly = false
+    /// The rate of the run, and B's over A's, where they were found by trials.
+    package var found: RateSearch.Choice?
+    /// Work of those trials, in steps.
+    package var searchSteps = 0.0
     package var tokensPerSecond: Double
     /// Of the steps after the first; nil where there was one only.
     package var steadyTokensPerSecond: Double?
@@ -160,14 +168,18 @@ package struct TrainStage {
     let parameters = plan.parameters.reduce(0) { $0 + $1.count }
     let schedule = Schedule(
       shape: c.recipe.schedule, peak: c.recipe.lr, steps: steps, warmupRatio: c.recipe.warmupRatio, floor: c.recipe.lrFloor)
-    let settings = Trainer.Settings(
+    var settings = Trainer.Settings(
       batchSize: c.recipe.batchSize, microBatchTokens: c.recipe.microBatchTokens ?? loaded.defaultMicroBatchTokens,
       schedule: schedule, maxGradientNorm: c.recipe.maxGradientNorm, shuffles: c.recipe.shuffles,
       seed: c.context.seed)
     let validationPieces = microBatches(validationRows, maxTokens: settings.microBatchTokens)
+    let finder = try rateFinder(
+      rows: rows, validation: validationRows, settings: settings, rule: rule, adapters: loaded.model.adapters)
     var estimate = RunEstimate(
       loaded,
-      demand(of: rows, steps: steps, settings: settings, plan: plan, in: loaded, validation: validationPieces, events: events),
+      demand(
+        of: rows, steps: steps, settings: settings, plan: plan, in: loaded, searched: Int(finder?.search.budget ?? 0),
+        validation: validationPieces + (finder?.judged ?? []), events: events),
       memory: c.context.memory)
     estimate.settle(spills: false, recompute: c.recipe.recompute)
     loaded.model.recomputesActivations = estimate.recomputes
@@ -175,6 +187,7 @@ package struct TrainStage {
       .note(
         "\(NumberText.count(parameters)) trained parameters, \(rows.count) rows, \(steps) steps of \(c.recipe.batchSize) rows"))
     events(.note(estimate.description))
+    if let finder { events(.information(finder.announcement)) }
     let options = MemoryOptions(
       recompute: c.recipe.recompute, longestRow: (rows + validationRows).map(\.tokens).max(),
       quantization: c.recipe.quantization, canQuantize: adapter != nil && c.recipe.quantization == nil)
@@ -184,25 +197,61 @@ package struct TrainStage {
       isComplete: true, estimate: estimate)
     if c.dryRun { return summary }
 
-    let trainer = Trainer(model: loaded.model, optimizer: plan.optimizer(), rows: rows, settings: settings)
     let identity = identity(
       loaded, settings: settings, rule: rule, ranks: rankSchedule, rows: rows, validationRows: validationRows, adapter: adapter)
-    let checkpoint = try TrainingCheckpoint(folder: c.output, identity: identity)
+    var checkpoint = try TrainingCheckpoint(folder: c.output, identity: identity)
     let record = ValidationRecord(plan.parameters, keepsBest: c.keepsBest)
-    if c.resumes, try checkpoint.restore(trainer.optimizer, record) { summary.resumedFrom = trainer.step }
+    let saved = c.resumes ? try checkpoint.progress() : nil
     // What was left out of the identity is decided by these, where it bears on no byte of one process's run.
     let rest = [
       ("version", c.context.version), ("validation-rows", fingerprint(of: validationRows)),
-      ("validate-every", String(c.validateEvery ?? 0)), ("step", String(trainer.step)),
+      ("validate-every", String(c.validateEvery ?? 0)), ("step", String(saved?.step ?? 0)),
+      ("trials", saved?.trials ?? ""),
     ]
     try ProcessGroup.requireSame((identity + rest).map { "\($0)=\($1)" }.joined(separator: "\n"))
     // Before the first step: an input that changes meanwhile does not change what was read, nor cost the run.
-    let provenance = writes ? try provenance(loaded, adapter: adapter) : nil
-    let log = try writes ? c.log.map { path throws(GoraError) in try MetricsLog(path: path, keepingSteps: trainer.step) } : nil
+    var provenance = writes ? try provenance(loaded, adapter: adapter) : nil
+    let log =
+      try writes ? c.log.map { path throws(GoraError) in try MetricsLog(path: path, keepingSteps: saved?.step ?? 0) } : nil
 
-    // Train.
+    // Find the rate, where none is given.
     let clock = Stopwatch()
     var lastSave = 0.0
+    var ratio = c.recipe.lrRatio
+    if var search = finder {
+      search.known = try TrialRecord.trials(saved?.trials ?? "", path: TrainingCheckpoint.path(in: c.output))
+      let trials = RateTrials(
+        model: loaded.model, parameters: plan.parameters, rows: search.learnt, judged: search.judged, settings: settings,
+        optimizer: plan.optimizer)
+      while !search.isFinished {
+        let isNew = !search.knowsNext
+        if isNew, let limit = c.maxMinutes, ProcessGroup.first(clock.seconds > limit * 60) {
+          if writes { try checkpoint.save(plan.optimizer(nil), record) }
+          summary.isComplete = false
+          return summary
+        }
+        let trial = try search.add(trials.loss)
+        checkpoint.trials = TrialRecord.text(search.search.trials)
+        if saved?.step ?? 0 == 0 { try log?.append(trial: TrialRecord.json(trial)) }
+        guard isNew else { continue }
+        events(.information(RateFinder.line(trial)))
+        if writes, c.saveEvery != nil || clock.seconds - lastSave > 60 {
+          try checkpoint.save(plan.optimizer(nil), record)
+          lastSave = clock.seconds
+        }
+      }
+      let choice = try search.choice()
+      events(.information(search.conclusion(choice)))
+      provenance = provenance?.adding("lr_search", search.json(choice))
+      if saved?.step ?? 0 == 0 { try log?.append(found: choice) }
+      (summary.found, summary.searchSteps) = (choice, search.search.cost)
+      settings.schedule.peak = choice.lr
+      ratio = choice.ratio
+    }
+
+    // Train.
+    let trainer = Trainer(model: loaded.model, optimizer: plan.optimizer(ratio), rows: rows, settings: settings)
+    if c.resumes, try checkpoint.restore(trainer.optimizer, record) { summary.resumedFrom = trainer.step }
     var (tokens, done) = (0, 0)
     var rates = StepRates()
     var ranks: RankRecord? = adaLoRA.map { _ in RankRecord(loaded.model.linears.filter { $0.adapter != nil }.map(\.name))
@@ -363,7 +412,31 @@ package struct TrainStage {
     var parameters: [Parameter]
     /// Floats that the optimizer keeps and takes.
     var stateFloats: Int
-    var optimizer: () -> any Optimizer
+    /// For a rate of B over that of A; nil: the rule's own.
+    var optimizer: (_ ratio: Double?) -> any Optimizer
+  }
+
+  /// nil where the rate is given, and B's over A's.
+  private func rateFinder(
+    rows: [EncodedRow], validation: [EncodedRow], settings: Trainer.Settings, rule: any StepRule.Type,
+    adapters: [LowRankAdapter]
+  ) throws(GoraError) -> RateFinder? {
+    let recipe = configuration.recipe
+    guard recipe.findsRate || recipe.findsRatio else { return nil }
+    var isAdapter = false
+    if case .adapter = configuration.method { isAdapter = true }
+    if recipe.findsRatio, !adapters.contains(where: { low in rule.learns(low).contains { $0 === low.a } }) {
+      throw GoraError(
+        .usage, "--lr-ratio auto: under --rule \(rule.name) A stays as it is, and has no rate", hint: "leave --lr-ratio out")
+    }
+    return try RateFinder(
+      rows: rows, validation: validation, settings: settings, budget: recipe.searchShare * Double(settings.schedule.steps)
+    ) { judging throws(GoraError) in
+      try RateSearch(
+        lr: recipe.findsRate ? nil : recipe.lr,
+        ratio: !isAdapter ? .none : recipe.findsRatio ? .wanted : .given(recipe.lrRatio ?? rule.standardRatio),
+        steps: settings.schedule.steps, share: recipe.searchShare, judging: judging)
+    }
   }
 
   private func rule(for kind: any AdapterKind.Type) -> any StepRule.Type {
@@ -379,15 +452,15 @@ package struct TrainStage {
       return LearningPlan(
         parameters: adapters.flatMap { rule.learns($0) },
         stateFloats: rule.stateFloats(adapters) + rule.scratchFloats(adapters)
-      ) {
+      ) { ratio in
         rule.optimizer(
-          adapters, StepSettings(ratio: recipe.lrRatio ?? rule.standardRatio, weightDecay: recipe.weightDecay, ranks: ranks))
+          adapters, StepSettings(ratio: ratio ?? rule.standardRatio, weightDecay: recipe.weightDecay, ranks: ranks))
       }
     case .fromConfig: settings.decaysVectors = false
     case .full: break
     }
     let parameters = loaded.model.parameters.filter { $0.gradient != nil }
-    return LearningPlan(parameters: parameters, stateFloats: 2 * parameters.reduce(0) { $0 + $1.count }) {
+    return LearningPlan(parameters: parameters, stateFloats: 2 * parameters.reduce(0) { $0 + $1.count }) { _ in
       AdamW(parameters.map { ($0, 1) }, settings: settings)
     }
   }
@@ -395,7 +468,7 @@ package struct TrainStage {
   /// What the run will hold, from the largest of its micro-batches; a validation piece counts where it is larger.
   private func demand(
     of rows: [EncodedRow], steps: Int, settings: Trainer.Settings, plan: LearningPlan, in loaded: LoadedModel,
-    validation: [PackedBatch], events: EventHandler
+    searched: Int, validation: [PackedBatch], events: EventHandler
   ) -> RunEstimate.Demand {
     let all = rows.reduce(0) { $0 + $1.tokens }
     let batch = all * min(settings.batchSize, rows.count) / rows.count
@@ -413,13 +486,14 @@ package struct TrainStage {
       block.contains { $0.weight.gradient != nil || ($0.adapter?.rank ?? 0) > 0 }
     }
     return RunEstimate.Demand(
-      tokens: largest.tokens, labelled: largest.labelled, allTokens: steps * batch,
+      tokens: largest.tokens, labelled: largest.labelled, allTokens: (steps + searched) * batch,
       forwardTokens: validation.map(\.tokens).max() ?? 0, forwardLabelled: validation.map(\.targets.count).max() ?? 0,
       distinctTokens: ids.count, lowestLayer: learns ?? 0, learnt: parameters,
       // Weights that were made trainable have their sums already.
       gradients: plan.parameters.reduce(0) { $0 + ($1.gradient == nil ? $1.count : 0) }
         + GradientSums.scratchFloats(of: plan.parameters, blocks: loaded.model.blocks, pieces: largest.pieces),
-      optimiser: plan.stateFloats + (configuration.keepsBest ? parameters : 0))
+      optimiser: plan.stateFloats + (configuration.keepsBest ? parameters : 0)
+        + (searched > 0 ? RateTrials.floats(parameters: parameters) : 0))
   }
 
   /// All that decides a run's bytes: a checkpoint of another run is refused by the first line that differs.
@@ -439,14 +513,17 @@ package struct TrainStage {
       c.keepsBest || c.patience != nil
       ? "\(fingerprint(of: validationRows)) every \(c.validateEvery ?? 0) keep-best \(c.keepsBest) patience \(c.patience ?? 0)"
       : "none"
+    let finding = "within \(c.recipe.searchShare) on \(validationRows.isEmpty ? "first rows" : fingerprint(of: validationRows))"
     return [
       ("threads", String(c.context.threads)), ("products", Matmul.backendDescription), ("method", method),
       ("model", loaded.identity?.text ?? "\(loaded.config)"),
       ("adapter", adapter?.fingerprint ?? "none"), ("dtype", loaded.dtype),
       ("data", fingerprint(of: rows)),
       ("batch-size", String(settings.batchSize)), ("micro-batch-tokens", String(settings.microBatchTokens)),
-      ("steps", String(settings.schedule.steps)), ("schedule", settings.schedule.shape.rawValue), ("lr", String(c.recipe.lr)),
-      ("rule", rule.name), ("lr-ratio", String(c.recipe.lrRatio ?? rule.standardRatio)),
+      ("steps", String(settings.schedule.steps)), ("schedule", settings.schedule.shape.rawValue),
+      ("lr", c.recipe.findsRate ? "auto \(finding)" : String(c.recipe.lr)),
+      ("rule", rule.name),
+      ("lr-ratio", c.recipe.findsRatio ? "auto \(finding)" : String(c.recipe.lrRatio ?? rule.standardRatio)),
       ("lora-dropout", String(adapter?.dropout ?? 0)),
       ("validation", validation), ("warmup", String(settings.schedule.warmup)),
       ("lr-floor", String(c.recipe.lrFloor)),

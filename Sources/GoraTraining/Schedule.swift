@@ -23,6 +23,15 @@ package struct Schedule: Sendable, Equatable {
     warmup = min(steps, Int((warmupRatio * Double(steps)).rounded(.up)))
   }
 
+  /// The same course in fewer steps, at another peak.
+  package func shortened(to steps: Int, peak: Double) -> Schedule {
+    var schedule = self
+    schedule.peak = peak
+    schedule.steps = steps
+    schedule.warmup = min(steps, Int((Double(warmup) * Double(steps) / Double(max(1, self.steps))).rounded(.up)))
+    return schedule
+  }
+
   /// - Parameter step: 0 for the first update; the first step of a warm-up already learns.
   package func rate(at step: Int) -> Double {
     if step < warmup { return peak * Double(step + 1) / Double(warmup) }

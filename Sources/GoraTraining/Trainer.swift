@@ -79,9 +79,20 @@ package final class Trainer {
     }
   }
 
+  /// The gradient of a step, in the parameters, and what was measured with it.
+  package struct Measured {
+    fileprivate var loss: Double
+    fileprivate var norm: Double
+    fileprivate var tokens: Int
+  }
+
   /// Takes one step.
   /// - Throws: exit 1 where the loss or the gradient is not finite; nothing has been updated then.
-  package func advance() throws(GoraError) -> StepReport {
+  package func advance() throws(GoraError) -> StepReport { update(try measure()) }
+
+  /// The first half of a step: its gradient.
+  /// - Throws: exit 1 where the loss or the gradient is not finite.
+  package func measure() throws(GoraError) -> Measured {
     let batch = order.batch(step) { wanted in
       if wanted != epoch {
         epoch = wanted
@@ -105,11 +116,16 @@ package final class Trainer {
         hint: "lower --lr or set --max-grad-norm 1; rows of this batch: "
           + places(of: batch.map { rows[$0] }))
     }
+    return Measured(loss: loss, norm: norm, tokens: pieces.reduce(0) { $0 + $1.tokens })
+  }
+
+  /// The second half: what is in the parameters' gradients moves them.
+  package func update(_ measured: Measured) -> StepReport {
     let rate = settings.schedule.rate(at: step)
-    let clip = settings.maxGradientNorm > 0 ? min(1, settings.maxGradientNorm / max(norm, 1e-30)) : 1
+    let clip = settings.maxGradientNorm > 0 ? min(1, settings.maxGradientNorm / max(measured.norm, 1e-30)) : 1
     optimizer.update(lr: rate, gradientScale: Float(clip))
     return StepReport(
-      step: step, loss: loss, lr: rate, tokens: pieces.reduce(0) { $0 + $1.tokens }, gradientNorm: norm, ranks: optimizer.ranks)
+      step: step, loss: measured.loss, lr: rate, tokens: measured.tokens, gradientNorm: measured.norm, ranks: optimizer.ranks)
   }
 }
 

@@ -15,10 +15,9 @@ struct Train: GoraCommand {
     discussion: """
       Examples:
         gora-train init/ --model Llama-3.2-1B --data train.jsonl -o tuned/ \\
-          --max-steps 200 --lr 1e-4 --log metrics.jsonl --resume
+          --max-steps 200 --lr auto --log metrics.jsonl --resume
         gora-train --method full --from-config config.json --model tokenizer/ \\
           --data text.jsonl -o new-model/
-
       Killed at any moment and run again with --resume, it ends in the same bytes.
       """,
     version: Version.line("gora-train"))
@@ -53,14 +52,19 @@ struct Train: GoraCommand {
     transform: count())
   var microBatchTokens: Int?
   @Option(
-    help: ArgumentHelp("Peak learning rate (of A).", valueName: "x", standard: Train.recipe.lr),
-    transform: number(1e-30...1e30, orZero: true))
-  var lr = Train.recipe.lr
+    help: ArgumentHelp("Peak learning rate (of A), or auto.", valueName: "x", standard: Train.recipe.lr),
+    transform: numberOrAuto(1e-30...1e30, orZero: true))
+  var lr = Findable.given(Train.recipe.lr)
   @Option(
     name: .customLong("lr-ratio"),
-    help: ArgumentHelp("Rate of B over that of A (default: by --rule).", valueName: "x"),
-    transform: number(1e-6...1e6, orZero: true))
-  var lrRatio: Double?
+    help: ArgumentHelp("B's rate over A's, or auto (default: by --rule).", valueName: "x"),
+    transform: numberOrAuto(1e-6...1e6, orZero: true))
+  var lrRatio: Findable?
+  @Option(
+    name: .customLong("lr-budget"),
+    help: ArgumentHelp("Share of the steps that auto may cost.", valueName: "x", standard: Train.recipe.searchShare),
+    transform: number(1e-3...1))
+  var lrBudget: Double?
   @Option(help: ArgumentHelp("Rule (default: by kind).", valueName: "name"))
   var rule: StepRuleName?
   @Option(
@@ -189,6 +193,7 @@ struct Train: GoraCommand {
       try refuseIdle(["--targets": targets != nil], goWith: "the weights of a checkpoint, --from-config trains all")
       try refuseIdle(["--dtype": dtype != nil], goWith: "the weights of a checkpoint, --from-config makes f32")
     }
+    if lr != .auto, lrRatio != .auto { try refuseIdle(["--lr-budget": lrBudget != nil], goWith: "--lr auto or --lr-ratio auto") }
     if maxSteps != nil { try refuseIdle(["--epochs": epochs != nil], goWith: "no --max-steps, which stands in its place") }
     if schedule == .constant { try refuseIdle(["--lr-floor": lrFloor != nil], goWith: "--schedule cosine or linear") }
     if validation == nil { try refuseIdle(["--validate-every": validateEvery != nil], goWith: "--validation") }
@@ -203,14 +208,17 @@ struct Train: GoraCommand {
     recipe.maxSteps = maxSteps
     recipe.batchSize = batchSize
     recipe.microBatchTokens = microBatchTokens
-    recipe.lr = lr
+    recipe.lr = lr.number ?? recipe.lr
+    recipe.findsRate = lr == .auto
+    recipe.findsRatio = lrRatio == .auto
+    recipe.searchShare = lrBudget ?? recipe.searchShare
     recipe.rule = rule?.type
     recipe.ranks.target = targetRank
     recipe.ranks.initialSteps = tinit
     recipe.ranks.finalSteps = tfinal
     recipe.ranks.interval = deltaT
     recipe.ranks.orthogonalWeight = orthogonalWeight
-    recipe.lrRatio = lrRatio
+    recipe.lrRatio = lrRatio?.number
     recipe.loraDropout = loraDropout
     recipe.weightDecay = weightDecay
     recipe.warmupRatio = warmupRatio
@@ -271,6 +279,10 @@ struct Train: GoraCommand {
       if let steady = summary.steadyTokensPerSecond { members.append(.init("steady_tokens_per_second", JSON(steady))) }
       if let first = summary.firstLoss, let last = summary.lastLoss {
         members += [.init("first_loss", JSON(first)), .init("last_loss", JSON(last))]
+      }
+      if let found = summary.found {
+        members += [.init("lr", JSON(found.lr)), .init("search_steps", JSON(summary.searchSteps))]
+        if let ratio = found.ratio { members.append(.init("lr_ratio", JSON(ratio))) }
       }
       if let validation = summary.validationLoss { members.append(.init("validation_loss", JSON(validation))) }
       if let peak = summary.peakBytes { members.append(.init("peak_bytes", JSON(peak))) }

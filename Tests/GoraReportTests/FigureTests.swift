@@ -28,6 +28,13 @@ import Testing
         run: run, training: (1...steps).map { Point(Double($0), 2 / Double($0).squareRoot()) },
         validation: [Point(Double(steps), 1.5)])
     ]
+    data.searches = [
+      RateSearchRecord(
+        run: run,
+        trials: [(1e-4, 1, 2.5), (4e-4, 1, 2.3), (4e-4, 6, 2.0), (8e-4, 6, 2.1), (1.6e-3, 6, nil)].map {
+          .init(rate: $0, ratio: 16, steps: $1, loss: $2)
+        }, found: 5e-4)
+    ]
     data.adapters = [
       AdapterRecord(
         run: run, modules: modules,

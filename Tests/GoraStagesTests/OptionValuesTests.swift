@@ -114,7 +114,7 @@ import Testing
       "gora-train init --model model --data rows.jsonl -o out",
       [
         "--validate-every 1", "--targets q_proj", "--from-config model/config.json", "--max-steps 2 --epochs 1",
-        "--schedule constant --lr-floor 0.1",
+        "--schedule constant --lr-floor 0.1", "--lr-budget 0.2",
       ]
     ),
     ("gora-train --method full --model model --data rows.jsonl -o out", ["--lr-ratio 16", "--quantize nf4"]),

@@ -1,6 +1,6 @@
 /// What gora-report can show.
 package enum FigureName: String, CaseIterable, Sendable {
-  case results, rates, confusion, loss, ranks, importance
+  case results, rates, confusion, loss, search, ranks, importance
   case initialisation = "init"
   case budget, cost
 }
@@ -32,6 +32,7 @@ package struct Figure: Sendable {
     case .rates: ratesFigure(data)
     case .confusion: confusionFigure(data)
     case .loss: lossFigure(data)
+    case .search: searchFigure(data)
     case .ranks: ranksFigure(data)
     case .importance: importanceFigure(data)
     case .initialisation: initialisationFigure(data)

@@ -39,6 +39,16 @@ final class MetricsLog {
     try append(["step": JSON(step), "ranks": JSON(.object(ranks.map { JSON.Member($0.module, JSON($0.rank)) }))])
   }
 
+  /// - Parameter trial: of the search for the rate, before the first step.
+  func append(trial: JSON) throws(GoraError) { try append(["step": 0, "trial": trial]) }
+
+  /// What the trials found.
+  func append(found: RateSearch.Choice) throws(GoraError) {
+    var members = [JSON.Member("lr", JSON(found.lr))]
+    if let ratio = found.ratio { members.append(JSON.Member("lr_ratio", JSON(ratio))) }
+    try append(["step": 0, "found": JSON(.object(members))])
+  }
+
   private func append(_ members: KeyValuePairs<String, JSON>) throws(GoraError) {
     try file.write(Array((JSON.object(members).compact() + "\n").utf8))
   }

@@ -105,7 +105,13 @@ struct ReportCollector {
         LossRecord(
           run: run, training: lines.compactMap { line in line.loss.map { Point(line.step, $0) } },
           validation: lines.compactMap { line in line.validationLoss.map { Point(line.step, $0) } }))
+      add(RateSearchRecord(run: run, trials: lines.compactMap(\.trial), found: lines.lazy.compactMap(\.found).first))
     case .adapter(let header):
+      // The adapter's own training, not one before it.
+      if let search = header.provenance.records.last?["lr_search"] {
+        let trials = (search["trials"]?.elements ?? []).compactMap(TrialRecord.reported)
+        add(RateSearchRecord(run: run, trials: trials, found: search["lr"]?.number))
+      }
       // Some starts stay as they are beside what is trained.
       let frozen = Self.document(header, "gora_frozen_ranks")
       let modules = header.modules.map { module in
@@ -144,6 +150,12 @@ struct ReportCollector {
       data.results[other].interval = result.interval
       data.results[other].rows = result.rows
     }
+  }
+
+  /// A run's log and its adapter tell of one search.
+  private mutating func add(_ search: RateSearchRecord) {
+    if search.trials.isEmpty || data.searches.contains(search) { return }
+    data.searches.append(search)
   }
 
   /// Commands of one stage take their time one after another.

@@ -1,6 +1,7 @@
 import GoraCore
 import GoraFormats
 import GoraModels
+import GoraReport
 
 /// One input of gora-report, read.
 struct ReportInput {
@@ -43,6 +44,9 @@ struct MetricsLine {
   var step: Double
   var loss: Double?
   var validationLoss: Double?
+  /// A trial of the search for the rate, and what was found.
+  var trial: RateSearchRecord.Trial?
+  var found: Double?
 }
 
 /// Finds what the stages wrote below the arguments, each file told by its content.
@@ -183,7 +187,10 @@ struct ReportScanner {
       let validation = try? root.optional("validation_loss")?.double
       // Lines of AdaLoRA's ranks have neither.
       let hasRanks = (try? root.optional("ranks")) != nil
-      return loss == nil && validation == nil && !hasRanks ? nil : MetricsLine(step: step, loss: loss, validationLoss: validation)
+      let trial = (try? root.optional("trial")).flatMap { TrialRecord.reported($0.value) }
+      let found = try? root.optional("found")?.optional("lr")?.double
+      if loss == nil, validation == nil, !hasRanks, trial == nil, found == nil { return nil }
+      return MetricsLine(step: step, loss: loss, validationLoss: validation, trial: trial, found: found)
     }
     guard line(head.prefix { $0 != 0x0A }) != nil else { return nil }
     var lines: [MetricsLine] = []

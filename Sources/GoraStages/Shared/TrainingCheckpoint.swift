@@ -11,6 +11,8 @@ struct TrainingCheckpoint {
   static let name = "state.safetensors"
   private let path: String
   private let identity: [(key: String, value: String)]
+  /// The trials of rates before the run, as `TrialRecord` has them; empty: there were none.
+  var trials = ""
 
   /// - Parameters:
   ///   - folder: the run's output.
@@ -40,6 +42,7 @@ struct TrainingCheckpoint {
       ("format", Saved.format), ("format_version", Saved.formatVersion), ("step", String(optimizer.step)), ("run", description),
     ]
     if !validation.description.isEmpty { metadata.append(("validation", validation.description)) }
+    if !trials.isEmpty { metadata.append(("trials", trials)) }
     if isEnded { metadata.append(("ended", "early")) }
     try SafetensorsWriter.write(path: path, tensors: tensors, metadata: metadata)
   }
@@ -51,6 +54,7 @@ struct TrainingCheckpoint {
     var step: Int
     var run: String
     var validation: String
+    var trials: String
     /// Whether the run ended before its last step, and not for want of time.
     var isEnded: Bool
 
@@ -75,6 +79,7 @@ struct TrainingCheckpoint {
       }
       (self.file, self.step, self.run) = (file, step, run)
       validation = metadata("validation") ?? ""
+      trials = metadata("trials") ?? ""
       isEnded = metadata("ended") != nil
     }
 
@@ -106,21 +111,34 @@ struct TrainingCheckpoint {
     }
   }
 
+  /// Where the saved run stands, and the trials that it made before its first step; nil where there is no checkpoint.
+  /// - Throws: exit 65 where the checkpoint is of another run.
+  func progress() throws(GoraError) -> (step: Int, trials: String)? {
+    guard exists(path) else { return nil }
+    let saved = try Saved(path: path)
+    try requireSameRun(saved)
+    return (saved.step, saved.trials)
+  }
+
+  /// - Throws: exit 65, naming what differs.
+  private func requireSameRun(_ saved: Saved) throws(GoraError) {
+    if saved.run == description { return }
+    let theirs = saved.run.split(separator: "\n", omittingEmptySubsequences: false)
+    let ours = description.split(separator: "\n", omittingEmptySubsequences: false)
+    let (was, now) = zip(theirs, ours).first { $0 != $1 } ?? ("\(theirs.count) settings", "\(ours.count) settings")
+    throw GoraError(
+      .data, at: .file(path), "the checkpoint is of another run: \(was) there, \(now) now",
+      hint: Self.hint(was))
+  }
+
   /// Puts the saved state back.
   /// - Returns: false where there is no checkpoint: the run starts from its beginning.
   /// - Throws: exit 65 where the checkpoint is of another run, naming what differs, or its numbers are none of a run.
   func restore(_ optimizer: any Optimizer, _ validation: ValidationRecord) throws(GoraError) -> Bool {
     guard exists(path) else { return false }
     let saved = try Saved(path: path)
-    let (file, step, run) = (saved.file, saved.step, saved.run)
-    if run != description {
-      let theirs = run.split(separator: "\n", omittingEmptySubsequences: false)
-      let ours = description.split(separator: "\n", omittingEmptySubsequences: false)
-      let (was, now) = zip(theirs, ours).first { $0 != $1 } ?? ("\(theirs.count) settings", "\(ours.count) settings")
-      throw GoraError(
-        .data, at: .file(path), "the checkpoint is of another run: \(was) there, \(now) now",
-        hint: Self.hint(was))
-    }
+    let (file, step) = (saved.file, saved.step)
+    try requireSameRun(saved)
     guard step <= saved.steps ?? step else {
       throw GoraError(.data, at: .file(path), "step \(step) of a run of \(saved.steps ?? 0)")
     }

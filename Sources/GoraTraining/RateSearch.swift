@@ -1,0 +1,234 @@
+import Glibc
+import GoraCore
+
+/// Which short trials are made to find a learning rate, and which rate is taken: a function of the losses that the trials end with.
+///
+/// First trials of one step: under Adam's rules that is a line search along the first update, whose gradient all of them share, so that each
+/// costs one forward pass over the judged rows. How far that step may go before the loss rises is what the curvature allows, which the best
+/// rate of a run goes with (arXiv 2602.04998). One batch alone may teach other rows nothing, so this only says where to begin. Then trials
+/// of `horizon` steps around there, each with the schedule of the run made as short as itself. Both walk down the curve of their losses, by
+/// factors of 4 and then of 2, until its lowest point has neighbours on both sides, or the budget is spent. The vertex of the parabola through
+/// these three, over the logarithm of the rate, is taken.
+package struct RateSearch: Sendable {
+  /// What is known of B's rate over that of A.
+  package enum Ratio: Sendable, Equatable {
+    /// There is no B.
+    case none
+    case given(Double)
+    case wanted
+  }
+
+  package struct Setting: Sendable, Equatable {
+    /// Peak rate, that of A.
+    package var lr: Double
+    /// Rate of B over it; nil: there is no B.
+    package var ratio: Double?
+    package var steps: Int
+
+    package init(lr: Double, ratio: Double?, steps: Int) { (self.lr, self.ratio, self.steps) = (lr, ratio, steps) }
+  }
+
+  package struct Trial: Sendable, Equatable {
+    package var setting: Setting
+    /// After its steps, on rows that it did not learn; nil where it diverged.
+    package var loss: Double?
+
+    package init(setting: Setting, loss: Double?) { (self.setting, self.loss) = (setting, loss) }
+  }
+
+  package struct Choice: Sendable, Equatable {
+    package var lr: Double
+    package var ratio: Double?
+    /// For people.
+    package var reason: String
+  }
+
+  /// Factor between neighbouring rates.
+  private static let factor = 2.0
+  /// Trials that the budget is shared out among: of one step, and longer ones.
+  private static let shortTrials = 6
+  private static let longTrials = 5
+  /// Longer ones where ratios are tried as well.
+  private static let longTrialsBesideRatios = 4
+  /// Rates of B over A that are tried where one is wanted.
+  static let ratios = [1.0, 4, 16]
+  /// Where the line search begins: any rate will do.
+  private static let start = 1e-3
+  /// Rates that are tried.
+  private static let range = 1e-12...1e3
+
+  /// Work that the trials may cost, in steps of the run.
+  package let budget: Double
+  /// Steps of the longer trials.
+  package let horizon: Int
+  package private(set) var trials: [Trial] = []
+  private let lr: Double?
+  private let ratio: Ratio
+  private let steps: Int
+  private let judging: Double
+
+  /// - Parameters:
+  ///   - lr: nil: it is wanted.
+  ///   - steps: of the run.
+  ///   - share: what the trials may cost of it.
+  ///   - judging: what measuring a trial costs, in steps.
+  /// - Throws: status 64 where the run is too short for trials.
+  package init(lr: Double?, ratio: Ratio, steps: Int, share: Double, judging: Double) throws(GoraError) {
+    (self.lr, self.ratio, self.steps, self.judging) = (lr, ratio, steps, judging)
+    budget = share * Double(steps)
+    // The first gradient, and the line search; each longer trial has its first step for nothing.
+    let left = budget - 1 - (lr == nil ? Double(Self.shortTrials) * judging : 0)
+    let ratios = ratio == .wanted ? Self.ratios.count : 0
+    let trials = ratios + (lr != nil ? 0 : ratios == 0 ? Self.longTrials : Self.longTrialsBesideRatios)
+    horizon = min(steps, max(2, 1 + Int(left / Double(max(1, trials)) - judging)))
+    guard left >= Double(min(3, trials)) * (1 + judging) else {
+      throw GoraError(
+        .usage, "\(steps) steps are too few to find a rate with: trials may cost \(NumberText.significant(budget)) steps' work",
+        hint: "a longer run, a larger --lr-budget, or the rate itself")
+    }
+  }
+
+  /// `--lr`, `--lr-ratio`, or both.
+  package var name: String {
+    ([lr == nil ? "--lr" : nil, ratio == .wanted ? "--lr-ratio" : nil] as [String?]).compactMap { $0 }.joined(separator: " and ")
+  }
+
+  /// Work of all trials so far: their steps, the first of which they share, and a third of a step's for the rows they are measured on.
+  package var cost: Double {
+    trials.isEmpty ? 0 : trials.reduce(1) { $0 + Double($1.setting.steps - 1) + judging }
+  }
+
+  package mutating func add(_ trial: Trial) { trials.append(trial) }
+
+  // MARK: What comes next
+
+  /// The rate of B over A at which the rate of A is looked for.
+  private var firstRatio: Double? {
+    switch ratio {
+    case .none: nil
+    case .given(let ratio): ratio
+    case .wanted: Self.ratios[Self.ratios.count / 2]
+    }
+  }
+
+  /// Of a trial of the horizon.
+  private var longCost: Double { Double(horizon - 1) + judging }
+
+  private func curve(steps: Int, base: Double) -> Curve {
+    var curve = Curve(base: base, factor: Self.factor)
+    for trial in trials where trial.setting.steps == steps && trial.setting.ratio == firstRatio {
+      let power = Int((log(trial.setting.lr / base) / log(Self.factor)).rounded())
+      // A trial of a ratio lies between the rates of the walk.
+      if curve.rate(Double(power)) == trial.setting.lr { curve.losses.append((power, trial.loss ?? .infinity)) }
+    }
+    return curve
+  }
+
+  /// The line search along the first update.
+  private var line: Curve { curve(steps: 1, base: Self.start) }
+
+  /// The longer trials, around the lowest point of the line; nil where no single step has a finite loss.
+  private var long: Curve? {
+    let line = line
+    return line.vertex.map { curve(steps: horizon, base: line.rate($0)) }
+  }
+
+  /// The rate of A at `firstRatio` that is best for short runs; nil where all longer trials diverged.
+  private var best: Double? {
+    guard lr == nil else { return lr }
+    return long.flatMap { long in long.vertex.map(long.rate) }
+  }
+
+  /// The next trial; nil where there is nothing more to try, or no budget for it.
+  package var next: Setting? {
+    if lr == nil {
+      let line = line
+      if let power = line.next(stride: 2), Self.range.contains(line.rate(Double(power))) {
+        return Setting(lr: line.rate(Double(power)), ratio: firstRatio, steps: 1)
+      }
+      guard let long else { return nil }
+      let kept = ratio == .wanted ? Double(Self.ratios.count) * longCost : 0
+      if let power = long.next(stride: 2), cost + longCost + kept <= budget || long.best == nil,
+        Self.range.contains(long.rate(Double(power)))
+      {
+        return Setting(lr: long.rate(Double(power)), ratio: firstRatio, steps: horizon)
+      }
+    }
+    guard ratio == .wanted, let first = firstRatio, let best else { return nil }
+    return Self.ratios.lazy.map { setting(of: $0, best: best, first: first) }.first { setting in
+      !trials.contains { $0.setting == setting }
+    }
+  }
+
+  /// A trial of another ratio: B as fast as it is at the first one, where the rate is free.
+  private func setting(of ratio: Double, best: Double, first: Double) -> Setting {
+    Setting(lr: lr ?? Self.rounded(best * first / ratio), ratio: ratio, steps: horizon)
+  }
+
+  // MARK: What is taken
+
+  /// What the trials say; nil where all diverged.
+  package var choice: Choice? {
+    guard let best else { return nil }
+    var (rate, ratio) = (best, firstRatio)
+    var reason = ""
+    if lr == nil, let single = line.vertex {
+      reason =
+        "one step ends lowest at \(NumberText.significant(line.rate(single))), \(horizon) at \(NumberText.significant(best))"
+    }
+    if self.ratio == .wanted, let first = firstRatio {
+      let tried = Self.ratios.compactMap { ratio in
+        trials.first { $0.setting == setting(of: ratio, best: best, first: first) }
+      }
+      guard let least = tried.filter({ $0.loss != nil }).min(by: { ($0.loss ?? 0) < ($1.loss ?? 0) }) else { return nil }
+      ratio = least.setting.ratio
+      if lr == nil { rate *= first / (ratio ?? first) }
+      reason += (reason.isEmpty ? "" : "; ") + "ratio \(NumberText.significant(ratio ?? 1)) ends lowest"
+    }
+    return Choice(lr: lr == nil ? Self.rounded(rate) : rate, ratio: ratio, reason: reason)
+  }
+
+  // MARK: The curve
+
+  /// Losses at powers of a factor times a rate.
+  struct Curve {
+    var base: Double
+    var factor: Double
+    /// By the power; infinite where a trial diverged.
+    var losses: [(power: Int, loss: Double)] = []
+
+    func rate(_ power: Double) -> Double { rounded(base * pow(factor, power)) }
+
+    /// The lowest loss, of equals that of the lower rate; nil where all diverged.
+    var best: (power: Int, loss: Double)? {
+      losses.filter { $0.loss < .infinity }.min { ($0.loss, $0.power) < ($1.loss, $1.power) }
+    }
+
+    func loss(_ power: Int) -> Double? { losses.first { $0.power == power }?.loss }
+
+    /// What a walk downhill looks at next, by strides until there are points on both sides of the lowest, then its neighbours; nil where it
+    /// has both.
+    func next(stride: Int) -> Int? {
+      if losses.isEmpty { return 0 }
+      let powers = losses.map(\.power)
+      guard let best else { return (powers.min() ?? 0) - stride }
+      if powers.max() == best.power { return best.power + stride }
+      if powers.min() == best.power { return best.power - stride }
+      return [best.power + 1, best.power - 1].first { loss($0) == nil }
+    }
+
+    /// Where the parabola through the lowest point and its neighbours has its vertex, in powers: within half a one of the lowest point, and
+    /// just that far from a neighbour's side that diverged. Without neighbours it is the point itself.
+    var vertex: Double? {
+      guard let best else { return nil }
+      let x = Double(best.power)
+      guard let low = loss(best.power - 1), let high = loss(best.power + 1) else { return x }
+      if high == .infinity || low == .infinity { return low == high ? x : high == .infinity ? x - 0.5 : x + 0.5 }
+      let curvature = low - 2 * best.loss + high
+      return curvature > 0 ? x + (low - high) / (2 * curvature) : x
+    }
+  }
+
+  /// Three digits: what is said is what is done.
+  static func rounded(_ rate: Double) -> Double { Double(NumberText.significant(rate)) ?? rate }
+}

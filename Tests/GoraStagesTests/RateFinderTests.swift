@@ -1,0 +1,136 @@
+import Foundation
+import Glibc
+import GoraCore
+import GoraFormats
+import GoraStages
+import Testing
+
+/// `--lr auto` on the llama fixture, as processes.
+@Suite(.serialized) struct RateFinderTests {
+  static let training = " --model model --data rows.jsonl --max-steps 100 --batch-size 2 --threads 1"
+
+  /// What was found, of the summary.
+  static func found(_ outcome: Outcome) throws -> (lr: String, ratio: String?) {
+    let summary = try JSONDocument(path: "summary", text: Array(outcome.output.utf8)).root
+    return (
+      "\(try summary.required("lr").double)", try summary.optional("lr_ratio")?.double.description
+    )
+  }
+
+  /// The trials leave no trace: the run is that of the rate that was found, byte for byte, whatever learns.
+  @Test(arguments: [
+    "init --lr-ratio auto", "init --rule lora-pro --lora-dropout 0.2 --max-grad-norm 0.5", "init --quantize nf4 --rule lora-fa",
+    "dora --schedule linear --warmup-ratio 0.2", "adalora --target-rank 2 --delta-t 3", "--method full",
+    "--method full --from-config model/config.json",
+  ])
+  func sameBytesAsTheGivenRate(method: String) throws {
+    let bench = try Workbench()
+    try bench.prepare()
+    try bench.prepareAdaLoRA()
+    #expect(try bench.run("gora-init uniform.json --model model --adapter dora -o dora -q").status == 0)
+    let line = "gora-train \(method)\(Self.training) --no-provenance"
+    let auto = try bench.run("\(line) --lr auto --json --log auto.jsonl -o auto")
+    #expect(auto.status == 0, "\(auto.error)")
+    let (lr, ratio) = try Self.found(auto)
+    let given = line.replacing(" --lr-ratio auto", with: " --lr-ratio \(ratio ?? "1")")
+    let plain = try bench.run("\(given) --lr \(lr) --log given.jsonl -o given")
+    #expect(plain.status == 0, "\(plain.error)")
+    // Checkpoints say which run they are of.
+    func outputs(_ folder: String) throws -> [String: [UInt8]] {
+      try bench.contents(folder).filter { !$0.key.hasPrefix("checkpoint/") }
+    }
+    let (first, second) = (try outputs("auto"), try outputs("given"))
+    #expect(first.count > 1 && first.keys.sorted() == second.keys.sorted())
+    for (name, bytes) in first { #expect(second[name] == bytes, "\(name)") }
+    // Nor do they in the log, but for its first lines; what is told there is what was found.
+    let lines = try String(decoding: bench.bytes("auto.jsonl"), as: UTF8.self).split(separator: "\n")
+    let rest = lines.filter { !$0.contains("\"step\":0,") }
+    #expect(rest == (try String(decoding: bench.bytes("given.jsonl"), as: UTF8.self).split(separator: "\n")))
+    #expect(lines.count { $0.contains("\"trial\"") } == auto.error.split(separator: "\n").count { $0.contains(" trial: ") })
+    let number = try JSONDocument(path: "rate", text: Array(lr.utf8)).root.value.compact()
+    #expect(lines.contains { $0.contains("\"found\":{\"lr\":\(number)") })
+    #expect(auto.error.contains("found --lr"))
+    // The rate is worth having: much of what there is to learn is learnt.
+    let losses = try rest.compactMap { try JSONDocument(path: "log", text: Array($0.utf8)).root.optional("loss")?.double }
+    #expect(try #require(losses.last) < #require(losses.first) - 0.5, "\(losses.first ?? 0) to \(losses.last ?? 0) at \(lr)")
+  }
+
+  /// Killed in the middle of the trials and after them, and resumed: adapter, checkpoint, record and log end in the bytes of an unbroken
+  /// run, which are those of any other.
+  @Test func killedAndResumed() throws {
+    let bench = try Workbench()
+    try bench.prepare()
+    let training =
+      "gora-train init\(Self.training) --lr auto --lr-ratio auto --validation rows.jsonl --save-every 1 --log metrics.jsonl -o tuned -q"
+    let clock = ContinuousClock()
+    let start = clock.now
+    let unbroken = try bench.run(training)
+    #expect(unbroken.status == 0 && unbroken.error.isEmpty, "\(unbroken.error)")
+    let duration = (clock.now - start) / .microseconds(1)
+    let expected = try bench.contents("tuned")
+    let log = try bench.bytes("metrics.jsonl")
+    let record = String(decoding: try #require(expected["adapter_model.safetensors"]), as: UTF8.self)
+    #expect(record.contains("lr_search") && record.contains("4 rows of --validation"))
+    try bench.remove("tuned")
+    try bench.remove("metrics.jsonl")
+
+    var random = Random(seed: 7, stream: "kill")
+    var (killed, amidTrials) = (0, 0)
+    let words = (training + " --resume").split(separator: " ").map(String.init)
+    for attempt in 0..<6 {
+      let child = try Child(words[0], Array(words.dropFirst()), in: bench.path)
+      if attempt < 2 {
+        // The first trial leaves the first checkpoint.
+        for _ in 0..<30_000 where !bench.exists("tuned/checkpoint/state.safetensors") { usleep(1000) }
+      } else {
+        usleep(UInt32(duration * (0.1 + 0.7 * random.uniform())))
+      }
+      child.send(SIGKILL)
+      if try child.wait().status == 128 + SIGKILL { killed += 1 }
+      let state = try SafetensorsFile(path: bench.file("tuned/checkpoint/state.safetensors"))
+      if state.metadata.contains(where: { $0.key == "step" && $0.value == "0" }) { amidTrials += 1 }
+    }
+    #expect(killed > 0 && amidTrials > 0)
+    let resumed = try bench.run(training + " --resume")
+    #expect(resumed.status == 0, "\(resumed.error)")
+    let result = try bench.contents("tuned")
+    #expect(result.keys.sorted() == expected.keys.sorted())
+    for (name, bytes) in expected { #expect(result[name] == bytes, "\(name)") }
+    #expect(try bench.bytes("metrics.jsonl") == log)
+
+    // The log and the adapter tell of one search.
+    let report = try bench.run("gora-report metrics.jsonl tuned --figure search --format text")
+    #expect(report.status == 0 && report.output.contains("learning rate of A"), "\(report.error)")
+    #expect(report.output.split(separator: "\n").count { $0.contains(", found ") } == 1, "\(report.output)")
+  }
+
+  /// Stopped by the clock before the first trial, and continued.
+  @Test func maxTime() throws {
+    let bench = try Workbench()
+    try bench.prepare()
+    let line = "gora-train init\(Self.training) --lr auto --no-provenance"
+    #expect(try bench.run("\(line) -o whole").status == 0)
+    #expect(try bench.run("\(line) -o tuned --max-time 1e-6").status == 75)
+    CommandLineTests.expect(try bench.run("\(line) -o tuned"), 73, "a run stopped here after step 0 of 100", "--resume")
+    CommandLineTests.expect(try bench.run("\(line) -o tuned --resume --lr-budget 0.2"), 65, "lr=auto within 0.15")
+    #expect(try bench.run("\(line) -o tuned --resume").status == 0)
+    #expect(try bench.contents("tuned") == bench.contents("whole"))
+  }
+
+  @Test func refusals() throws {
+    let bench = try Workbench()
+    try bench.prepare()
+    let line = "gora-train init --model model --data rows.jsonl --batch-size 2 -o out"
+    CommandLineTests.expect(try bench.run("\(line) --lr auto --max-steps 10"), 64, "10 steps are too few", "--lr-budget")
+    CommandLineTests.expect(try bench.run("\(line) --lr-budget 0.1"), 64, "--lr auto")
+    CommandLineTests.expect(try bench.run("\(line) --lr best"), 64, "or auto")
+    CommandLineTests.expect(
+      try bench.run("\(line) --lr-ratio auto --rule lora-fa --max-steps 100"), 64, "lora-fa", "--lr-ratio")
+    let rows = try String(decoding: bench.bytes("rows.jsonl"), as: UTF8.self).split(separator: "\n").prefix(3)
+    try bench.write(rows.joined(separator: "\n"), to: "three.jsonl")
+    CommandLineTests.expect(
+      try bench.run("\(line.replacing("rows", with: "three")) --lr auto --max-steps 100"), 64, "3 rows are too few",
+      "--validation")
+    #expect(!bench.exists("out/adapter_model.safetensors"))
+  }
+}

@@ -1,0 +1,121 @@
+import Foundation
+import GoraCore
+import GoraTraining
+import Testing
+
+/// The search as a function of losses: which trials it makes of an oracle, and what it takes.
+@Suite struct RateSearchTests {
+  /// Answers all trials.
+  /// - Parameter loss: nil for one that diverges.
+  static func run(_ search: RateSearch, _ loss: (RateSearch.Setting) -> Double?) -> RateSearch {
+    var search = search
+    while let setting = search.next { search.add(RateSearch.Trial(setting: setting, loss: loss(setting))) }
+    return search
+  }
+
+  static func search(
+    lr: Double? = nil, ratio: RateSearch.Ratio = .given(1), steps: Int = 400, share: Double = 0.15, judging: Double = 1.0 / 3
+  ) throws -> RateSearch {
+    try RateSearch(lr: lr, ratio: ratio, steps: steps, share: share, judging: judging)
+  }
+
+  /// A bowl over the logarithm of the rate, with its lowest point at `best`.
+  static func bowl(_ best: Double, steepness: Double = 0.1) -> (RateSearch.Setting) -> Double? {
+    { 3 + steepness * pow(log($0.lr / best), 2) }
+  }
+
+  /// Wherever the best rate lies, it is found: a parabola has its vertex where a parabola's three points say, but for the three digits
+  /// that are kept.
+  @Test(arguments: [1e-7, 3.3e-5, 7e-4, 1e-3, 2.9e-2, 0.7], [100, 400, 5000]) func findsTheVertex(best: Double, steps: Int) throws
+  {
+    let search = Self.run(try Self.search(steps: steps), Self.bowl(best))
+    let choice = try #require(search.choice)
+    #expect(abs(log(choice.lr / best)) < 0.02, "\(choice)")
+    #expect(choice.ratio == 1)
+    #expect(Double(String(format: "%.3g", choice.lr)) == choice.lr)
+  }
+
+  /// One step only says where to begin: several overrule it.
+  @Test func severalStepsOverruleOne() throws {
+    let search = Self.run(try Self.search(steps: 1000)) { setting in Self.bowl(setting.steps == 1 ? 5e-4 : 2e-3)(setting) }
+    let choice = try #require(search.choice)
+    #expect(search.horizon > 2 && abs(log(choice.lr / 2e-3)) < 0.02)
+  }
+
+  /// Trials cost what they may: the first gradient, further steps, and measuring; and no trial is made twice.
+  @Test(arguments: [60, 100, 333, 4000], [0.1, 0.15, 0.5]) func staysWithinItsBudget(steps: Int, share: Double) throws {
+    guard let empty = try? Self.search(steps: steps, share: share) else {
+      #expect(share * Double(steps) < 8)
+      return
+    }
+    let search = Self.run(empty, Self.bowl(2e-3))
+    #expect(search.cost <= share * Double(steps))
+    let work = search.trials.reduce(1) { $0 + Double($1.setting.steps) - 1 + 1.0 / 3 }
+    #expect(abs(search.cost - work) < 1e-9)
+    for (i, trial) in search.trials.enumerated() {
+      #expect(!search.trials[..<i].contains { $0.setting == trial.setting })
+      #expect(trial.setting.steps == 1 || trial.setting.steps == search.horizon)
+    }
+    #expect(search.trials.contains { $0.setting.steps == search.horizon })
+  }
+
+  /// Beyond an edge everything diverges: what is taken is below it, and finite.
+  @Test(arguments: [1e-6, 1e-3, 1e-1]) func neverTakesWhatDiverges(edge: Double) throws {
+    let search = Self.run(try Self.search()) { $0.lr > edge ? nil : 3 - 0.2 * log($0.lr / 1e-9) }
+    let choice = try #require(search.choice)
+    #expect(choice.lr <= edge && choice.lr > edge / 30, "\(choice)")
+    #expect(search.trials.contains { $0.loss == nil })
+  }
+
+  /// A worse loss is as bad as none: an explosion that stays finite is not taken either.
+  @Test func explosionsAreOut() throws {
+    let search = Self.run(try Self.search()) { $0.lr > 1e-3 ? 1e30 : 3 - 0.1 * log($0.lr / 1e-9) }
+    #expect(try #require(search.choice).lr <= 1e-3)
+  }
+
+  @Test func allDiverge() throws {
+    let search = Self.run(try Self.search()) { _ in nil }
+    #expect(search.choice == nil && search.trials.count < 40)
+  }
+
+  /// Curves without a lowest point end the walk too.
+  @Test func noLowestPoint() throws {
+    for slope in [-0.1, 0, 0.1] {
+      let search = Self.run(try Self.search()) { 3 + slope * log($0.lr) }
+      #expect(search.trials.count < 60 && search.choice != nil)
+    }
+  }
+
+  /// A ratio that is wanted is tried at B's own best rate; one beside a rate that is given, at that.
+  @Test func ratios() throws {
+    // B learns best at 4e-3, and all is lower the less A moves.
+    let loss = { (setting: RateSearch.Setting) -> Double? in
+      3 + 0.1 * pow(log(setting.lr * (setting.ratio ?? 1) / 4e-3), 2) + 0.01 * log(setting.lr)
+    }
+    let both = Self.run(try Self.search(ratio: .wanted, steps: 1000), loss)
+    let choice = try #require(both.choice)
+    #expect(choice.ratio == 16 && both.cost <= 150)
+    let tried = Set(both.trials.filter { $0.setting.steps == both.horizon }.compactMap(\.setting.ratio))
+    #expect(tried == [1, 4, 16])
+    let given = Self.run(try Self.search(lr: 1e-3, ratio: .wanted), loss)
+    #expect(given.trials.count == 3 && given.trials.allSatisfy { $0.setting.lr == 1e-3 })
+    #expect(given.choice?.lr == 1e-3 && given.choice?.ratio == 4)
+    let none = Self.run(try Self.search(ratio: .none), loss)
+    #expect(none.trials.allSatisfy { $0.setting.ratio == nil } && none.choice?.ratio == nil)
+  }
+
+  @Test func tooShort() {
+    #expect(throws: GoraError.self) { try Self.search(steps: 20) }
+  }
+
+  /// The same losses, the same trials: what was made before may be told again.
+  @Test func isAFunctionOfTheLosses() throws {
+    let first = Self.run(try Self.search(), Self.bowl(2e-3))
+    var again = try Self.search()
+    for trial in first.trials {
+      #expect(again.next == trial.setting)
+      again.add(trial)
+    }
+    #expect(again.next == nil && again.choice == first.choice)
+  }
+}
