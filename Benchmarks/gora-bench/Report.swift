@@ -53,14 +53,14 @@ struct Report {
 
   /// Speed, memory, and what stands between them and the machine.
   var rowTables: String {
-    var speed = TextTable(["tokens/s", "gora", "+-", "peer", "+-", "ratio", "+-", "least", "aim", "GFLOP/s", "of floor"])
+    var speed = TextTable(["tokens/s", "gora", "+-", "peer", "+-", "ratio", "+-", "least", "aim", "GFLOP/s", "of best", "of floor"])
     var memory = TextTable(["peak memory, MiB", "gora", "peer", "ratio", "anonymous", "peer's", "estimate", "anonymous"])
     for result in rows {
       speed.append([
         result.row.name, fixed(result.speed.median, 0), percent(result.speed.spread), fixed(result.peerSpeed.median, 0),
         percent(result.peerSpeed.spread), fixed(result.ratio.median, 2), percent(result.ratio.spread),
         fixed(result.row.target.least, 1), fixed(result.row.target.aim, 1), fixed(result.operationRate / 1e9, 0),
-        percent(result.shareOfFloor(floor, threads: machine.cores)),
+        percent(result.shareOfBest(floor)), percent(result.shareOfFloor(floor, threads: machine.cores)),
       ])
       memory.append([
         result.row.name, mebibytes(result.peak.median), mebibytes(result.peerPeak.median),
@@ -97,6 +97,7 @@ struct Report {
           rows.map { result in
             var json = result.json
             if case .object(var members) = json.content {
+              members.append(.init("of_best", finite(result.shareOfBest(floor))))
               members.append(.init("of_floor", finite(result.shareOfFloor(floor, threads: machine.cores))))
               json = JSON(.object(members))
             }

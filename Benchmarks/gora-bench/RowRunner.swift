@@ -41,6 +41,11 @@ struct RowResult {
     return Double(row.preset.parameters * (row.isBFloat16 ? 2 : 4)) / Double(row.batch)
   }
 
+  /// The operations a second over the highest rate of products of the row's kind.
+  func shareOfBest(_ floor: Floor) -> Double {
+    floor.bestRate(isBFloat16: row.isBFloat16).map { operationRate / $0 } ?? .nan
+  }
+
   /// The speed over that of a machine that multiplies and reads memory at the floor's rates and does nothing else.
   func shareOfFloor(_ floor: Floor, threads: Int) -> Double {
     guard let rate = floor.rate(row.preset, isBFloat16: row.isBFloat16, threads: threads),
