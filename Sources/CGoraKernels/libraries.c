@@ -127,7 +127,7 @@ static void open_openblas(void) {
 #ifdef HAVE_ONEDNN
 #define DNNL_FUNCTIONS(X)                                                                                        \
   X(dnnl_engine_create) X(dnnl_stream_create) X(dnnl_stream_wait) X(dnnl_memory_create) X(dnnl_memory_destroy) \
-  X(dnnl_memory_set_data_handle)   X(dnnl_primitive_create) X(dnnl_primitive_execute) X(dnnl_primitive_desc_destroy) X(dnnl_primitive_destroy)
+  X(dnnl_set_primitive_cache_capacity) X(dnnl_memory_set_data_handle)   X(dnnl_primitive_create) X(dnnl_primitive_execute) X(dnnl_primitive_desc_destroy) X(dnnl_primitive_destroy)
 #define DECLARE(name) static __typeof__(&name) p_##name;
 DNNL_FUNCTIONS(DECLARE)
 #if DNNL_VERSION_MAJOR >= 3
@@ -174,6 +174,8 @@ static bool open_bf16(void *library) {
   LOAD(dnnl_post_ops_append_sum)
   if (!all) return false;
   dnnl_status_t status = p_dnnl_engine_create(&engine, dnnl_cpu, 0);
+  // Threads keep what they use; the library's own 1,024 are for what several make at the same time.
+  if (status == dnnl_success) status = p_dnnl_set_primitive_cache_capacity(64);
   if (status != dnnl_success) onednn_failed(status);
   return status == dnnl_success;
 }
@@ -288,18 +290,37 @@ typedef struct {
 
 typedef struct {
   bf16_shape shape;
+  uint64_t used;               // by the thread's count of products
   dnnl_primitive_t primitive;  // NULL where nothing is here yet
   dnnl_memory_t memory[3];
 } bf16_product;
 
-enum { bf16_products = 1024 };
-static _Thread_local bf16_product products[bf16_products];
+// Rows of many lengths make ever new shapes, each some 45 KB of code: the one that was not used for longest gives way.
+enum { sets = 64, ways = 4 };
+static _Thread_local bf16_product products[sets][ways];
+
+static bf16_product *place_of(const bf16_shape *shape) {
+  static _Thread_local uint64_t calls;
+  uint64_t hash = 0;
+  for (size_t i = 0; i < sizeof *shape / sizeof(int64_t); i++) hash = (hash ^ (uint64_t)((const int64_t *)shape)[i]) * 0x9E3779B97F4A7C15u;
+  bf16_product *set = products[hash >> 58], *oldest = set;
+  calls++;
+  for (bf16_product *p = set; p < set + ways; p++) {
+    if (p->primitive && memcmp(&p->shape, shape, sizeof *shape) == 0) {
+      p->used = calls;
+      return p;
+    }
+    if (p->used < oldest->used) oldest = p;
+  }
+  oldest->used = calls;
+  return oldest;
+}
 
 static void forget(bf16_product *p) {
   for (int i = 0; i < 3; i++)
     if (p->memory[i]) p_dnnl_memory_destroy(p->memory[i]);
   if (p->primitive) p_dnnl_primitive_destroy(p->primitive);
-  memset(p, 0, sizeof *p);
+  *p = (bf16_product){.used = p->used};
 }
 
 static dnnl_status_t add_to_result(dnnl_primitive_attr_t attributes) {
@@ -361,10 +382,7 @@ static dnnl_status_t bf16_multiply(bool transpose_a, bool transpose_b, int64_t m
   dnnl_status_t status = stream ? dnnl_success : p_dnnl_stream_create(&stream, engine, dnnl_stream_default_flags);
   if (status != dnnl_success) return status;
   bf16_shape shape = {transpose_a, transpose_b, m, n, k, lda, ldb, ldc, accumulates};
-  uint64_t hash = 0;
-  for (size_t i = 0; i < sizeof shape / sizeof(int64_t); i++)
-    hash = (hash ^ (uint64_t)((const int64_t *)&shape)[i]) * 0x9E3779B97F4A7C15u;
-  bf16_product *p = &products[hash >> 54];
+  bf16_product *p = place_of(&shape);
   if (!p->primitive || memcmp(&p->shape, &shape, sizeof shape) != 0) status = make(p, shape);
   void *data[3] = {(void *)a, (void *)b, c};
   for (int i = 0; i < 3 && status == dnnl_success; i++) status = p_dnnl_memory_set_data_handle(p->memory[i], data[i]);
