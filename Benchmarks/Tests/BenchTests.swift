@@ -71,7 +71,10 @@ import Testing
     #expect(!Selection("all").wants("8b"))
     #expect(Selection("grad-110m").rows.map(\.name) == ["grad-110m-f32", "grad-110m-bf16"])
     #expect(Selection("generate,scaling").wants("scaling"))
-    #expect(Selection("gsm8k").rows.map(\.name) == ["grad-gsm8k-15m-bf16", "train-gsm8k-15m-bf16"])
+    #expect(
+      Selection("gsm8k").rows.map(\.name) == [
+        "grad-gsm8k-15m-bf16", "train-gsm8k-15m-bf16", "grad-gsm8k-135m-bf16", "train-gsm8k-135m-bf16",
+      ])
     #expect(Selection("110").unknown == "110")
     #expect(Selection("quick,8b,floor").unknown == nil)
   }

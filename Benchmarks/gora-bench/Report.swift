@@ -53,7 +53,9 @@ struct Report {
 
   /// Speed, memory, and what stands between them and the machine.
   var rowTables: String {
-    var speed = TextTable(["tokens/s", "gora", "+-", "peer", "+-", "ratio", "+-", "least", "aim", "GFLOP/s", "of best", "of floor"])
+    var speed = TextTable([
+      "tokens/s", "gora", "+-", "peer", "+-", "ratio", "+-", "least", "aim", "GFLOP/s", "of best", "of floor",
+    ])
     var memory = TextTable(["peak memory, MiB", "gora", "peer", "ratio", "anonymous", "peer's", "estimate", "anonymous"])
     for result in rows {
       speed.append([
