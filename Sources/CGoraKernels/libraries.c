@@ -127,7 +127,8 @@ static void open_openblas(void) {
 #ifdef HAVE_ONEDNN
 #define DNNL_FUNCTIONS(X)                                                                                        \
   X(dnnl_engine_create) X(dnnl_stream_create) X(dnnl_stream_wait) X(dnnl_memory_create) X(dnnl_memory_destroy) \
-  X(dnnl_set_primitive_cache_capacity) X(dnnl_memory_set_data_handle)   X(dnnl_primitive_create) X(dnnl_primitive_execute) X(dnnl_primitive_desc_destroy) X(dnnl_primitive_destroy)
+  X(dnnl_memory_set_data_handle) X(dnnl_set_primitive_cache_capacity) X(dnnl_primitive_create)                  \
+  X(dnnl_primitive_execute) X(dnnl_primitive_desc_destroy) X(dnnl_primitive_destroy)
 #define DECLARE(name) static __typeof__(&name) p_##name;
 DNNL_FUNCTIONS(DECLARE)
 #if DNNL_VERSION_MAJOR >= 3
@@ -340,7 +341,9 @@ static dnnl_status_t add_to_result(dnnl_primitive_attr_t attributes) {
 static dnnl_status_t make(bf16_product *p, bf16_shape s) {
   forget(p);
   dnnl_dims_t dims[3] = {{s.m, s.k}, {s.k, s.n}, {s.m, s.n}},
-              strides[3] = {{s.transpose_a ? 1 : s.lda, s.transpose_a ? s.lda : 1}, {s.transpose_b ? 1 : s.ldb, s.transpose_b ? s.ldb : 1}, {s.ldc, 1}};
+              strides[3] = {{s.transpose_a ? 1 : s.lda, s.transpose_a ? s.lda : 1},
+                            {s.transpose_b ? 1 : s.ldb, s.transpose_b ? s.ldb : 1},
+                            {s.ldc, 1}};
   dnnl_data_type_t types[3] = {dnnl_bf16, dnnl_bf16, dnnl_f32};
   dnnl_primitive_attr_t attributes = NULL;
   dnnl_primitive_desc_t description = NULL;
@@ -394,8 +397,8 @@ static dnnl_status_t bf16_multiply(bool transpose_a, bool transpose_b, int64_t m
 }
 #endif
 
-void gora_bf16_gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const uint16_t *a, int64_t lda, const uint16_t *b, int64_t ldb,
-                    bool accumulates, float *c, int64_t ldc) {
+void gora_bf16_gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const uint16_t *a, int64_t lda,
+                    const uint16_t *b, int64_t ldb, bool accumulates, float *c, int64_t ldc) {
   if (m == 0 || n == 0) return;
   int status = 3;
 #ifdef HAVE_ONEDNN
