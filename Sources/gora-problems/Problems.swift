@@ -22,13 +22,17 @@ struct Problems: ParsableCommand {
       The same options give the same rows. No row of one split is in the other, whatever the seeds are.
       """)
 
-  @Option(help: "problems (the default): multi-step questions with worked answers; arithmetic: statements and one-step stories.")
+  @Option(
+    help: """
+      problems (the default): multi-step questions with worked answers; chains: such questions of another kind, changes to one \
+      amount; arithmetic: statements and one-step stories; equations: calculator annotations alone.
+      """)
   var kind: WordProblems.Kind?
 
   @Option(help: "train or test.")
   var split: WordProblems.Split = .train
 
-  @Flag(help: "Train a tokenizer on --count rows of each kind instead, and write its tokenizer.json.")
+  @Flag(help: "Train a tokenizer on --count rows of each kind with words instead, and write its tokenizer.json.")
   var tokenizer = false
 
   @Option(
@@ -56,7 +60,7 @@ struct Problems: ParsableCommand {
         try refuseIdle(["--kind": kind != nil, "--forms": forms != nil], goWith: "rows, --tokenizer takes all kinds")
       } else {
         try refuseIdle(["--vocab": vocab != nil], goWith: "--tokenizer")
-        if kind == .arithmetic { try refuseIdle(["--forms": forms != nil], goWith: "--kind problems") }
+        if kind ?? .problems != .problems { try refuseIdle(["--forms": forms != nil], goWith: "--kind problems") }
       }
       try write(tokenizer ? try trainedTokenizer() : try lines())
     } catch {
@@ -72,7 +76,8 @@ struct Problems: ParsableCommand {
 
   private func trainedTokenizer() throws(GoraError) -> String {
     var text: [String] = []
-    for kind in WordProblems.Kind.allCases {
+    // Equations have no words, and the others have their signs.
+    for kind in WordProblems.Kind.allCases where kind != .equations {
       var problems = WordProblems(kind: kind, split: split, seed: seed)
       text += try problems.rows(rowCount).map(WordProblems.text)
     }

@@ -21,9 +21,10 @@ private func calculate(_ a: Substring, _ op: Substring, _ b: Substring) -> Int? 
 }
 
 @Suite struct WordProblemsTests {
-  @Test func everyStepAndEveryAnswerIsRight() throws {
+  @Test(arguments: [WordProblems.Kind.problems, .chains])
+  func everyStepAndEveryAnswerIsRight(kind: WordProblems.Kind) throws {
     let annotation = /(\d+)([-+*\/])(\d+) = <<(\d+)([-+*\/])(\d+)=(\d+)>>(\d+) [a-z]/
-    for row in try problems(.problems, .train, 5000) {
+    for row in try problems(kind, .train, 5000) {
       guard case .instruction(let task) = row else {
         Issue.record("not a task")
         return
@@ -32,7 +33,7 @@ private func calculate(_ a: Substring, _ op: Substring, _ b: Substring) -> Int? 
       let steps = lines.dropLast()
       #expect((2...4).contains(steps.count))
       var known = Set(task.instruction.matches(of: /\d+/).map(\.output))
-      if task.instruction.contains("twice") || task.instruction.contains("half") { known.insert("2") }
+      if task.instruction.contains("twice") || task.instruction.lowercased().contains("half") { known.insert("2") }
       // "50% of" divides by 2, and so on.
       for match in task.instruction.matches(of: /(\d+)%/) { known.insert(Substring(String(100 / (Int(match.1) ?? 1)))) }
       var last: Substring = ""
@@ -56,14 +57,14 @@ private func calculate(_ a: Substring, _ op: Substring, _ b: Substring) -> Int? 
   @Test func everyEquationOfTheArithmeticTextIsRight() throws {
     let equation = /(\d+) ?([-+*\/]) ?(\d+) = (\d+)/
     var count = 0
-    for row in try problems(.arithmetic, .train, 3000) {
+    for row in try problems(.arithmetic, .train, 3000) + problems(.equations, .train, 300) {
       guard case .text(let text) = row else {
         Issue.record("not a text")
         return
       }
-      for match in text.matches(of: /<<(\d+)([-+*\/])(\d+)=(\d+)>>(\d+)/) {
+      for match in text.matches(of: /<<(\d+)([-+*\/])(\d+)=(\d+)>>(\d*)/) {
         #expect(calculate(match.1, match.2, match.3) == Int(match.4), "\(match.0)")
-        #expect(match.4 == match.5, "\(match.0)")
+        if text.contains(" ") { #expect(match.4 == match.5, "\(match.0)") }
         count += 1
       }
       if let result = text.firstMatch(of: /#### (\d+)$/) { #expect(text.contains("=\(result.1)>>")) }
@@ -128,6 +129,25 @@ private func calculate(_ a: Substring, _ op: Substring, _ b: Substring) -> Int? 
     #expect(words.count > 100)
     #expect(words.count <= 400, "\(words.count)")
   }
+
+  /// A base that has learnt chains has seen no problem of the task: not one question in common, names and numbers left out.
+  @Test func chainsAreOfOtherWordsThanProblems() throws {
+    func wordings(_ kind: WordProblems.Kind) throws -> Set<String> {
+      var all: Set<String> = []
+      for row in try problems(kind, .train, 5000) {
+        guard case .instruction(let task) = row else { continue }
+        for sentence in task.instruction.replacing(/\d+/, with: "N").split(separator: ".") {
+          var words = String(sentence).trimmingPrefix(" ").split(separator: " ").map(String.init)
+          for index in words.indices where names.contains(words[index].filter(\.isLetter)) { words[index] = "P" }
+          all.insert(words.joined(separator: " "))
+        }
+      }
+      return all
+    }
+    let shared = try wordings(.problems).intersection(wordings(.chains))
+    #expect(shared.isEmpty, "\(shared.sorted())")
+  }
+  private let names = Set(Words.people.map(\.name))
 
   @Test func everyFormOccurs() throws {
     #expect(Story.forms.count >= 12)

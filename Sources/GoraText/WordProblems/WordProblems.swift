@@ -9,8 +9,12 @@ package struct WordProblems: Sendable {
   package enum Kind: String, Sendable, CaseIterable {
     /// `{"question", "answer"}` rows: two to four steps, a calculator annotation each (`<<48/2=24>>`), `#### N` last.
     case problems
+    /// The same kind of rows about chains of changes to one amount, in other words than the problems'.
+    case chains
     /// `{"text"}` rows: equations, comparisons, and stories and problems of one step.
     case arithmetic
+    /// `{"text"}` rows: eight calculator annotations each, sums and differences mostly.
+    case equations
   }
   package enum Split: String, Sendable, CaseIterable { case train, test }
 
@@ -52,12 +56,15 @@ package struct WordProblems: Sendable {
 
   private mutating func draw() -> (key: String, row: DataRow)? {
     switch kind {
-    case .problems:
-      let story = Story.problem(&random, of: forms)
+    case .problems, .chains:
+      let story = kind == .problems ? Story.problem(&random, of: forms) : Story.chain(&random)
       guard let answer = story.answer else { return nil }
       return (story.question, .instruction(Instruction(kind: .question, instruction: story.question, response: answer)))
     case .arithmetic:
       let text = ArithmeticText.paragraph(&random)
+      return (text, .text(text))
+    case .equations:
+      let text = ArithmeticText.annotations(&random)
       return (text, .text(text))
     }
   }

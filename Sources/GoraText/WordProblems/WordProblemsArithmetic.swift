@@ -8,6 +8,20 @@ enum ArithmeticText {
     return (0..<random.integer(in: 3...5)).map { _ in item(&random) }.joined(separator: "\n")
   }
 
+  /// Results as the answers of problems have them, one a line. Sums and differences carry and borrow: three in four are of these.
+  static func annotations(_ random: inout Random) -> String {
+    (0..<8).map { _ in
+      let (a, op, b, result) = random.below(4) == 0 ? operation(&random) : wideSum(&random)
+      return "<<\(a)\(op)\(b)=\(result)>>"
+    }.joined(separator: "\n")
+  }
+
+  /// A sum or difference of two numbers below 150, as several steps lead to.
+  private static func wideSum(_ r: inout Random) -> (a: Int, op: String, b: Int, result: Int) {
+    let (a, b) = (r.integer(in: 2...149), r.integer(in: 2...99))
+    return r.coin() ? (a, "+", b, a + b) : (max(a, b), "-", min(a, b), max(a, b) - min(a, b))
+  }
+
   private static func item(_ r: inout Random) -> String {
     switch r.below(4) {
     case 0: equation(&r)
