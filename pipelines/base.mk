@@ -1,11 +1,11 @@
 # The recipe of pipelines/base: the small model that math.mk tunes by default, trained here from nothing.
 #
-#   make -f pipelines/base.mk THREADS=1       MINUTES minutes of one core
+#   make -f pipelines/base.mk THREADS=1       about 11 minutes of one core
 #   make -f pipelines/base.mk install         puts the result into pipelines/base
 #
-# What it is taught: words and signs, one-step stories, sums, GSM8K's way to write an answer, chains of changes to one amount (`gora-problems
-# --kind chains`, no sentence of which is in the task), and five of the task's 22 forms. What it is not: the other 17 forms, which are left to
-# tuning. What of it is told apart from the task's rows by seed and split: no held-out problem is among what it reads.
+# What it is taught: words and numbers, stories of one step, equations, how GSM8K's answers are written, chains of changes to one
+# amount (gora-problems --kind chains; no sentence of a question is one of the task's), and the first 5 of the task's 22 forms.
+# The other 17 forms are left to tuning. All of it is of the train split; no choice here was made by a held-out problem.
 include $(dir $(lastword $(MAKEFILE_LIST)))common.mk
 .DEFAULT_GOAL := base
 
