@@ -50,6 +50,10 @@ STEPS ?= 64
 GRAD_BATCH ?= $(BATCH)
 # Learning rate of GoRA-pro's steps.
 EXPLORE_LR ?= 1e-4
+# The head start's steps, of GRAD_BATCH rows, and their rate, one over the model's width (docs/starts.md).
+HEAD_STEPS ?= 16
+HEAD_WARMUP ?= $(shell echo $$(($(HEAD_STEPS) / 4)))
+HEAD_LR ?= $(shell sed -n 's/.*"\(hidden_size\|d_model\)": *\([0-9]*\).*/\2/p' $(MODEL)/config.json | awk 'NR == 1 { printf "%.2g", 1 / $$1 }')
 
 # setting ROW,KEY: what ROW has for KEY. settings-word ROW,KEYS: what it has for KEYS, as one word.
 COMMON = rank=$(RANK) batch=$(BATCH) steps=$(TRAIN_STEPS)
@@ -73,6 +77,7 @@ $(if $(and $(ROWS),$(SEEDS),$(CHOOSING_SEEDS),$(RATES),$(RATES_EQUAL)),,$(error 
 MODEL_FILES := $(call model-files,$(MODEL))
 $(call settings,split,DATA HELD_OUT)
 $(call settings,gradient,MODEL TARGETS STEPS GRAD_BATCH EXPLORE_LR)
+$(call settings,explored,HEAD_STEPS HEAD_WARMUP HEAD_LR)
 $(call settings,plan,MODEL TARGETS BUDGET)
 $(call settings,train,TRAIN_FLAGS)
 $(call settings,eval,MODEL TEST)
@@ -139,8 +144,11 @@ $(OUT)/base.json: $(TEST) $(MODEL_FILES) $(OUT)/settings/eval | $(TOOLS)
 # Gradients and scores: one for each seed and setting, whichever rows use them.
 GRADIENT_stable := --steps $(STEPS) --until-stable
 GRADIENT_adalomo := --steps $(STEPS) --explore adalomo --explore-lr $(EXPLORE_LR)
+GRADIENT_explored = --steps $(HEAD_STEPS) --explore adalomo --explore-lr $(HEAD_LR) --explore-warmup $(HEAD_WARMUP) \
+  --collect gradients,displacements
 define gradient
-$(SEEDS:%=$(OUT)/seed-%/gradient-$(1).h5): $(OUT)/seed-%/gradient-$(1).h5: $(OUT)/train.jsonl $(MODEL_FILES) $(OUT)/settings/gradient | $(TOOLS)
+$(SEEDS:%=$(OUT)/seed-%/gradient-$(1).h5): $(OUT)/seed-%/gradient-$(1).h5: $(OUT)/train.jsonl $(MODEL_FILES) $(OUT)/settings/gradient \
+  $(if $(filter explored,$(1)),$(OUT)/settings/explored) | $(TOOLS)
 	$(TIMED) $$@ $(LAUNCH) $(BIN)gora-grad --model $(MODEL) --data $$< --targets $(TARGETS) --batch-size $(GRAD_BATCH) \
 	  $(if $(filter undefined,$(origin GRADIENT_$(1))),--steps $(1),$(GRADIENT_$(1))) --seed $$* $(SHARED_THREADS) $(FLAGS) -o $$@
 endef

@@ -23,11 +23,14 @@ ROW_adalora = ranks=uniform-$(ADALORA_RANK) method=adalora adapter=adalora rule=
 ROW_lora-fa := rule=lora-fa
 ROW_lora-pro := scaling=rslora rule=lora-pro
 ROW_lora-pro-light := scaling=rslora rule=lora-pro-light
+ROW_soap := scaling=rslora rule=soap
+ROW_head-start-adamw = gradient=explored scaling=rslora method=head-start rule=adamw
+ROW_head-start = gradient=explored scaling=rslora method=head-start
 ROW_gora = $(GORA)
 ROW_gora-dora = $(GORA) adapter=dora
 ROW_gora-fa = $(GORA) rule=lora-fa
 ALL_METHODS := lora full rslora lora-plus dora olora pissa milora lora-ga lora-one eva adalora lora-fa lora-pro lora-pro-light \
-  gora gora-dora gora-fa
+  soap head-start-adamw head-start gora gora-dora gora-fa
 
 # What EVA looks at in place of gradients.
 GRADIENT_inputs = --collect inputs --input-components $(EVA_COMPONENTS) --steps $(STEPS)

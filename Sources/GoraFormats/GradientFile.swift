@@ -54,16 +54,22 @@ package enum GradientKind: String, Sendable {
   case mean
   /// The mean of their squares, entry by entry.
   case squares = "mean of squares"
+  /// Where steps along them led the weight: its values after the last one less those before the first.
+  case displacement
 
-  var group: String { self == .mean ? "gradients" : "squares" }
+  package var group: String {
+    switch self {
+    case .mean: "gradients"
+    case .squares: "squares"
+    case .displacement: "displacements"
+    }
+  }
 }
 
 /// Where things lie in a gradient file.
 enum GradientLayout {
   static let format = "gora-gradients"
   static let version = 1
-  static let gradients = "/gradients"
-  static let squares = "/squares"
   static let steps = "/steps"
   static let loss = "/steps/loss"
   static let tokens = "/steps/tokens"

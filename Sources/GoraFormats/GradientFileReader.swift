@@ -12,8 +12,7 @@ package struct GradientFileReader: Sendable {
   package let model: String?
   private let root: HDF5Object
   let groups: HDF5Group
-  private let gradients: HDF5Group
-  private let squares: HDF5Group?
+  private let matrices: [GradientKind: HDF5Group]
 
   /// Most steps or windows that a file may tell of.
   private static let mostSteps = 1 << 20
@@ -47,16 +46,20 @@ package struct GradientFileReader: Sendable {
       throw GoraError(.data, at: .file(path), "the file was never finished", hint: "run gora-grad again")
     }
     groups = try HDF5Group(root)
-    gradients = try HDF5Group(groups.object("gradients"))
-    squares = groups.contains("squares") ? try HDF5Group(groups.object("squares")) : nil
+    let gradients = try HDF5Group(groups.object(GradientKind.mean.group))
+    var matrices = [GradientKind.mean: gradients]
+    for kind in [GradientKind.squares, .displacement] where groups.contains(kind.group) {
+      matrices[kind] = try HDF5Group(groups.object(kind.group))
+    }
+    self.matrices = matrices
     names = gradients.names.sorted(by: naturallyPrecedes)
     model = try root.text(attribute: "model")
   }
 
-  /// Whether there are means of squared gradients.
-  package var hasSquares: Bool { squares != nil }
+  /// Whether there are matrices of this kind.
+  package func has(_ kind: GradientKind) -> Bool { matrices[kind] != nil }
 
-  /// The shape [out, in] of a gradient, or of its squares.
+  /// The shape [out, in] of a gradient, or of another kind's matrix.
   /// - Throws: `.data` where there is none of that name, or it is no f32 or bf16 matrix, or claims more than is stored.
   package func shape(_ name: String, of kind: GradientKind = .mean) throws(GoraError) -> [Int] {
     try matrix(name, kind).shape
@@ -64,17 +67,17 @@ package struct GradientFileReader: Sendable {
 
   /// Has the system read a gradient ahead, while other work is done.
   /// - Throws: `.data` where it is missing or damaged.
-  package func announce(_ name: String) throws(GoraError) { try matrix(name, .mean).announce() }
+  package func announce(_ name: String, of kind: GradientKind = .mean) throws(GoraError) { try matrix(name, kind).announce() }
 
-  /// A whole gradient, [out, in] row-major; bf16 is widened. It may hold NaN: see `isFinite`.
+  /// A whole gradient, or another kind's matrix, [out, in] row-major; bf16 is widened. It may hold NaN: see `isFinite`.
   /// - Throws: `.data` where it is missing or damaged.
-  package func read(_ name: String) throws(GoraError) -> [Float] {
-    let shape = try shape(name)
+  package func read(_ name: String, of kind: GradientKind = .mean) throws(GoraError) -> [Float] {
+    let shape = try shape(name, of: kind)
     var failure: GoraError?
     let values = [Float](unsafeUninitializedCapacity: shape[0] * shape[1]) { buffer, count in
       guard let start = buffer.baseAddress else { return }
       do throws(GoraError) {
-        try readRows(name, 0..<shape[0], into: start)
+        try readRows(name, of: kind, 0..<shape[0], into: start)
         count = shape[0] * shape[1]
       } catch { failure = error }
     }
@@ -162,7 +165,7 @@ package struct GradientFileReader: Sendable {
   package static func isFinite(_ values: [Float]) -> Bool { values.withUnsafeBufferPointer { firstNonFinite($0) == nil } }
 
   private func matrix(_ name: String, _ kind: GradientKind) throws(GoraError) -> HDF5DatasetReader {
-    let group = kind == .mean ? gradients : squares
+    let group = matrices[kind]
     guard let group, group.contains(name) else {
       throw GoraError(
         .data, at: .object(path, name: "/\(kind.group)/\(name)"),

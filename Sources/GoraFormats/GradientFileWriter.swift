@@ -12,9 +12,10 @@ package final class GradientFileWriter {
   let compression: Compression
   private let storesBFloat16: Bool
   private var file: HDF5FileWriter?
-  /// Whether the groups of inputs and squares are there.
+  /// Whether the group of inputs is there.
   var hasInputs = false
-  private var hasSquares = false
+  /// The kinds whose groups are there.
+  private var kinds: Set<GradientKind> = [.mean]
 
   /// Creates the temporary file, the groups and the root attributes.
   /// - Parameters:
@@ -43,13 +44,13 @@ package final class GradientFileWriter {
       try created.write(attribute: "format_version", GradientLayout.version)
       try created.write(attribute: "HDF5_Version", HDF5.version)
       for (name, value) in attributes { try created.write(attribute: name, value) }
-      try created.createGroup(GradientLayout.gradients)
+      try created.createGroup("/\(GradientKind.mean.group)")
     }
   }
 
   deinit { abandon() }
 
-  /// Writes the mean gradient of one weight, or the mean of its squares, a chunk at a time: nothing of its size is taken beside it.
+  /// Writes the mean gradient of one weight, the mean of its squares, or its displacement, a chunk at a time: nothing of its size is taken beside it.
   /// - Parameters:
   ///   - name: the parameter's name in the checkpoint, such as `model.layers.0.self_attn.q_proj.weight`.
   ///   - values: [rows, columns], row-major; rows are outputs.
@@ -62,10 +63,7 @@ package final class GradientFileWriter {
     samples: Int, tokens: Int
   ) throws(GoraError) {
     try attempt { () throws(GoraError) in
-      if kind == .squares, !hasSquares {
-        try opened().createGroup(GradientLayout.squares)
-        hasSquares = true
-      }
+      if kinds.insert(kind).inserted { try opened().createGroup("/\(kind.group)") }
       let object = try GradientLayout.object(name, in: "/\(kind.group)", path: path)
       let element: HDF5Element = storesBFloat16 ? .uint16 : .float32
       let dataset = try HDF5DatasetWriter(

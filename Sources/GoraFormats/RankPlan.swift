@@ -52,6 +52,8 @@ package struct RankPlan: Equatable, Sendable {
   package var maxRank: Int
   package var alpha: Double
   package var scaling: Scaling
+  /// What the adapters are to be started with, a name of gora-init's `--method`; nil: GoRA.
+  package var start: String?
   /// `ModelFolder.identity` of the model that the plan is for.
   package var model: String?
   package var modules: [Module]
@@ -85,7 +87,7 @@ package struct RankPlan: Equatable, Sendable {
   package init(reading field: JSONField) throws(GoraError) {
     try FormatHeader.check(field, format: Self.format, version: Self.formatVersion, madeBy: "gora-plan")
     try field.allowOnly([
-      "format", "format_version", "reference_rank", "min_rank", "max_rank", "alpha", "scaling", "model", "parameters",
+      "format", "format_version", "reference_rank", "min_rank", "max_rank", "alpha", "scaling", "start", "model", "parameters",
       "lora_parameters", "modules", "provenance",
     ])
     let largest = 1 << 20
@@ -104,6 +106,7 @@ package struct RankPlan: Equatable, Sendable {
       throw scalingField.error("\"scaling\" is \"\(try scalingField.string)\"; expected \"rslora\", \"lora\" or \"constant\"")
     }
     self.scaling = scaling
+    start = try field.optional("start")?.string
     _ = try field.optional("parameters")?.int
     _ = try field.optional("lora_parameters")?.int
     model = try FormatHeader.model(field)
@@ -133,6 +136,7 @@ package struct RankPlan: Equatable, Sendable {
       JSON.Member("max_rank", JSON(maxRank)), JSON.Member("alpha", JSON(whole: alpha)),
       JSON.Member("scaling", JSON(scaling.rawValue)),
     ]
+    if let start { members.append(JSON.Member("start", JSON(start))) }
     if let model { members.append(JSON.Member("model", JSON(model))) }
     members.append(JSON.Member("parameters", JSON(parameters)))
     members.append(JSON.Member("lora_parameters", JSON(loraParameters)))

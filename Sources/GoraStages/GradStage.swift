@@ -23,6 +23,8 @@ package struct GradStage {
     case gradients
     /// The principal components of each target's inputs over labelled tokens.
     case inputs
+    /// Where the exploration led each target.
+    case displacements
   }
 
   package struct Configuration: Sendable {
@@ -216,6 +218,15 @@ package struct GradStage {
         part.letGo()
       }
     }
+    if c.recipe.collects.contains(.displacements) {
+      for (index, linear) in learning.enumerated() {
+        let moved = estimator.displacement(of: index)
+        try writer?.write(
+          name: linear.weight.name, kind: .displacement, rows: linear.outputSize, columns: linear.inputSize, values: moved.pointer,
+          samples: summary.rows, tokens: summary.tokens)
+        moved.letGo()
+      }
+    }
     if let collector { try write(collector, to: writer, events: events) }
     if let writer {
       try writer.write(steps: record)
@@ -230,7 +241,7 @@ package struct GradStage {
   /// What has to be the same for all processes, a line each.
   private func run(_ loaded: LoadedModel, targets: [Linear], rows: [EncodedRow], limit: Int, steps: Int) -> String {
     let c = configuration
-    let exploration = c.recipe.exploration.map { "\($0.rule.rawValue) \($0.rate)" } ?? "none"
+    let exploration = c.recipe.exploration.map { "\($0.rule.rawValue) \($0.rate) \($0.warmup)" } ?? "none"
     let settings: [(String, String)] = [
       ("version", c.context.version), ("threads", String(c.context.threads)), ("products", Matmul.backendDescription),
       ("model", loaded.identity?.text ?? ""), ("dtype", loaded.dtype), ("data", fingerprint(of: rows)),
@@ -355,6 +366,7 @@ package struct GradStage {
     if let exploration = c.recipe.exploration {
       attributes.append(("explore", exploration.rule.rawValue))
       attributes.append(("explore_lr", String(exploration.rate)))
+      if exploration.warmup > 0 { attributes.append(("explore_warmup", String(exploration.warmup))) }
     }
     if c.recipe.collects != [.gradients] {
       attributes.append(("collect", collected))

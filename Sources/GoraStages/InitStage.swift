@@ -12,6 +12,8 @@ package struct InitStage {
     package var gradients: String?
     package var output: String
     package var start: any AdapterStart
+    /// Whether a start that the plan names goes before it.
+    package var followsPlan = false
     /// Choose the γ of a `GoRAStart` by trying; its own is not looked at then.
     package var gammaTrial: GammaTrialOptions?
     /// Factor on A, with B divided by it: the same start, other effective rates.
@@ -23,15 +25,10 @@ package struct InitStage {
     package var baseModel: String?
     package var context: RunContext
 
-    /// - Throws: status 64 where the method needs gradients and there are none.
     package init(
       plan: String, model: String, gradients: String?, output: String, start: any AdapterStart, dryRun: Bool,
       context: RunContext
-    ) throws(GoraError) {
-      if start.needsGradientFile, gradients == nil {
-        throw GoraError(
-          .usage, "this initialisation needs --gradients", hint: "give gora-grad's file, or --method lora for a plain start")
-      }
+    ) {
       self.plan = plan
       self.model = model
       self.gradients = gradients
@@ -48,7 +45,7 @@ package struct InitStage {
   package init(_ configuration: Configuration) { self.configuration = configuration }
 
   package func run(events: EventHandler) throws(GoraError) -> StageSummary {
-    let c = configuration
+    var c = configuration
     try checkOutputs(
       Adapter.fileNames.map { "\(c.output)/\($0)" },
       against: [c.plan, c.model] + (c.gradients.map { [$0] } ?? []) + (c.gammaTrial?.data.inputs ?? []))
@@ -57,6 +54,17 @@ package struct InitStage {
     let document = try JSONDocument(
       path: c.plan == "-" ? "standard input" : c.plan, text: InputText.read(c.plan, limit: FileLimit.plan))
     let plan = try RankPlan(reading: document.root)
+    if c.followsPlan, let name = plan.start {
+      guard let named = AdapterStarts.all.first(where: { $0.name == name }) else {
+        throw try document.root.required("start").error(
+          "there is no start \"\(name)\"; there are: \(AdapterStarts.all.map { $0.name }.joined(separator: ", "))")
+      }
+      c.start = named.init(StartSettings())
+    }
+    if c.start.needsGradientFile, c.gradients == nil {
+      throw GoraError(
+        .usage, "this initialisation needs --gradients", hint: "give gora-grad's file, or --method lora for a plain start")
+    }
     let model = try ModelFolder(path: c.model)
     let identity = try ModelIdentity(of: model)
     if let difference = plan.model.flatMap(identity.difference) {
@@ -66,13 +74,18 @@ package struct InitStage {
     }
     let gradients = try c.gradients.map { path throws(GoraError) in try GradientFileReader(path: path) }
     try gradients?.requireModel(identity)
+    if c.start.matrix == .displacement, let gradients, !gradients.has(.displacement) {
+      throw GoraError(
+        .data, at: .file(gradients.path), "the file has no displacements",
+        hint: "run gora-grad with --explore adalomo --collect gradients,displacements")
+    }
     let modules = plan.modules.filter { $0.rank > 0 }
     let layout = try c.kind.init(ranks: modules.map(\.rank)) { i throws(GoraError) in
       try Self.field("rank", of: modules[i], in: document)
     }
     let components = c.start.needs.contains(.inputs) ? try gradients?.requireInputs() ?? [] : []
     let weights = try modules.map { module throws(GoraError) in
-      try self.weight(of: module, in: model, gradients: gradients, components: components, document: document)
+      try self.weight(of: module, for: c.start, in: model, gradients: gradients, components: components, document: document)
     }
     let trial = try c.gammaTrial.map { options throws(GoraError) in
       try GammaTrial(options, model: c.model, seed: c.context.seed, threads: c.context.threads, events: events)
@@ -106,9 +119,9 @@ package struct InitStage {
     var starts: [AdapterFactors] = []
     for (i, module) in modules.enumerated() {
       var clock = Stopwatch()
-      let input = try self.input(for: module, scaling: plan.factor(rank: module.rank), weight: weights[i], gradients, components)
-      if c.start.needs.contains(.gradient), i + 1 < modules.count {
-        try gradients?.announce(ModuleName.weight(of: modules[i + 1].name))
+      let input = try self.input(for: module, scaling: plan.factor(rank: module.rank), weight: weights[i], c.start, gradients, components)
+      if let kind = c.start.matrix, i + 1 < modules.count {
+        try gradients?.announce(ModuleName.weight(of: modules[i + 1].name), of: kind)
       }
       report.readSeconds += clock.seconds
       clock = Stopwatch()
@@ -152,13 +165,15 @@ package struct InitStage {
 
   /// What the start wants to see of a module. The weight is passed over once for its norm, and kept only where it is asked for.
   private func input(
-    for module: RankPlan.Module, scaling: Double, weight: TensorView, _ gradients: GradientFileReader?,
-    _ components: [InputComponents]
+    for module: RankPlan.Module, scaling: Double, weight: TensorView, _ start: any AdapterStart,
+    _ gradients: GradientFileReader?, _ components: [InputComponents]
   ) throws(GoraError) -> AdapterModuleInput {
-    let needs = configuration.start.needs
+    let needs = start.needs
     var input = AdapterModuleInput(
       name: module.name, rows: module.shape[0], columns: module.shape[1], rank: module.rank, scaling: scaling)
-    if needs.contains(.gradient), let gradients { input.gradient = try gradients.read(ModuleName.weight(of: module.name)) }
+    let name = ModuleName.weight(of: module.name)
+    if needs.contains(.gradient), let gradients { input.gradient = try gradients.read(name) }
+    if needs.contains(.displacement), let gradients { input.displacement = try gradients.read(name, of: .displacement) }
     if let gradients, let found = components.first(where: { $0.modules.contains(module.name) }) {
       input.components = try gradients.components(of: found, count: module.rank)
     }
@@ -192,8 +207,8 @@ package struct InitStage {
   /// The weight that a module of the plan adapts.
   /// - Throws: status 65 where model, plan and gradients do not belong together.
   private func weight(
-    of module: RankPlan.Module, in model: ModelFolder, gradients: GradientFileReader?, components: [InputComponents],
-    document: JSONDocument
+    of module: RankPlan.Module, for start: any AdapterStart, in model: ModelFolder, gradients: GradientFileReader?,
+    components: [InputComponents], document: JSONDocument
   ) throws(GoraError) -> TensorView {
     let name = ModuleName.weight(of: module.name)
     guard let weight = model.tensor(name) else {
@@ -203,7 +218,7 @@ package struct InitStage {
       throw try Self.field("shape", of: module, in: document).error(
         "module \"\(module.name)\" has shape \(module.shape) in the plan, \(weight.shape) in \(model.path)")
     }
-    if let gradients, configuration.start.needs.contains(.inputs) {
+    if let gradients, start.needs.contains(.inputs) {
       guard let found = components.first(where: { $0.modules.contains(module.name) }) else {
         throw GoraError(
           .data, at: .file(gradients.path), "no components of the inputs of \"\(module.name)\", which the plan adapts",
@@ -221,7 +236,7 @@ package struct InitStage {
           .data, at: .file(gradients.path), "no gradient of \"\(name)\", which the plan adapts",
           hint: "run gora-grad with --targets that cover the plan")
       }
-      _ = try gradients.weight(name, of: model)
+      _ = try gradients.weight(name, of: model, kind: start.matrix ?? .mean)
     }
     return weight
   }
@@ -237,5 +252,12 @@ extension InitStage {
       if try name.string == module.name { return try element.required(key) }
     }
     return document.root
+  }
+}
+
+extension AdapterStart {
+  /// The matrix that it reads of a gradient file for each module; nil where it reads none.
+  fileprivate var matrix: GradientKind? {
+    needs.contains(.displacement) ? .displacement : needs.contains(.gradient) ? .mean : nil
   }
 }

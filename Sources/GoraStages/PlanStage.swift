@@ -27,6 +27,8 @@ package struct PlanStage {
   package struct Configuration: Sendable {
     package var source: Source
     package var allocation: RankAllocation
+    /// What gora-init is to start the plan with, where that is not GoRA.
+    package var start: String?
     /// Share out by explained variance, up to the allocation's largest rank; the rest of it is not looked at then.
     package var poolsExplainedVariance = false
     package var alpha: Double
@@ -143,7 +145,7 @@ package struct PlanStage {
     _ candidates: [RankCandidate], _ ranks: [Int], _ importances: [Double]?, model: String?, provenance: Provenance
   ) -> RankPlan {
     let allocation = configuration.allocation
-    return RankPlan(
+    var plan = RankPlan(
       referenceRank: allocation.referenceRank, minRank: allocation.minRank, maxRank: allocation.maxRank,
       alpha: configuration.alpha, scaling: configuration.scaling, model: model,
       modules: candidates.indices.map { i in
@@ -152,5 +154,7 @@ package struct PlanStage {
           importance: importances?[i])
       },
       provenance: provenance)
+    plan.start = configuration.start
+    return plan
   }
 }

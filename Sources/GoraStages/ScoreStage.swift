@@ -49,7 +49,7 @@ package struct ScoreStage {
     try gradients.requireModel(identity)
     let inputs = c.metric.looks(at: .inputs) ? try self.inputs(of: gradients) : [:]
     let names = try self.names(gradients, inputs)
-    if c.metric.looks(at: .squares), !gradients.hasSquares {
+    if c.metric.looks(at: .squares), !gradients.has(.squares) {
       throw GoraError(.data, at: .file(c.gradients), "the file has no squares of gradients", hint: "run gora-grad with --squares")
     }
     let weights = try names.map { name throws(GoraError) in

@@ -60,7 +60,7 @@ package struct TrainStage {
     package var findsRate = false
     package var findsRatio = false
     package var searchShare = 0.15
-    /// What changes a step of an adapter; nil: the first rule that trains its kind.
+    /// What changes a step of an adapter; nil: that of the adapter's start, else the first rule that trains its kind.
     package var rule: (any StepRule.Type)?
     /// AdaLoRA's schedule, where it is not the adapter's own.
     package var ranks = RankOptions()
@@ -161,7 +161,7 @@ package struct TrainStage {
     // Set up.
     let batches = (rows.count + c.recipe.batchSize - 1) / c.recipe.batchSize
     let steps = c.recipe.maxSteps ?? c.recipe.epochs * batches
-    let rule = rule(for: adapter?.kind ?? LoRAKind.self)
+    let rule = rule(for: adapter)
     let adaLoRA = adapter?.layout as? AdaLoRAKind
     let rankSchedule = try adaLoRA.map { kind throws(GoraError) in try RankSchedule(kind, steps: steps) }
     let plan = learningPlan(loaded, rule, rankSchedule)
@@ -378,7 +378,7 @@ package struct TrainStage {
       try adapter.requireBase(loaded.identity, folder: folder)
       try loaded.model.attach(adapter, from: folder)
       adapter.dropout = configuration.recipe.loraDropout ?? adapter.dropout
-      try adapter.requireTrainable(under: rule(for: adapter.kind), folder: folder)
+      try adapter.requireTrainable(under: rule(for: adapter), folder: folder)
       let ranks = configuration.recipe.ranks
       if let kind = adapter.layout as? AdaLoRAKind {
         adapter.layout = kind.with(ranks)
@@ -439,8 +439,8 @@ package struct TrainStage {
     }
   }
 
-  private func rule(for kind: any AdapterKind.Type) -> any StepRule.Type {
-    configuration.recipe.rule ?? StepRules.standard(for: kind)
+  private func rule(for adapter: Adapter?) -> any StepRule.Type {
+    configuration.recipe.rule ?? StepRules.standard(for: adapter?.kind ?? LoRAKind.self, start: adapter?.start?["method"]?.text)
   }
 
   private func learningPlan(_ loaded: LoadedModel, _ rule: any StepRule.Type, _ ranks: RankSchedule?) -> LearningPlan {

@@ -377,6 +377,11 @@ package final class GradientEstimator {
       tracked: endsWindow(step) ? means(step.tracked, over: settings.trackEvery ?? 1) : nil)
   }
 
+  /// Where the exploration has led a target [out, in]: its weight now less the original. The explored weight gives its place up for it.
+  package func displacement(of index: Int) -> FloatBuffer {
+    explored[index].subtract(originals[index])
+  }
+
   /// A target's sum, or sum of squares, with the rows of all processes: on the first one, nil on the others.
   /// - Parameter whole: where it is put together, if there are others.
   package func collected(_ part: FloatBuffer, of index: Int, into whole: FloatBuffer) -> FloatBuffer? {

@@ -89,6 +89,10 @@ struct Grad: GoraCommand {
     help: ArgumentHelp("Learning rate of --explore.", valueName: "x", standard: Exploration.standardRate),
     transform: number(1e-12...1e3))
   var exploreRate: Double?
+  @Option(
+    name: .customLong("explore-warmup"),
+    help: ArgumentHelp("Steps in which it rises to that.", valueName: "n", standard: 0), transform: count(from: 0))
+  var exploreWarmup: Int?
   @Option(help: ArgumentHelp("Record importances of every K steps.", valueName: "k"), transform: count())
   var track: Int?
   @Flag(name: .customLong("no-shuffle"), help: "Take rows in file order.")
@@ -137,10 +141,17 @@ struct Grad: GoraCommand {
       try refuseIdle(
         [
           "--squares": squares, "--until-stable": untilStable, "--explore": explore != nil, "--track": track != nil,
+          "--collect displacements": collect.evidence.contains(.displacements),
           "--store": store != .f32, "--spill": spill != "auto", "--recompute": recompute != Self.recipe.recompute,
         ], goWith: "--collect gradients")
     }
-    if explore == nil { try refuseIdle(["--explore-lr": exploreRate != nil], goWith: "--explore") }
+    if explore == nil {
+      try refuseIdle(
+        [
+          "--explore-lr": exploreRate != nil, "--explore-warmup": exploreWarmup != nil,
+          "--collect displacements": collect.evidence.contains(.displacements),
+        ], goWith: "--explore")
+    }
     var configuration = GradStage.Configuration(
       model: model, data: data.options, output: output, targets: try targets.map(TargetSelection.init) ?? .standard,
       context: try common.context(Self.tool))
@@ -194,7 +205,9 @@ struct Grad: GoraCommand {
     recipe.recompute = recompute
     recipe.compression = compression
     recipe.trackEvery = track
-    recipe.exploration = explore.map { Exploration(rule: $0, rate: exploreRate ?? Exploration.standardRate) }
+    recipe.exploration = explore.map {
+      Exploration(rule: $0, rate: exploreRate ?? Exploration.standardRate, warmup: exploreWarmup ?? 0)
+    }
     if untilStable {
       var rule: Convergence.Rule = stabilityPreset == .official ? .official : .paper
       rule.tolerance = tolerance ?? rule.tolerance

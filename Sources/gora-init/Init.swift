@@ -31,7 +31,7 @@ struct Init: GoraCommand {
   var gradients: String?
   @Option(name: .shortAndLong, help: ArgumentHelp("Adapter folder to write.", valueName: "dir"))
   var output: String
-  @Option(help: ArgumentHelp("What is started (default: gora, adalora).", valueName: "name"))
+  @Option(help: ArgumentHelp("What is started (default: the plan's, else gora).", valueName: "name"))
   var method: StartName?
   @Option(help: ArgumentHelp("What stands beside the weights (default: lora).", valueName: "kind"))
   var adapter: AdapterKindName?
@@ -89,11 +89,12 @@ struct Init: GoraCommand {
     try requireFile(output, "the adapter folder")
     let start = type.init(settings)
     try refuseIdleOptions(of: start)
-    var configuration = try InitStage.Configuration(
+    var configuration = InitStage.Configuration(
       plan: try jsonInput(plan, "plan", reporterHint: "gora-plan scores.json -o plan.json"), model: model,
       gradients: gradients, output: output, start: start, dryRun: common.dryRun,
       context: try common.context(Self.tool))
     configuration.scaleOfA = scaleOfA
+    configuration.followsPlan = method == nil && adapter == nil && StartOption.allCases.allSatisfy { !isGiven($0) }
     configuration.kind = kind
     configuration.baseModel = base.baseModel
     if case .auto = gamma {

@@ -14,6 +14,7 @@ struct Plan: GoraCommand {
       Examples:
         gora-plan scores.json --rank 8 -o plan.json
         gora-plan scores.json --preset eva --rank 8 -o plan.json
+        gora-plan --preset head-start --model Llama-3.2-1B -o plan.json
         gora-plan --compare plan.json other.json
 
       The budget is that of a plain LoRA at --rank; --budget exact meets it to a rank.
@@ -40,7 +41,7 @@ struct Plan: GoraCommand {
   var alpha: Double?
   @Option(help: ArgumentHelp("Scale: a/sqrt r (rslora), a/r, or a/--rank (default: the preset's).", valueName: "rule"))
   var scaling: RankPlan.Scaling?
-  @Option(help: ArgumentHelp("The paper's formula, the default, its authors' scripts', or EVA's.", valueName: "name"))
+  @Option(help: ArgumentHelp("The paper's formula, the default, its authors' scripts', EVA's, or ours without scores.", valueName: "name"))
   var preset: AllocationPreset?
   @Option(help: ArgumentHelp("Size in the budget (default: the preset's).", valueName: "f"))
   var budgetFeature: BudgetFeature?
@@ -90,6 +91,7 @@ struct Plan: GoraCommand {
       scaling: scaling ?? (preset.keepsOneScale ? .constant : .rslora), format: format ?? .json, output: target,
       unicode: CommonOptions.localeIsUTF8, dryRun: common.dryRun, context: try common.context(Self.tool))
     configuration.poolsExplainedVariance = preset.poolsExplainedVariance
+    configuration.start = preset.start?.name
     return try PlanStage(configuration).run(events: reporter.report)
   }
 
@@ -111,13 +113,15 @@ struct Plan: GoraCommand {
   }
 
   private func source() throws(GoraError) -> PlanStage.Source {
-    if uniform {
-      if scores != nil { throw GoraError(.usage, "--uniform takes no scores") }
-      try refuseAllocation("scores, --uniform has the same rank everywhere")
-      guard let model else { throw GoraError(.usage, "--uniform needs --model") }
+    if uniform || preset?.isUniform == true {
+      let option = uniform ? "--uniform" : "--preset \(preset?.rawValue ?? "")"
+      if scores != nil { throw GoraError(.usage, "\(option) takes no scores") }
+      try refuseIdle(["--max-rank": maxRank != nil, "--preset": uniform && preset != nil], goWith: "scores, \(option) has the same rank everywhere")
+      try refuseFormula("scores, \(option) has the same rank everywhere")
+      guard let model else { throw GoraError(.usage, "\(option) needs --model") }
       return .uniform(model: model, targets: try targets.map(TargetSelection.init) ?? .standard)
     }
-    try refuseIdle(["--model": model != nil, "--targets": targets != nil], goWith: "--uniform, scores know their modules")
+    try refuseIdle(["--model": model != nil, "--targets": targets != nil], goWith: "--uniform or --preset head-start, scores know their modules")
     return .scores(try jsonInput(scores, "scores", reporterHint: "gora-score --model DIR grad.h5 -o scores.json"))
   }
 

@@ -28,7 +28,7 @@ import Testing
     let path = "\(folder.path)/grad.h5"
     try Self.write(path, Self.inputs)
     let reader = try GradientFileReader(path: path)
-    #expect(reader.names.isEmpty && !reader.hasSquares)
+    #expect(reader.names.isEmpty && !reader.has(.squares))
     #expect(try reader.inputs() == Self.inputs)
     for input in Self.inputs {
       for count in 0...input.ratios.count {
@@ -50,7 +50,7 @@ import Testing
     try writer.write(steps: sampleSteps)
     try writer.finish()
     let reader = try GradientFileReader(path: path)
-    #expect(reader.names == ["w"] && reader.hasSquares)
+    #expect(reader.names == ["w"] && reader.has(.squares))
     #expect(try reader.shape("w", of: .squares) == [2, 3])
     var values = [Float](repeating: 0, count: 6)
     try reader.readRows("w", of: .squares, 0..<2, into: &values)

@@ -104,6 +104,7 @@ import Testing
       (MiLoRAStart(), [.weight], true), (OLoRAStart(), [.weight], true), (LoRAGAStart(), [.gradient], true),
       (LoRAGAStart(byWeight), [.gradient, .weight], true), (GoRASVDStart(), [.gradient], true),
       (LoRAOneStart(), [.gradient], false), (AdaLoRAStart(StartSettings()), [], false), (EVAStart(), [.inputs], false),
+      (HeadStart(), [.displacement], false),
     ]
     for (start, needs, isResidual) in all {
       let type = type(of: start)

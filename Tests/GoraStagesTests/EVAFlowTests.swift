@@ -73,7 +73,7 @@ import Testing
       // Through a buffer of the micro-batch's own: in another order of sums.
       for (x, y) in zip(try a.read(name), try b.read(name)) { #expect(abs(x - y) <= 1e-6 * max(1, abs(x))) }
     }
-    #expect(try a.inputs().isEmpty && !a.hasSquares && b.hasSquares)
+    #expect(try a.inputs().isEmpty && !a.has(.squares) && b.has(.squares))
     #expect(try b.inputs().flatMap(\.modules).count == 14 && b.inputs()[0].ratios.count == 16)
     #expect(try a.attribute("collect") == nil && b.attribute("collect") == "gradients,inputs")
     #expect(try a.steps().loss == b.steps().loss)

@@ -1,3 +1,4 @@
+import Glibc
 import GoraCore
 import GoraFormats
 import GoraModels
@@ -57,7 +58,7 @@ import Testing
 
   /// Three steps. Moments and factors are binary32; an update of 3e-3 a step stands in factors of 0.5 with 7 digits: 1e-5. What
   /// changed is looked at, not the whole factor: 1e-4.
-  @Test(arguments: ["lora-pro", "lora-pro-light", "lora-fa-proj"]) func threeSteps(_ name: String) throws {
+  @Test(arguments: ["lora-pro", "lora-pro-light", "lora-fa-proj", "soap"]) func threeSteps(_ name: String) throws {
     let golden = try Fixtures.json("rules/golden.json")
     let rule = try #require(StepRules.all.first { $0.name == name })
     let adapter = try Self.adapter(golden)
@@ -110,6 +111,45 @@ import Testing
       }
     }
     #expect(slope < 0)
+  }
+
+  /// Q·A and B·Qᵀ are the same product as A and B, and under soap stay so: after 20 steps along the same gradients of the weight the
+  /// products differ by what binary32 leaves of eigenvectors whose values lie near each other, below 1e-3 of what was learnt. AdamW, whose
+  /// steps depend on the basis, ends a third elsewhere: the test can tell them apart.
+  @Test(arguments: [("soap", true), ("adamw", false)]) func basisOfTheRank(_ name: String, isFree: Bool) throws {
+    let golden = try Fixtures.json("rules/golden.json")
+    let rule = try #require(StepRules.all.first { $0.name == name })
+    let gradients = try golden.required("gradients").elements.map { try Self.numbers($0) }
+    func learnt(_ angle: Double) throws -> [Double] {
+      let adapter = try Self.adapter(golden)
+      let (a, b) = (try #require(adapter.a.values).pointer, try #require(adapter.b.values).pointer)
+      let (c, s) = (cos(angle), sin(angle))
+      func turn(_ x: UnsafeMutablePointer<Float>, _ first: Int, _ second: Int) {
+        let (p, q) = (Double(x[first]), Double(x[second]))
+        (x[first], x[second]) = (Float(c * p - s * q), Float(s * p + c * q))
+      }
+      for j in 0..<Self.columns { turn(a, j, Self.columns + j) }
+      for i in 0..<Self.rows { turn(b, i * Self.rank, i * Self.rank + 1) }
+      func product() -> [Double] {
+        (0..<Self.rows * Self.columns).map { index in
+          (0..<Self.rank).reduce(0.0) {
+            $0 + Double(b[index / Self.columns * Self.rank + $1]) * Double(a[$1 * Self.columns + index % Self.columns])
+          }
+        }
+      }
+      let start = product()
+      let optimizer = rule.optimizer([adapter], StepSettings(ratio: 1, weightDecay: 0))
+      _ = GradientSums(of: optimizer.parameters, blocks: [])
+      for step in 0..<20 {
+        try Self.setGradients(adapter, gradients[step % gradients.count])
+        optimizer.update(lr: 1e-2, gradientScale: 1)
+      }
+      return zip(product(), start).map { $0 - $1 }
+    }
+    let (plain, turned) = (try learnt(0), try learnt(0.7))
+    let distance = zip(plain, turned).reduce(0) { $0 + ($1.0 - $1.1) * ($1.0 - $1.1) }.squareRoot()
+    let size = plain.reduce(0) { $0 + $1 * $1 }.squareRoot()
+    #expect(isFree ? distance < 1e-3 * size : distance > 0.05 * size, "\(distance / size)")
   }
 
   /// Under LoRA-FA a model's A keeps its bits and costs nothing, and B learns as it does beside a learning A, for one step exactly.

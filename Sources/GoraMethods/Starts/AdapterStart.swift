@@ -29,7 +29,7 @@ extension AdapterStart {
   package static var leavesProductToKind: Bool { false }
   package var record: [(key: String, value: StartValue)] { [] }
   /// Whether it looks at something that gora-grad has gathered.
-  package var needsGradientFile: Bool { !needs.isDisjoint(with: [.gradient, .inputs]) }
+  package var needsGradientFile: Bool { !needs.isDisjoint(with: [.gradient, .displacement, .inputs]) }
 
   /// The adapter of one module; its random numbers depend on the seed and the module's name alone.
   package func factors(for module: AdapterModuleInput, seed: UInt64) throws(GoraError) -> AdapterFactors {
@@ -48,6 +48,7 @@ package enum AdapterStarts {
     OLoRAStart.self,
     LoRAGAStart.self,
     LoRAOneStart.self,
+    HeadStart.self,
     GoRASVDStart.self,
     EVAStart.self,
     AdaLoRAStart.self,
@@ -66,6 +67,8 @@ package enum StartEvidence: Sendable {
   case weightNorm
   /// The mean gradient of gora-grad.
   case gradient
+  /// Where a few steps along the gradients led the weight, gora-grad's.
+  case displacement
   /// The principal components of the module's inputs, gora-grad's.
   case inputs
 }
@@ -112,6 +115,8 @@ package struct AdapterModuleInput: Sendable {
   package var weightNorm: Double
   /// The mean gradient; present where the start needs `.gradient`.
   package var gradient: [Float]?
+  /// Of the weight after some steps from what it was; present where the start needs `.displacement`.
+  package var displacement: [Float]?
   /// The first components of the inputs [rank, columns]; present where the start needs `.inputs`.
   package var components: [Float]?
 

@@ -11,10 +11,10 @@ extension GradientFileReader {
       hint: "give the --model they were made with, or run gora-grad on this one")
   }
 
-  /// The weight that a gradient, or its squares, belongs to.
+  /// The weight that a gradient, or another kind's matrix, belongs to.
   /// - Throws: status 65 where the model has none of that name and shape.
   func weight(_ name: String, of folder: ModelFolder, kind: GradientKind = .mean) throws(GoraError) -> TensorView {
-    let place = Location.object(path, name: "\(kind == .mean ? "/gradients" : "/squares")/\(name)")
+    let place = Location.object(path, name: "/\(kind.group)/\(name)")
     guard let weight = folder.tensor(name) else { throw GoraError(.data, at: place, "\(folder.path) has no such weight") }
     let shape = try shape(name, of: kind)
     guard shape == weight.shape else {

@@ -9,6 +9,8 @@ package protocol StepRule: Sendable {
   /// B's rate over A's where none is given.
   static var standardRatio: Double { get }
   static func trains(_ kind: any AdapterKind.Type) -> Bool
+  /// Starts of gora-init whose adapters it trains where no rule is given.
+  static var starts: Set<String> { get }
   /// The factors that learn.
   static func learns(_ adapter: LowRankAdapter) -> [Parameter]
   /// Floats of moments, which a checkpoint keeps beside the values: by default two for each that learns.
@@ -35,6 +37,7 @@ package struct StepSettings: Sendable {
 
 extension StepRule {
   package static func trains(_ kind: any AdapterKind.Type) -> Bool { !kind.hasOwnRule }
+  package static var starts: Set<String> { [] }
   package static func learns(_ adapter: LowRankAdapter) -> [Parameter] { adapter.parameters }
   package static func stateFloats(_ adapters: [LowRankAdapter]) -> Int {
     2 * adapters.reduce(0) { sum, adapter in learns(adapter).reduce(sum) { $0 + $1.count } }
@@ -50,11 +53,14 @@ package enum StepRules {
     ProjectedLoRAFARule.self,
     LoRAProRule.self,
     LightLoRAProRule.self,
+    SOAPRule.self,
     AdaLoRARule.self,
   ]
 
-  /// The first that trains such adapters.
-  package static func standard(for kind: any AdapterKind.Type) -> any StepRule.Type {
-    all.first { $0.trains(kind) } ?? AdamWRule.self
+  /// The first that trains such adapters, those of the rule's own starts before others.
+  /// - Parameter start: what the adapter's record calls its start.
+  package static func standard(for kind: any AdapterKind.Type, start: String? = nil) -> any StepRule.Type {
+    let able = all.filter { $0.trains(kind) }
+    return able.first { rule in start.map(rule.starts.contains) ?? false } ?? able.first ?? AdamWRule.self
   }
 }

@@ -4,7 +4,7 @@
     pip install torch==2.15.0 peft==0.21.2 numpy && ./make_fixtures.py
 
 One adapter A [2, 5], B [4, 2], s = 1.7, and three gradients G [4, 5] of the weight, from which g_A = s·Bᵀ·G and g_B = s·G·Aᵀ follow at
-each step. lora-fa-proj is PEFT's own optimizer. The others do not use LoRA-Pro's closed formulas: with L the linear map from (g̃_A, g̃_B)
+each step. soap keeps what it can in the factors' own coordinates. lora-fa-proj is PEFT's own optimizer. The others do not use LoRA-Pro's closed formulas: with L the linear map from (g̃_A, g̃_B)
 to s·B·g̃_A + s·g̃_B·A, written out as a matrix, and L⁺ its pseudo-inverse, the pair nearest to z₀ = (g_A, g_B) among those whose image is
 nearest to G is z₀ + L⁺·(G − L·z₀).
 """
@@ -65,6 +65,28 @@ def run(rule):
     return a, b
 
 
+def rotated(x, first, second, covariance, basis, t):
+    """The direction of a factor as [r, n] from its gradient x, all state but `second` in the factor's own coordinates."""
+    covariance[:] = 0.999 * covariance + 0.001 * x @ x.T
+    new = np.linalg.eigh(covariance)[1].T
+    second[:] = (new @ basis.T) ** 2 @ second
+    basis[:] = new
+    first[:] = 0.9 * first + 0.1 * x
+    second[:] = 0.999 * second + 0.001 * (new @ x) ** 2
+    return new.T @ ((new @ first) / (1 - 0.9**t) / (np.sqrt(second / (1 - 0.999**t)) + 1e-8))
+
+
+def soap():
+    a, b = A0.copy(), B0.copy()
+    states = [
+        [np.zeros((RANK, n)), np.zeros((RANK, n)), np.zeros((RANK, RANK)), np.eye(RANK)] for n in (COLUMNS, ROWS)]
+    for t, g in enumerate(GRADIENTS, 1):
+        ua, ub = rotated(S * b.T @ g, *states[0], t), rotated((S * g @ a.T).T, *states[1], t).T
+        a = a * (1 - LR * DECAY) - LR * ua
+        b = b * (1 - LR * RATIO * DECAY) - LR * RATIO * ub
+    return a, b
+
+
 def projected():
     a, b = torch.nn.Parameter(torch.tensor(A0), requires_grad=False), torch.nn.Parameter(torch.tensor(B0))
     optimizer = LoraFAOptimizer(
@@ -85,6 +107,7 @@ golden["gradients"] = [numbers(g) for g in GRADIENTS]
 golden["nearest"] = dict(zip("ab", map(numbers, nearest(GRADIENTS[0], A0, B0))))
 for rule in ["lora-pro", "lora-pro-light"]:
     golden[rule] = dict(zip("ab", map(numbers, run(rule))))
+golden["soap"] = dict(zip("ab", map(numbers, soap())))
 golden["lora-fa-proj"] = dict(zip("ab", map(numbers, projected())))
 with open("golden.json", "w") as file:
     json.dump(golden, file, indent=1)
