@@ -31,7 +31,7 @@ import Testing
     let base = URL(filePath: Workbench.fixtures).appending(path: "../../pipelines/base/tokenizer.json").path()
     try bench.write(readWholeFile(base), to: "tok/tokenizer.json")
     let config = try String(decoding: bench.bytes("tok/config.json"), as: UTF8.self)
-    try bench.write(config.replacing("\"vocab_size\": 304", with: "\"vocab_size\": 512"), to: "tok/config.json")
+    try bench.write(config.replacing("\"vocab_size\": 304", with: "\"vocab_size\": 640"), to: "tok/config.json")
     try bench.write(Self.table(64), to: "train.tsv")
     try bench.write(Self.table(24), to: "dev.tsv")
     let train = try bench.run(
