@@ -186,6 +186,16 @@ fi
 refused 'no rate with a finite loss' sweep METHODS=lora RATES=666
 rm -rf results
 
+# Two tasks, each as the sweep does it, of which one has a grid of its own.
+recipe() {
+  pipeline recipe TASKS='small other' DATA=data.jsonl TEST=test.jsonl HELD_OUT=4 METHODS='lora head-start' RATES='2 1' RATES_other=1 \
+    SEEDS=0 HEAD_LR=1e-3 "$@"
+}
+recipe; ran 'the recipe' '12 eval, 2 grad, 4 init, 4 plan, 4 report, 6 train'
+recipe HEAD_LR=2e-3 TASKS=other; ran 'another walk' '2 eval, 1 grad, 1 init, 2 report, 1 train'
+refused 'does not say how wide the model is' recipe HEAD_LR= TASKS=third
+rm -rf results
+
 # Two tasks of GLUE, each as math does it.
 for task in CoLA MRPC; do mkdir -p "glue/$task"; touch "glue/$task/train.tsv" "glue/$task/dev.tsv"; done
 glue() { pipeline glue DATA=glue TASKS='cola mrpc' SEEDS='0 1' "$@"; }
