@@ -222,7 +222,8 @@ package struct GradStage {
       for (index, linear) in learning.enumerated() {
         let moved = estimator.displacement(of: index)
         try writer?.write(
-          name: linear.weight.name, kind: .displacement, rows: linear.outputSize, columns: linear.inputSize, values: moved.pointer,
+          name: linear.weight.name, kind: .displacement, rows: linear.outputSize, columns: linear.inputSize,
+          values: moved.pointer,
           samples: summary.rows, tokens: summary.tokens)
         moved.letGo()
       }

@@ -119,7 +119,8 @@ package struct InitStage {
     var starts: [AdapterFactors] = []
     for (i, module) in modules.enumerated() {
       var clock = Stopwatch()
-      let input = try self.input(for: module, scaling: plan.factor(rank: module.rank), weight: weights[i], c.start, gradients, components)
+      let input = try self.input(
+        for: module, scaling: plan.factor(rank: module.rank), weight: weights[i], c.start, gradients, components)
       if let kind = c.start.matrix, i + 1 < modules.count {
         try gradients?.announce(ModuleName.weight(of: modules[i + 1].name), of: kind)
       }

@@ -41,7 +41,9 @@ struct Plan: GoraCommand {
   var alpha: Double?
   @Option(help: ArgumentHelp("Scale: a/sqrt r (rslora), a/r, or a/--rank (default: the preset's).", valueName: "rule"))
   var scaling: RankPlan.Scaling?
-  @Option(help: ArgumentHelp("The paper's formula, the default, its authors' scripts', EVA's, or ours without scores.", valueName: "name"))
+  @Option(
+    help: ArgumentHelp(
+      "The paper's formula, the default, its authors' scripts', EVA's, or ours without scores.", valueName: "name"))
   var preset: AllocationPreset?
   @Option(help: ArgumentHelp("Size in the budget (default: the preset's).", valueName: "f"))
   var budgetFeature: BudgetFeature?
@@ -116,12 +118,16 @@ struct Plan: GoraCommand {
     if uniform || preset?.isUniform == true {
       let option = uniform ? "--uniform" : "--preset \(preset?.rawValue ?? "")"
       if scores != nil { throw GoraError(.usage, "\(option) takes no scores") }
-      try refuseIdle(["--max-rank": maxRank != nil, "--preset": uniform && preset != nil], goWith: "scores, \(option) has the same rank everywhere")
+      try refuseIdle(
+        ["--max-rank": maxRank != nil, "--preset": uniform && preset != nil],
+        goWith: "scores, \(option) has the same rank everywhere")
       try refuseFormula("scores, \(option) has the same rank everywhere")
       guard let model else { throw GoraError(.usage, "\(option) needs --model") }
       return .uniform(model: model, targets: try targets.map(TargetSelection.init) ?? .standard)
     }
-    try refuseIdle(["--model": model != nil, "--targets": targets != nil], goWith: "--uniform or --preset head-start, scores know their modules")
+    try refuseIdle(
+      ["--model": model != nil, "--targets": targets != nil],
+      goWith: "--uniform or --preset head-start, scores know their modules")
     return .scores(try jsonInput(scores, "scores", reporterHint: "gora-score --model DIR grad.h5 -o scores.json"))
   }
 

@@ -42,7 +42,8 @@ import Testing
   @Test func presetIsRead() throws {
     let bench = try Workbench()
     try Self.run(bench, "\(Self.base) \(Self.explores) --steps 3 -o grad.h5")
-    try Self.run(bench, "gora-plan --preset head-start --model model --targets k_proj,down_proj --rank 8 --no-provenance -o plan.json")
+    try Self.run(
+      bench, "gora-plan --preset head-start --model model --targets k_proj,down_proj --rank 8 --no-provenance -o plan.json")
     let plan = try RankPlan(reading: JSONDocument(path: "plan.json", text: bench.bytes("plan.json")).root)
     #expect(plan.start == "head-start" && plan.modules.allSatisfy { $0.rank == 8 } && plan.scaling == .rslora)
     try Self.run(bench, "gora-init plan.json --model model --gradients grad.h5 --no-provenance -o init")

@@ -61,7 +61,8 @@ final class RankBasisAdam: Optimizer {
         entry.parameter.values.map { [OptimizerTensor(name: "value/\(name)", shape: entry.parameter.shape, buffer: $0)] } ?? []
       return values + [
         OptimizerTensor(name: "first_moment/\(name)", shape: [entry.rank, entry.length], buffer: entry.first),
-        OptimizerTensor(name: "second_moment/\(name)", shape: [entry.rank, entry.length], buffer: entry.second, isNonNegative: true),
+        OptimizerTensor(
+          name: "second_moment/\(name)", shape: [entry.rank, entry.length], buffer: entry.second, isNonNegative: true),
         OptimizerTensor(name: "eigenvalues/\(name)", shape: [entry.rank], buffer: entry.eigenvalues, isNonNegative: true),
         OptimizerTensor(name: "basis/\(name)", shape: [entry.rank, entry.rank], buffer: entry.basis),
       ]
@@ -87,17 +88,20 @@ final class RankBasisAdam: Optimizer {
       parallelRanges(count, grain: 32_768, alignment: 16) { range in
         let i = range.lowerBound
         gora_adamw(
-          step + i, rotated + i, entry.first.pointer + i, entry.second.pointer + i, range.count, 1, 1, settings.beta1, settings.beta2,
+          step + i, rotated + i, entry.first.pointer + i, entry.second.pointer + i, range.count, 1, 1, settings.beta1,
+          settings.beta2,
           settings.epsilon, 0, correction1, correction2)
       }
       let rate = Float(lr * entry.rateFactor)
       let kept = 1 - rate * settings.weightDecay
       if entry.isRankFirst {
         Matmul.sgemm(
-          transposeA: true, m: r, n: n, k: r, alpha: rate, a: basis, lda: r, b: step, ldb: n, beta: kept, c: values, ldc: n, cut: .fixed)
+          transposeA: true, m: r, n: n, k: r, alpha: rate, a: basis, lda: r, b: step, ldb: n, beta: kept, c: values, ldc: n,
+          cut: .fixed)
       } else {
         Matmul.sgemm(
-          transposeA: true, m: n, n: r, k: r, alpha: rate, a: step, lda: n, b: basis, ldb: r, beta: kept, c: values, ldc: r, cut: .fixed)
+          transposeA: true, m: n, n: r, k: r, alpha: rate, a: step, lda: n, b: basis, ldb: r, beta: kept, c: values, ldc: r,
+          cut: .fixed)
       }
     }
   }
