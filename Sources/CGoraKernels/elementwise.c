@@ -109,6 +109,11 @@ CLONES void gora_add(float *y, const float *x, size_t n) {
   for (size_t i = 0; i < n; i++) y[i] += x[i];
 }
 
+CLONES void gora_add_transposed(float *y, const float *x, size_t rows, size_t columns, size_t from, size_t to) {
+  for (size_t i = from; i < to; i++)
+    for (size_t j = 0; j < columns; j++) y[i * columns + j] += x[j * rows + i];
+}
+
 CLONES void gora_add_squares(float *y, const float *x, size_t n) {
   for (size_t i = 0; i < n; i++) y[i] += x[i] * x[i];
 }

@@ -296,25 +296,22 @@ typedef struct {
   dnnl_memory_t memory[3];
 } bf16_product;
 
-// Rows of many lengths make ever new shapes, each some 45 KB of code: the one that was not used for longest gives way.
-enum { sets = 64, ways = 4 };
-static _Thread_local bf16_product products[sets][ways];
+// Rows of many lengths make ever new shapes, each some 45 KB of code: the one that was not used for longest gives way. A step has fewer
+// shapes than there are places, so that none is made twice in it.
+enum { places = 128 };
+static _Thread_local bf16_product products[places];
 
 static bf16_product *place_of(const bf16_shape *shape) {
   static _Thread_local uint64_t calls;
-  uint64_t hash = 0;
-  for (size_t i = 0; i < sizeof *shape / sizeof(int64_t); i++) hash = (hash ^ (uint64_t)((const int64_t *)shape)[i]) * 0x9E3779B97F4A7C15u;
-  bf16_product *set = products[hash >> 58], *oldest = set;
-  calls++;
-  for (bf16_product *p = set; p < set + ways; p++) {
-    if (p->primitive && memcmp(&p->shape, shape, sizeof *shape) == 0) {
-      p->used = calls;
-      return p;
-    }
-    if (p->used < oldest->used) oldest = p;
+  bf16_product *found = products;
+  // Places are filled from the first on.
+  for (bf16_product *p = products; p < products + places; p++) {
+    bool is_it = !p->primitive || memcmp(&p->shape, shape, sizeof *shape) == 0;
+    if (is_it || p->used < found->used) found = p;
+    if (is_it) break;
   }
-  oldest->used = calls;
-  return oldest;
+  found->used = ++calls;
+  return found;
 }
 
 static void forget(bf16_product *p) {

@@ -32,10 +32,11 @@ package enum Matmul {
   private static let worthBalancing = 8_000_000
 
   /// The ranges into which the larger side of a product is cut.
-  static func ranges(_ count: Int, multiplications: Int, evenly: Bool = false) -> [Range<Int>] {
+  /// - Parameter balances: whether threads that are done early take over from others; nil: where it pays for a library's product.
+  static func ranges(_ count: Int, multiplications: Int, balances: Bool? = nil) -> [Range<Int>] {
     if multiplications < worthSplitting || ThreadPool.threads == 1 { return [0..<count] }
     return unevenRanges(
-      count, grain: 16, threads: ThreadPool.threads, rounds: evenly || multiplications < worthBalancing ? 1 : 3)
+      count, grain: 16, threads: ThreadPool.threads, rounds: balances ?? (multiplications >= worthBalancing) ? 3 : 1)
   }
 
   /// How a product is cut up for the threads.

@@ -13,7 +13,8 @@ extension WeightMatrix {
     return tokens <= max(Self.fewTokens / 2, Int(Self.unit.rawValue))
   }
 
-  /// y[T, rows] = x[T, columns]·Wᵀ of weights that see the same x; where tokens are few, the threads meet once for all of them.
+  /// y[T, rows] = x[T, columns]·Wᵀ of weights that see the same x: it is rounded to bf16 once for all of them, and where tokens are few,
+  /// the threads meet once.
   package static func multiply(
     _ x: UnsafePointer<Float>, tokens: Int, by products: [(weight: WeightMatrix, y: UnsafeMutablePointer<Float>)],
     scratch: MatmulScratch
@@ -21,6 +22,11 @@ extension WeightMatrix {
     guard let first = products.first?.weight else { return }
     if first.isForFew(tokens), products.dropFirst().allSatisfy({ $0.weight.isReadLike(first) }) {
       return multiplyFew(x, tokens: tokens, by: products, accumulates: false, scratch: scratch)
+    }
+    if !first.isForFew(tokens), products.allSatisfy({ $0.weight.isMultipliedInBFloat16 && $0.weight.columns == first.columns }) {
+      let half = first.narrow(x, count: tokens * first.columns, scratch: scratch)
+      for (weight, y) in products { weight.multiply(narrowed: half, tokens: tokens, into: y, scratch: scratch) }
+      return
     }
     for (weight, y) in products { weight.multiply(x, tokens: tokens, into: y, scratch: scratch) }
   }
@@ -56,8 +62,8 @@ extension WeightMatrix {
     }
   }
 
-  /// Elements that are worth a thread's while, and from which on threads that are done early take over from others.
-  private static let (worthSplitting, worthBalancing) = (65_536, 1_000_000)
+  /// Elements that are widened at a time, and from which on threads that are done early take over from others.
+  private static let (widenedElements, worthBalancing) = (65_536, 1_000_000)
 
   /// - Parameter products: weights that are read alike.
   static func multiplyFew(
@@ -67,14 +73,11 @@ extension WeightMatrix {
     guard let first = products.first?.weight else { return }
     let (columns, threads) = (first.columns, ThreadPool.threads)
     let operand = first.operand(x, tokens: tokens, scratch)
-    let grain = max(1, worthSplitting / columns)
     // Rows that are widened at a time.
-    let block = min(max(16, grain), products.lazy.map(\.weight.rows).max() ?? 0)
+    let block = min(max(16, widenedElements / columns), products.lazy.map(\.weight.rows).max() ?? 0)
     let widened = scratch.weights.reserve(first.isWidened(operand, tokens: tokens) ? threads * block * columns : 0)
     let rows = products.reduce(0) { $0 + $1.weight.rows }
-    let ranges =
-      rows < 2 * grain
-      ? [0..<rows] : unevenRanges(rows, grain: 16, threads: threads, rounds: rows * columns < worthBalancing ? 1 : 3)
+    let ranges = Matmul.ranges(rows, multiplications: rows * columns, balances: rows * columns >= worthBalancing)
     parallelParts(ranges.count) { part in
       let own = widened + ThreadPool.index * block * columns
       var start = 0

@@ -101,16 +101,7 @@ package struct WeightMatrix: @unchecked Sendable {
     }
     if isMultipliedInBFloat16 {
       let half = narrow(x, count: tokens * columns, scratch: scratch)
-      return inBFloat16(scratch) { part, w, stride in
-        let tiles = cut(part.count, rows: part, tokens: tokens)
-        parallelParts(tiles.count) {
-          let (some, range) = tiles[$0]
-          gora_bf16_gemm(
-            false, true, Int64(some.count), Int64(range.count), Int64(columns), half + some.lowerBound * columns, Int64(columns),
-            w + range.lowerBound * stride, Int64(stride), accumulates,
-            y + some.lowerBound * rows + part.lowerBound + range.lowerBound, Int64(rows))
-        }
-      }
+      return multiply(narrowed: half, tokens: tokens, into: y, accumulates: accumulates, scratch: scratch)
     }
     let ranges = Matmul.ranges(rows, multiplications: tokens * rows * columns)
     let x = roundsInputs ? round(x, count: tokens * columns, scratch: scratch) : x
@@ -138,6 +129,23 @@ package struct WeightMatrix: @unchecked Sendable {
         gora_sgemm(
           false, true, Int64(tokens), Int64(range.count), Int64(columns), 1, x, Int64(columns), own, Int64(columns),
           accumulates ? 1 : 0, y + range.lowerBound, Int64(rows))
+      }
+    }
+  }
+
+  /// The same of an x in bf16, with a weight that the CPU multiplies in it.
+  func multiply(
+    narrowed x: UnsafePointer<UInt16>, tokens: Int, into y: UnsafeMutablePointer<Float>, accumulates: Bool = false,
+    scratch: MatmulScratch
+  ) {
+    inBFloat16(scratch) { part, w, stride in
+      let tiles = cut(part.count, rows: part, tokens: tokens)
+      parallelParts(tiles.count) {
+        let (some, range) = tiles[$0]
+        gora_bf16_gemm(
+          false, true, Int64(some.count), Int64(range.count), Int64(columns), x + some.lowerBound * columns, Int64(columns),
+          w + range.lowerBound * stride, Int64(stride), accumulates,
+          y + some.lowerBound * rows + part.lowerBound + range.lowerBound, Int64(rows))
       }
     }
   }
@@ -217,7 +225,7 @@ package struct WeightMatrix: @unchecked Sendable {
     let (left, right) = (halves, halves + tokens * rows)
     narrow(dy, count: tokens * rows, into: left)
     narrow(x, count: tokens * columns, into: right)
-    let ranges = Matmul.ranges(rows, multiplications: tokens * rows * columns, evenly: true)
+    let ranges = Matmul.ranges(rows, multiplications: tokens * rows * columns, balances: false)
     parallelParts(ranges.count) {
       let range = ranges[$0]
       gora_bf16_gemm(
@@ -238,28 +246,23 @@ package struct WeightMatrix: @unchecked Sendable {
   /// The weight in bf16: all rows where they lie, or quantised ones a part at a time, decoded before each call. Rows begin `stride` elements
   /// after one another.
   private func inBFloat16(_ scratch: MatmulScratch, _ body: (_ rows: Range<Int>, UnsafePointer<UInt16>, _ stride: Int) -> Void) {
-    func decode(_ range: Range<Int>, into out: UnsafeMutablePointer<UInt16>) {
-      switch storage {
-      case .nf4(let w): w.decode(range, into: out)
-      case .blocks(let w): w.decode(range, into: out)
-      case .f32, .f16, .bf16: preconditionFailure("not decoded")
-      }
-    }
+    let decode: (_ elements: Range<Int>, UnsafeMutablePointer<UInt16>) -> Void
     switch storage {
-    case .bf16(let w): body(0..<rows, w, columns)
-    case .nf4, .blocks:
-      let stride = decodedStride
-      let tile = halves(rowsDecoded(threads: ThreadPool.threads) * stride, in: scratch.weights)
-      inParts { part, from in
-        // Rows that follow one another are decoded at once.
-        let step = stride == columns ? part.count : 1
-        for row in Swift.stride(from: part.lowerBound, to: part.upperBound, by: step) {
-          decode((from + row) * columns..<(from + row + step) * columns, into: tile + row * stride)
-        }
-      } use: {
-        body($0, UnsafePointer(tile), stride)
-      }
+    case .bf16(let w): return body(0..<rows, w, columns)
+    case .nf4(let w): decode = w.decode
+    case .blocks(let w): decode = w.decode
     case .f32, .f16: preconditionFailure("not multiplied in bf16")
+    }
+    let stride = decodedStride
+    let tile = halves(rowsDecoded(threads: ThreadPool.threads) * stride, in: scratch.weights)
+    inParts { part, from in
+      // Rows that follow one another are decoded at once.
+      let step = stride == columns ? part.count : 1
+      for row in Swift.stride(from: part.lowerBound, to: part.upperBound, by: step) {
+        decode((from + row) * columns..<(from + row + step) * columns, tile + row * stride)
+      }
+    } use: {
+      body($0, UnsafePointer(tile), stride)
     }
   }
 
@@ -299,8 +302,8 @@ package struct WeightMatrix: @unchecked Sendable {
     var parts = 1
     while ThreadPool.threads % (2 * parts) == 0, tokens >= 2 * parts * Self.fewestRows { parts *= 2 }
     if parts == 1 {
-      let evenly = part.count < rows || count < Self.worthBalancing * ThreadPool.threads
-      return Matmul.ranges(count, multiplications: tokens * part.count * columns, evenly: evenly).map { (0..<tokens, $0) }
+      let balances = part.count == rows && count >= Self.worthBalancing * ThreadPool.threads
+      return Matmul.ranges(count, multiplications: tokens * part.count * columns, balances: balances).map { (0..<tokens, $0) }
     }
     let height = (tokens + 16 * parts - 1) / (16 * parts) * 16
     let width = (count * parts + 16 * ThreadPool.threads - 1) / (16 * ThreadPool.threads) * 16
@@ -308,6 +311,7 @@ package struct WeightMatrix: @unchecked Sendable {
       stride(from: 0, to: count, by: width).map { (token..<min(tokens, token + height), $0..<min(count, $0 + width)) }
     }
   }
+  /// Columns a thread from which on threads that are done early take over from others.
   private static let worthBalancing = 4096
   /// With fewer a call, the library's copy of the weight takes too much of its time.
   private static let fewestRows = 128

@@ -11,7 +11,7 @@ package final class Workspace {
   let dropped = FloatBuffer()
   /// dy as the scale of the outputs at work leaves it [T, out].
   let scaled = FloatBuffer()
-  /// The gradient of what stands for A of the adapter at work [r, in].
+  /// The gradient of what stands for A of the adapter at work [r, in], or of Bᵀ [r, out].
   let product = FloatBuffer()
 }
 
@@ -65,7 +65,8 @@ package final class Linear {
     addRest(x, seen: seen, tokens: tokens, to: y, down: down, workspace: workspace)
   }
 
-  /// `forward` of several that see the same x: where tokens are few, their frozen weights are multiplied together.
+  /// `forward` of several that see the same x: it is rounded once for their frozen weights, which are multiplied together where tokens are
+  /// few.
   package static func forward(
     _ x: UnsafePointer<Float>, tokens: Int, by linears: [(linear: Linear, y: UnsafeMutablePointer<Float>, down: FloatBuffer)],
     workspace: Workspace
@@ -200,9 +201,14 @@ package final class Linear {
     Matmul.sgemm(
       m: tokens, n: r, k: outputSize, alpha: adapter.scaling, a: dy, lda: outputSize, b: adapter.b.vector, ldb: r, c: low, ldc: r)
     if let gradient = adapter.b.gradient {
+      // Libraries sum up a few long rows up to three times as fast as many short ones.
+      let transposed = workspace.product.reserve(r * outputSize)
       Matmul.sgemm(
-        transposeA: true, m: outputSize, n: r, k: tokens, alpha: adapter.scaling, a: dy, lda: outputSize, b: down.pointer,
-        ldb: r, beta: 1, c: gradient.pointer, ldc: r)
+        transposeA: true, m: r, n: outputSize, k: tokens, alpha: adapter.scaling, a: down.pointer, lda: r, b: dy,
+        ldb: outputSize, c: transposed, ldc: outputSize)
+      parallelRanges(outputSize, grain: max(16, 65_536 / r)) {
+        gora_add_transposed(gradient.pointer, transposed, outputSize, r, $0.lowerBound, $0.upperBound)
+      }
     }
     if adapter.needsInput, let x {
       let product = adapter.innerFactor == nil ? nil : workspace.product.reserve(r * inputSize)

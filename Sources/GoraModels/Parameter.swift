@@ -36,6 +36,9 @@ package final class Parameter {
   /// Called when a pass has done its part of `gradient` and needs neither that nor the weight any more: for a linear's weight.
   package var gradientIsDone: (() -> Void)?
 
+  /// What `quantize` makes NF4, until then.
+  private var unquantized: (tensor: TensorView, precision: Precision)?
+
   /// What a working copy stands for, while there is one.
   private var original: (matrix: WeightMatrix, values: FloatBuffer?)?
 
@@ -110,17 +113,26 @@ package final class Parameter {
     }
   }
 
-  /// A checkpoint's matrix as NF4; its pages of the mapped file are given back, so that a model is never there twice.
+  /// A checkpoint's matrix that `quantize` makes NF4: until then it has a shape and no numbers.
+  package init(unquantized tensor: TensorView, precision: Precision) throws(GoraError) {
+    name = tensor.name
+    shape = tensor.shape
+    unquantized = (tensor, precision)
+    let nothing = try NF4Weight(count: 0, at: tensor.location) { _, _ in }
+    matrix = Self.matrix(.nf4(nothing), shape, rounds: precision == .bf16)
+  }
+
+  /// Makes NF4 of what is to be it; its pages of the mapped file are given back, so that a model is never there twice.
   /// - Throws: `.data` where an element is not finite or not a float.
-  package init(quantizing tensor: TensorView, precision: Precision) throws(GoraError) {
+  package func quantize() throws(GoraError) {
+    guard let (tensor, precision) = unquantized else { return }
     let source = try Parameter(tensor, precision: .f32)
     let elements = WeightMatrix(source.matrix.storage, rows: source.count, columns: 1)
     let weight = try NF4Weight(count: source.count, at: tensor.location) { elements.widen($0, into: $1) }
     withExtendedLifetime(source) {}
     tensor.releasePages()
-    name = tensor.name
-    shape = tensor.shape
     matrix = Self.matrix(.nf4(weight), shape, rounds: precision == .bf16)
+    unquantized = nil
   }
 
   private static func matrix(_ storage: WeightMatrix.Storage, _ shape: [Int], rounds: Bool) -> WeightMatrix {
@@ -185,7 +197,7 @@ extension ParameterSource {
   }
 }
 
-/// A checkpoint's tensors, mapped.
+/// A checkpoint's tensors, mapped. A model of it is quantised by `quantize`, where it is to be.
 package struct CheckpointSource: ParameterSource {
   package let folder: ModelFolder
   package let precision: Precision
@@ -211,7 +223,7 @@ package struct CheckpointSource: ParameterSource {
         hint: "leave --quantize out: the weights stay as they are in the file")
     }
     return switch quantization {
-    case .nf4: try Parameter(quantizing: tensor, precision: precision)
+    case .nf4: try Parameter(unquantized: tensor, precision: precision)
     case nil: try Parameter(tensor, precision: precision)
     }
   }

@@ -92,9 +92,13 @@ package struct EvalStage {
     loaded.announce(threads: c.context.threads, events: events)
     var earlier: Provenance?
     var fingerprint = "none"
-    if let folder = c.adapter {
+    let adapter = try c.adapter.map { folder throws(GoraError) in
       let adapter = try Adapter(readingFolder: folder).folded
       try adapter.requireBase(loaded.identity, folder: folder)
+      return adapter
+    }
+    try loaded.model.quantize()
+    if let adapter, let folder = c.adapter {
       try loaded.model.attach(adapter, from: folder)
       adapter.noteBase(of: loaded.quantization?.rawValue, events)
       earlier = adapter.provenance

@@ -376,7 +376,6 @@ package struct TrainStage {
     case .adapter(let folder):
       var adapter = try Adapter(readingFolder: folder).unfolded
       try adapter.requireBase(loaded.identity, folder: folder)
-      try loaded.model.attach(adapter, from: folder)
       adapter.dropout = configuration.recipe.loraDropout ?? adapter.dropout
       try adapter.requireTrainable(under: rule(for: adapter), folder: folder)
       let ranks = configuration.recipe.ranks
@@ -387,6 +386,8 @@ package struct TrainStage {
           .usage, "\(option) goes with an AdaLoRA adapter, \(folder) is \(adapter.kind.title)",
           hint: "gora-init --adapter adalora")
       }
+      try loaded.model.quantize()
+      try loaded.model.attach(adapter, from: folder)
       for low in loaded.model.adapters { low.dropoutRate = adapter.dropout }
       return adapter
     case .full(let targets):

@@ -157,6 +157,20 @@ import Testing
     }
   }
 
+  /// More shapes than a thread keeps made, twice: those that gave way are made again.
+  @Test(.enabled(if: Matmul.hasBFloat16)) func manyShapes() {
+    let (n, k) = (5, 8)
+    let a = numbers(150 * k, "a").map { BFloat16($0).bitPattern }
+    let b = numbers(n * k, "b").map { BFloat16($0).bitPattern }
+    let wide = (a + b).map { Float(BFloat16(bitPattern: $0)) }
+    let exact = Self.product(false, true, 150, n, k, Array(wide.prefix(a.count)), k, Array(wide.dropFirst(a.count)), k)
+    for m in Array(1...150) + Array(1...150) {
+      var c = [Float](repeating: .nan, count: m * n)
+      gora_bf16_gemm(false, true, Int64(m), Int64(n), Int64(k), a, Int64(k), b, Int64(k), false, &c, Int64(n))
+      #expect(relativeError(c, Array(exact.prefix(m * n))) < 2e-6)
+    }
+  }
+
   /// bf16 operands multiplied exactly, summed in f32. Where the CPU has AVX-512 but no unit for it, GORA_MATMUL=bf16 runs this.
   @Test(.enabled(if: Matmul.hasBFloat16), arguments: shapes, [(false, false), (false, true), (true, false)])
   func bf16(_ shape: [Int], transposed: (a: Bool, b: Bool)) {

@@ -16,6 +16,7 @@ import Testing
 
     func linearWeight(_ name: String, shape: [Int]) throws(GoraError) -> Parameter {
       let weight = try source.linearWeight(name, shape: shape)
+      try weight.quantize()
       weight.makeTrainable()
       weight.gradient = nil
       return weight
@@ -31,7 +32,9 @@ import Testing
   static func model(_ name: String, dense: Bool = false) throws -> Decoder {
     let source = try source(name)
     let config = try DecoderConfig(reading: source.folder.config)
-    return try Decoder(config: config, from: dense ? Dequantized(source: source) as any ParameterSource : source)
+    let model = try Decoder(config: config, from: dense ? Dequantized(source: source) as any ParameterSource : source)
+    try model.quantize()
+    return model
   }
 
   static func isQuantized(_ parameter: Parameter) -> Bool {

@@ -51,15 +51,8 @@ import Testing
     #expect(resumed.status == 65 && resumed.error.contains("dtype=f32+nf4 there, dtype=f32 now"), "\(resumed.error)")
   }
 
-  @Test func refusals() throws {
-    let bench = try Workbench()
-    try bench.prepare()
-    for method in ["--method full", "--method full --from-config model/config.json"] {
-      let outcome = try bench.run("gora-train \(method) --model model --data rows.jsonl --quantize nf4 -o out")
-      #expect(outcome.status == 64 && outcome.error.contains("--quantize"), "\(outcome.error)")
-    }
-    #expect(try bench.run("\(Self.training) --quantize fp4 -o out").status == 64)
-    // The last weight of the file is one of the layers' linears or a norm: make sure of a linear.
+  /// Makes a NaN of a number of a linear of `other`, which cannot be quantised then.
+  static func spoil(_ bench: Workbench) throws {
     let file = try SafetensorsFile(path: bench.file("other/model.safetensors"))
     let tensor = try #require(file.tensor("model.layers.1.mlp.up_proj.weight"))
     let header = try bench.bytes("other/model.safetensors").prefix(8).enumerated().reduce(8) { $0 + Int($1.1) << (8 * $1.0) }
@@ -68,6 +61,35 @@ import Testing
     try bench.change("other/model.safetensors") { bytes in
       for (i, byte) in [UInt8(0), 0, 0xC0, 0x7F].enumerated() { bytes[start + 4 * 5 + i] = byte }
     }
+  }
+
+  /// What is wrong with data, validation rows or adapter is said before the weights are quantised, which takes minutes: of a model whose
+  /// weights cannot be.
+  @Test func checksComeFirst() throws {
+    let bench = try Workbench()
+    try bench.prepare()
+    try Self.spoil(bench)
+    try bench.write("{\"input_ids\": [1, 2], \"labels\": [1]}\n", to: "bad.jsonl")
+    let training = "gora-train init --model other --quantize nf4 -o out"
+    for (options, problem) in [
+      ("--data bad.jsonl", "bad.jsonl"), ("--data rows.jsonl --validation bad.jsonl", "bad.jsonl"),
+      ("--data rows.jsonl", "the adapter was made for model"),
+    ] {
+      let outcome = try bench.run("\(training) \(options)")
+      #expect(outcome.status == 65 && outcome.error.contains(problem), "\(outcome.error)")
+      #expect(!outcome.error.contains("value nan") && !bench.exists("out"))
+    }
+  }
+
+  @Test func refusals() throws {
+    let bench = try Workbench()
+    try bench.prepare()
+    for method in ["--method full", "--method full --from-config model/config.json"] {
+      let outcome = try bench.run("gora-train \(method) --model model --data rows.jsonl --quantize nf4 -o out")
+      #expect(outcome.status == 64 && outcome.error.contains("--quantize"), "\(outcome.error)")
+    }
+    #expect(try bench.run("\(Self.training) --quantize fp4 -o out").status == 64)
+    try Self.spoil(bench)
     let outcome = try bench.run("gora-eval --model other --task loss --data rows.jsonl --quantize nf4")
     #expect(outcome.status == 65)
     #expect(outcome.error.contains("tensor \"model.layers.1.mlp.up_proj.weight\": value nan at element 5"), "\(outcome.error)")

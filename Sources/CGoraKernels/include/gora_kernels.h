@@ -107,6 +107,8 @@ void gora_f32_to_bf16(const float *x, uint16_t *y, size_t n);  // nearest, ties 
 void gora_narrow(const float *x, uint16_t *y, size_t n);
 void gora_round_bf16(const float *x, float *y, size_t n);      // the value bf16 would hold
 void gora_add(float *y, const float *x, size_t n);             // y += x
+// Rows from..to of y [rows, columns] += the transposed x [columns, rows].
+void gora_add_transposed(float *y, const float *x, size_t rows, size_t columns, size_t from, size_t to);
 void gora_add_squares(float *y, const float *x, size_t n);     // y += x x
 void gora_scale(float *y, float factor, size_t n);
 void gora_add_scaled(float *y, const float *x, float factor, size_t n);

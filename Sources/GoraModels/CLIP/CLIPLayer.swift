@@ -123,9 +123,9 @@ package final class CLIPLayer {
     scratch.reserve(tower, tokens: tokens, backward: false)
     let normalised = scratch[.normalised]
     firstNorm.forward(activations[.input], into: normalised, statistics: activations[.firstStatistics], rows: tokens)
-    for (kind, out) in [(CLIPLinearKind.q, activations[.q]), (.k, activations[.k]), (.v, activations[.v])] {
-      linear(kind).forward(normalised, tokens: tokens, into: out, down: activations.down(kind), workspace: workspace)
-    }
+    let qkv = [(CLIPLinearKind.q, activations[.q]), (.k, activations[.k]), (.v, activations[.v])]
+    Linear.forward(
+      normalised, tokens: tokens, by: qkv.map { (linear($0), $1, activations.down($0)) }, workspace: workspace)
     if roundsToBFloat16 {
       // Scores are then the same where queries and keys come back from 16 bits.
       for x in [activations[.q], activations[.k]] { gora_round_bf16(x, x, tokens * h) }

@@ -93,6 +93,10 @@ extension Model {
 
   package var learnable: [Parameter] { parameters }
 
+  /// Quantises the weights that are to be, once, before anything is computed or attached: of a large model that takes minutes, so that
+  /// what may be wrong with other inputs is better found before.
+  package func quantize() throws(GoraError) { for parameter in parameters { try parameter.quantize() } }
+
   package func loss(_ batch: PackedBatch) -> Double { loss(batch, each: nil) }
   package func accumulateGradient(_ batch: PackedBatch, scale: Float) -> Double {
     accumulateGradient(batch, scale: scale, finished: nil)

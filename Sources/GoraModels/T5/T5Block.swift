@@ -176,47 +176,44 @@ final class T5Block {
   ) {
     let own = buffers.own
     let size = tokens * config.hiddenSize
-    func run(_ kind: T5LinearKind, _ x: UnsafePointer<Float>, into y: UnsafeMutablePointer<Float>) {
-      linear(kind).forward(x, tokens: tokens, into: y, down: down(kind, buffers), workspace: workspace)
+    func run(_ kinds: [(T5LinearKind, into: UnsafeMutablePointer<Float>)], _ x: UnsafePointer<Float>) {
+      Linear.forward(x, tokens: tokens, by: kinds.map { (linear($0), $1, down($0, buffers)) }, workspace: workspace)
     }
     let normalised = scratch[.normalised]
     attentionNorm.forward(own[.input], into: normalised, rstd: own[.inputDeviation], rows: tokens)
-    run(.q, normalised, into: own[.q])
-    run(.k, normalised, into: own[.k])
-    run(.v, normalised, into: own[.v])
+    run([(.q, into: own[.q]), (.k, into: own[.k]), (.v, into: own[.v])], normalised)
     if roundsToBFloat16 {
       // Scores are then the same where queries and keys come back from 16 bits.
       for part in [own[.q], own[.k]] { Elementwise.round(part, count: tokens * config.innerSize) }
     }
     attend()
     let attended = isDecoder ? own[.attended] : own[.middle]
-    run(.o, own[.attention], into: attended)
+    run([(.o, into: attended)], own[.attention])
     Elementwise.add(own[.input], to: attended, count: size)
 
     if let crossNorm {
       crossNorm.forward(attended, into: normalised, rstd: own[.attendedDeviation], rows: tokens)
-      run(.crossQ, normalised, into: own[.crossQ])
+      run([(.crossQ, into: own[.crossQ])], normalised)
       if roundsToBFloat16 { Elementwise.round(own[.crossQ], count: tokens * config.innerSize) }
       attendToMemory()
-      run(.crossO, own[.crossAttention], into: own[.middle])
+      run([(.crossO, into: own[.middle])], own[.crossAttention])
       Elementwise.add(attended, to: own[.middle], count: size)
     }
 
     feedForwardNorm.forward(own[.middle], into: normalised, rstd: own[.middleDeviation], rows: tokens)
-    run(.gate, normalised, into: own[.gate])
-    if config.activation.isGated { run(.up, normalised, into: own[.up]) }
+    run([(.gate, into: own[.gate])] + (config.activation.isGated ? [(.up, into: own[.up])] : []), normalised)
     config.activation.forward(own[.gate], own[.up], into: scratch[.activated], count: tokens * config.intermediateSize)
-    run(.down, scratch[.activated], into: output)
+    run([(.down, into: output)], scratch[.activated])
     Elementwise.add(own[.middle], to: output, count: size)
   }
 
   /// Keys and values of the encoder's states.
   func forward(_ memory: T5Memory, _ buffers: Buffers, workspace: Workspace) {
     guard let kept = buffers.ofMemory else { return }
-    for (kind, place) in [(T5LinearKind.crossK, KeptOfMemory.k), (.crossV, .v)] {
-      linear(kind).forward(
-        memory.states, tokens: memory.tokens, into: kept[place], down: down(kind, buffers), workspace: workspace)
-    }
+    Linear.forward(
+      memory.states, tokens: memory.tokens,
+      by: [(T5LinearKind.crossK, kept[.k]), (.crossV, kept[.v])].map { (linear($0), $1, down($0, buffers)) }, workspace: workspace
+    )
     if roundsToBFloat16 { Elementwise.round(kept[.k], count: memory.tokens * config.innerSize) }
   }
 

@@ -10,6 +10,8 @@ enum RowSource {
   /// Opens tokenizer and templates; a model that tells images apart is told the classes.
   init(_ loaded: LoadedModel, options: DataOptions, events: EventHandler) throws(GoraError) {
     if let model = loaded.model as? CLIPModel {
+      // What the classes' texts give is computed here.
+      try model.quantize()
       self = .images(try ImageReader(model, files: loaded.files, options: options, events: events))
     } else {
       try options.refuseImages(modelType: loaded.config.modelType)
