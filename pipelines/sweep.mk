@@ -64,8 +64,9 @@ chosen: $(OUT)/rates.svg
 $(OUT)/table.txt: $(RESULTS) $(OUT)/base.json $(CHOICES) always
 	rm -rf $(OUT)/shown
 	mkdir -p $(OUT)/shown
-	{ echo base.json; for seed in $(SEEDS); do $(foreach row,$(RUN),for point in $(call grid,$(row)); do \
-	  echo seed-$$seed/$(row)/$$point/validation.json; done; printf "seed-$$seed/$(row)/$(call best,$(row))/%s\n" $(MEASURED);) done; } \
+	{ echo base.json; $(foreach row,$(RUN),for seed in $(CHOOSING_SEEDS); do for point in $(call grid,$(row)); do \
+	  echo seed-$$seed/$(row)/$$point/validation.json; done; done; \
+	  for seed in $(SEEDS); do printf "seed-$$seed/$(row)/$(call best,$(row))/%s\n" $(MEASURED); done;) } \
 	  | tar -C $(OUT) -cf - -T - | tar -C $(OUT)/shown -xf -
 	$(BIN)gora-report $(OUT)/shown --figure rates --baseline $(BASELINE) --format text -q -o $@
 

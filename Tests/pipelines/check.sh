@@ -167,6 +167,7 @@ sweep() {
 sweep; ran 'the sweep' '21 eval, 2 grad, 4 init, 4 plan, 2 report, 2 score, 16 train'
 if [ "$(cat results/rates/gora/rank-8/batch-8)" != ratio-1/lr-1 ]; then echo 'pipelines: the sweep chose another point' >&2; failed=1; fi
 sweep; ran 'nothing changed in it' '2 report'
+sweep CHOOSING_SEEDS=1; ran 'fewer seeds that choose' '2 report'
 sweep RATES='1 2 3'; ran 'a rate more there' '8 eval, 2 report, 8 train'
 sweep RATIOS=1 SEEDS=1; ran 'lists shortened there' '2 report'
 if [ "$(cd results/shown; find . -type f | sort | xargs)" != "$(echo ./base.json ./seed-1/{gora,lora}/rank-8/batch-8/ratio-1/{lr-1/{test,validation},lr-2/validation}.json)" ]
