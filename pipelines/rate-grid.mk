@@ -1,7 +1,8 @@
 # --lr auto beside a full grid of rates: the held-out loss at the rate that it finds, and at the best one of the grid.
 #
-#   make -f pipelines/rate-grid.mk            the embedded base, generated problems; a quarter of an hour on two cores
-#   make -f pipelines/rate-grid.mk ROWS='lora full' BATCH=16 TRAIN_STEPS=50       a part of it, other runs
+#   make -f pipelines/rate-grid.mk            the embedded base, generated problems; half an hour on two cores
+#   make -f pipelines/rate-grid.mk ROWS='lora full' BATCH=16 TRAIN_STEPS=120 FIRST_full=1e-4 COUNT=6       a part of it, other runs
+#   make -f pipelines/rate-grid.mk ROWS=gora AUTO='--lr-ratio auto'               with options for the run that finds its rate alone
 #   make -f pipelines/rate-grid.mk MODEL=/models/stories260K DATA=train.jsonl TEST=test.jsonl OUT=results/rate-grid-stories
 #
 # The grid has the factor 1.5 and is judged on TEST itself, so that what it loses to the grid is no less than it would be by a fair
@@ -16,8 +17,9 @@ TEST ?= $(OUT)/test.jsonl
 TARGETS ?= all-linear
 MAX_LENGTH ?= 128
 
-BATCH ?= 4
-TRAIN_STEPS ?= 80
+BATCH ?= 8
+TRAIN_STEPS ?= 200
+AUTO ?=
 SEED ?= 0
 RANK ?= 8
 
@@ -59,6 +61,7 @@ MODEL_FILES := $(call model-files,$(MODEL))
 $(call settings,plan,MODEL TARGETS RANK)
 $(call settings,gradient,MODEL TARGETS MAX_LENGTH SEED)
 $(call settings,train,BATCH TRAIN_STEPS MAX_LENGTH SEED)
+$(call settings,auto,AUTO)
 $(call settings,eval,MODEL TEST MAX_LENGTH)
 
 .PHONY: table always
@@ -73,7 +76,7 @@ $(OUT)/data.jsonl: | $(TOOLS)
 
 $(OUT)/test.jsonl: | $(TOOLS)
 	mkdir -p $(@D)
-	$(BIN)gora-problems --kind problems --split test --count 60 --seed 0 -o $@
+	$(BIN)gora-problems --kind problems --split test --count 120 --seed 0 -o $@
 
 $(OUT)/grad.h5: $(DATA) $(MODEL_FILES) $(OUT)/settings/gradient | $(TOOLS)
 	mkdir -p $(@D)
@@ -95,12 +98,12 @@ endef
 # run ROW,RATE: what gora-train says of itself, and the loss.
 define run
 $(OUT)/$(1)/$(2)/run.json: $(if $(INIT_$(1)),$(OUT)/$(1)/init/adapter_config.json,$(MODEL_FILES)) $(DATA) $(OUT)/settings/train \
-  $(OUT)/settings/row-$(1) | $(TOOLS)
+  $(OUT)/settings/row-$(1) $(if $(filter auto,$(2)),$(OUT)/settings/auto) | $(TOOLS)
 	mkdir -p $$(@D)
 	$$(call drop-stale,$$(@D)/tuned/checkpoint,$$^)
 	$(TIMED) $$(@D)/tuned $(LAUNCH) $(BIN)gora-train $(if $(INIT_$(1)),$(OUT)/$(1)/init) $(TRAIN_$(1)) --model $(MODEL) --data $(DATA) \
-	  --max-length $(MAX_LENGTH) --batch-size $(BATCH) --max-steps $(TRAIN_STEPS) --lr $(2) --seed $(SEED) --resume --json \
-	  --log $$(@D)/metrics.jsonl $(SHARED_THREADS) $(FLAGS) -o $$(@D)/tuned > $$@ \
+	  --max-length $(MAX_LENGTH) --batch-size $(BATCH) --max-steps $(TRAIN_STEPS) --lr $(2) $(if $(filter auto,$(2)),$(AUTO)) \
+	  --seed $(SEED) --resume --json --log $$(@D)/metrics.jsonl $(SHARED_THREADS) $(FLAGS) -o $$(@D)/tuned > $$@ \
 	  || { [ $$$$? = 1 ] && echo '{"diverged": true}' > $$@; }
 
 $(OUT)/$(1)/$(2)/loss.json: $(OUT)/$(1)/$(2)/run.json $(TEST) $(OUT)/settings/eval

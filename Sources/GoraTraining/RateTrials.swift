@@ -81,9 +81,6 @@ package final class RateTrials {
     return measured
   }
 
-  /// The loss of the start on the judged rows.
-  package func startLoss() -> Double { meanLoss(model, judged).loss }
-
   /// Puts the values of the start back.
   private func restore() {
     for (parameter, copy) in zip(parameters, start) {

@@ -53,6 +53,27 @@ import Testing
     #expect(try #require(losses.last) < #require(losses.first), "\(losses.first ?? 0) to \(losses.last ?? 0) at \(lr)")
   }
 
+  /// Six rows at once, 60 times: of rates a factor of 2 apart, the one that is found ends lowest, and those far from it end far above.
+  @Test func nearTheBestOfAGrid() throws {
+    let bench = try Workbench()
+    try bench.prepare()
+    let line =
+      "gora-train init --model model --data rows.jsonl --max-steps 60 --batch-size 6 --threads 1 --no-provenance --json -q"
+    func loss(_ outcome: Outcome) throws -> Double {
+      try JSONDocument(path: "summary", text: Array(outcome.output.utf8)).root.required("validation_loss").double
+    }
+    let validated = "--validation rows.jsonl --validate-every 60"
+    let auto = try bench.run("\(line) \(validated) --lr auto -o auto")
+    #expect(auto.status == 0, "\(auto.error)")
+    let lr = try #require(try Double(Self.found(auto).lr))
+    var losses: [Double] = []
+    for factor in [0.125, 0.5, 2, 8] {
+      losses.append(try loss(bench.run("\(line) \(validated) --lr \(lr * factor) -o factor-\(factor)")))
+    }
+    let best = try loss(auto)
+    #expect(losses.allSatisfy { $0 > best } && losses[0] > 1.2 * best && losses[3] > 1.2 * best, "\(lr): \(best), \(losses)")
+  }
+
   /// Killed in the middle of the trials and after them, and resumed: adapter, checkpoint, record and log end in the bytes of an unbroken
   /// run, which are those of any other.
   @Test func killedAndResumed() throws {

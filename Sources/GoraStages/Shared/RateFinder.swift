@@ -16,11 +16,9 @@ struct RateFinder {
   /// Trials of the run that this one goes on from, and what became of them.
   var known: [RateSearch.Trial] = []
 
-  /// Rows that trials are measured on: as many as have `judgedTokens` learnt tokens, within these bounds; fewer where measuring a dozen
-  /// trials would take more than `judgedShare` of the budget.
-  private static let judgedRows = 8...64
-  private static let judgedTokens = 512
-  private static let judgedShare = 0.6
+  /// Rows that trials are measured on: as many as ten trials can be measured on for this share of the budget, within these bounds.
+  private static let judgedShare = 0.3
+  private static let judgedRows = 4...256
 
   /// - Parameters:
   ///   - validation: rows of `--validation`; where there are none, the run's first rows are held back from the trials.
@@ -32,13 +30,10 @@ struct RateFinder {
     rows: [EncodedRow], validation: [EncodedRow], settings: Trainer.Settings, budget: Double,
     search: (_ judging: Double) throws(GoraError) -> RateSearch
   ) throws(GoraError) {
-    let pool = validation.isEmpty ? rows : validation
-    let learntTokens = Double(pool.reduce(0) { $0 + $1.labels.count { $0 != DataRow.notLearnt } }) / Double(pool.count)
     let batch = Double(min(settings.batchSize, rows.count))
     // Forward alone is a third of a step's work.
-    let affordable = Int(min(1e6, 3 * batch * Self.judgedShare * budget / 12))
-    let enough = Int((Double(Self.judgedTokens) / max(1, learntTokens)).rounded(.up))
-    let wanted = max(4, min(affordable, max(enough, Self.judgedRows.lowerBound), Self.judgedRows.upperBound))
+    let affordable = Int(min(1e6, 3 * batch * Self.judgedShare * budget / 10))
+    let wanted = min(max(affordable, Self.judgedRows.lowerBound), Self.judgedRows.upperBound)
     let order = settings.order(rows: rows.count).epoch(0)
     let chosen: [EncodedRow]
     if validation.isEmpty {
@@ -103,7 +98,7 @@ struct RateFinder {
 
   /// What is going to be done.
   var announcement: String {
-    "looking for \(search.name): trials of \(search.horizon) steps, at most \(NumberText.significant(search.budget)) steps' work, "
+    "looking for \(search.name): trials of one step and of several, at most \(NumberText.significant(search.budget)) steps' work, "
       + "measured on \(source)"
   }
 
