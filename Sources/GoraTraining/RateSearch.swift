@@ -3,14 +3,15 @@ import GoraCore
 
 /// Which short trials are made to find a learning rate, and which rate is taken: a function of the losses that the trials end with.
 ///
-/// First trials of one step: under Adam's rules that is a line search along the first update, whose gradient all of them share, so that each
-/// costs one forward pass over the judged rows. How far that step may go before the loss rises is what the curvature allows, which the best
-/// rate of a run goes with (arXiv 2602.04998). One batch alone may teach other rows nothing, so this only says where to begin: it walks
-/// down the curve of its losses, by factors of 4 and then of 2, until the lowest point has neighbours on both sides. Then trials of
-/// `horizon` steps from there, each with the schedule of the run made as short as itself, by factors of 2: few, so that they are long, since
-/// what is best for a few steps is not what is best for many. The vertex of the parabola through the lowest and two points beside it, over
-/// the logarithm of the rate, is what is best for the horizon. What the run takes is higher by a small power of how much longer it is, since the
-/// noise of the rows averages out over its steps; but not where the trials met rates that blow up, nor beyond what they tried.
+/// First trials of one step: under Adam's rules that is a line search along the first update, whose gradient all of them share, so that
+/// each costs one forward pass over the judged rows. How far that step may go before the loss rises is what the curvature allows, which
+/// the best rate of a run goes with (arXiv 2602.04998). One batch alone may teach other rows nothing, so this only says where to begin:
+/// it walks down the curve of its losses, by factors of 4 and then of 2, until the lowest point has neighbours on both sides. Then trials
+/// of `horizon` steps from there, each with the schedule of the run made as short as itself, by factors of 2: few, so that they are long,
+/// since what is best for a few steps is not what is best for many. The vertex of the parabola through the lowest and two points beside
+/// it, over the logarithm of the rate, is what is best for the horizon. What the run takes is higher by a small power of how much longer
+/// it is, since the noise of the rows averages out over its steps; but not where the trials met rates that blow up, nor beyond what they
+/// tried.
 package struct RateSearch: Sendable {
   /// What is known of B's rate over that of A.
   package enum Ratio: Sendable, Equatable {
@@ -239,9 +240,9 @@ package struct RateSearch: Sendable {
       return [best.power + 1, best.power - 1].first { loss($0) == nil }
     }
 
-    /// Where the parabola through the lowest point and its neighbours has its vertex, in powers: within half a one of the lowest point, and
-    /// just that far from a neighbour's side that diverged. Where the walk was ended on its way to lower rates, the last three points say it,
-    /// within the same bound; on its way to higher ones it is the last point, since what is beyond was not tried.
+    /// Where the parabola through the lowest point and its neighbours has its vertex, in powers: within half a one of the lowest point,
+    /// and just that far from a neighbour's side that diverged. Where the walk was ended on its way to lower rates, the last three points
+    /// say it, within the same bound; on its way to higher ones it is the last point, since what is beyond was not tried.
     var vertex: Double? {
       guard let best else { return nil }
       let x = Double(best.power)
