@@ -50,10 +50,6 @@ STEPS ?= 64
 GRAD_BATCH ?= $(BATCH)
 # Learning rate of GoRA-pro's steps.
 EXPLORE_LR ?= 1e-4
-# The head start's steps, of GRAD_BATCH rows, and their rate, one over the model's width (docs/starts.md).
-HEAD_STEPS ?= 16
-HEAD_WARMUP ?= $(shell echo $$(($(HEAD_STEPS) / 4)))
-HEAD_LR ?= $(shell sed -n 's/.*"\(hidden_size\|d_model\)": *\([0-9]*\).*/\2/p' $(MODEL)/config.json 2> /dev/null | awk 'NR == 1 { printf "%.2g", 1 / $$1 }')
 
 # setting ROW,KEY: what ROW has for KEY. settings-word ROW,KEYS: what it has for KEYS, as one word.
 COMMON = rank=$(RANK) batch=$(BATCH) steps=$(TRAIN_STEPS)
@@ -144,9 +140,7 @@ $(OUT)/base.json: $(TEST) $(MODEL_FILES) $(OUT)/settings/eval | $(TOOLS)
 # Gradients and scores: one for each seed and setting, whichever rows use them.
 GRADIENT_stable := --steps $(STEPS) --until-stable
 GRADIENT_adalomo := --steps $(STEPS) --explore adalomo --explore-lr $(EXPLORE_LR)
-GRADIENT_explored = --steps $(HEAD_STEPS) --explore adalomo --explore-lr $(or $(HEAD_LR),$(error HEAD_LR=RATE: \
-  $(MODEL)/config.json does not say how wide the model is)) --explore-warmup $(HEAD_WARMUP) \
-  --collect gradients,displacements
+GRADIENT_explored = $(WALK)
 define gradient
 $(SEEDS:%=$(OUT)/seed-%/gradient-$(1).h5): $(OUT)/seed-%/gradient-$(1).h5: $(OUT)/train.jsonl $(MODEL_FILES) $(OUT)/settings/gradient \
   $(if $(filter explored,$(1)),$(OUT)/settings/explored) | $(TOOLS)

@@ -1,4 +1,4 @@
-# GoRA beside LoRA on word problems: base -> grad -> score -> plan -> init -> train -> eval.
+# GoRA and a head start beside LoRA on word problems: base -> grad -> score -> plan -> init -> train -> eval.
 #
 #   make -f pipelines/math.mk                 the embedded default: our own small base, generated problems, three seeds
 #   make -f pipelines/math.mk MODEL=/models/Llama-3.1-8B TRAIN=MetaMathQA.json TEST=gsm8k_test.jsonl \
@@ -27,7 +27,7 @@ ifeq ($(MODEL),$(ROOT)/pipelines/base)
 # answers to 400 other problems of the train split (three seeds at the two best); the others' are not swept.
 TARGETS ?= all-linear
 RANK ?= 16
-METHODS ?= lora gora
+METHODS ?= lora gora head-start
 SEEDS ?= 0 1 2
 # Rows a step, and steps.
 BATCH ?= 8
@@ -53,12 +53,14 @@ LR_loraplus ?= $(LR)
 LR_gora ?= $(LR)
 endif
 LR_full ?= 5e-4
+LR_head-start ?= 3e-3
 
 # How the methods differ: plan, start, and the rate of B over that of A.
 RATIO_lora ?= 1
 RATIO_rslora ?= 1
 RATIO_loraplus ?= 16
 RATIO_gora ?= 16
+RATIO_head-start ?= 1
 SCALING_lora := lora
 SCALING_loraplus := lora
 SCALING_rslora := rslora
@@ -86,8 +88,8 @@ EVAL_FLAGS ?=
 PIPE ?=
 
 $(call paths,MODEL OUT TRAIN TEST)
-UNKNOWN := $(filter-out lora rslora loraplus gora,$(METHODS))
-$(if $(UNKNOWN),$(error no such method: $(UNKNOWN); there are: lora rslora loraplus gora))
+UNKNOWN := $(filter-out lora rslora loraplus gora head-start,$(METHODS))
+$(if $(UNKNOWN),$(error no such method: $(UNKNOWN); there are: lora rslora loraplus gora head-start))
 $(if $(and $(METHODS),$(SEEDS)),,$(error METHODS and SEEDS must name one or more))
 
 MODEL_FILES := $(call model-files,$(MODEL))
@@ -97,6 +99,7 @@ ROW_FLAGS := $(GLUE_FLAGS) $(TEMPLATE:%=--template %) $(LEARN:%=--learn %) $(MAX
 evaluate = --task $(TASK) --data $(TEST) $(GLUE_FLAGS) $(EVAL_TEMPLATE:%=--template %) --max-new-tokens $(MAX_NEW) $(TASK_FLAGS) $(EVAL_FLAGS) \
   --samples $(1)samples.jsonl $(TASK_OUTPUTS:%=% $(1)requests.jsonl) $(SHARED_THREADS) $(FLAGS)
 $(call settings,grad,MODEL TRAIN ROW_FLAGS TARGETS STEPS GRAD_BATCH GRAD_FLAGS)
+$(call settings,walk,MODEL TRAIN ROW_FLAGS TARGETS BATCH HEAD_STEPS HEAD_WARMUP HEAD_LR GRAD_FLAGS)
 $(call settings,plan,RANK BUDGET)
 $(call settings,init,GAMMA)
 $(call settings,eval,MODEL TEST GLUE_FLAGS TASK_FLAGS EVAL_TEMPLATE MAX_NEW EVAL_FLAGS)
@@ -156,6 +159,20 @@ $(GORA_STARTS): $(OUT)/seed-%/gora/init/adapter_config.json: $(OUT)/seed-%/grad.
 	  | $(TIMED) $@ $(BIN)gora-init - --model $(MODEL) --gradients $< --gamma $(GAMMA) --seed $* -t $(THREADS) $(FLAGS) -o $(@D)
 endif
 
+# The head start: where a few steps of all the weights lead, in a plan that names it; training takes its rule of steps from it.
+$(call settings,plan-head-start,MODEL TARGETS RANK)
+$(SEEDS:%=$(OUT)/seed-%/explored.h5): $(OUT)/seed-%/explored.h5: $(TRAIN) $(MODEL_FILES) $(OUT)/settings/walk | $(TOOLS)
+	$(TIMED) $@ $(LAUNCH) $(BIN)gora-grad --model $(MODEL) --data $(TRAIN) $(ROW_FLAGS) --targets $(TARGETS) --batch-size $(BATCH) \
+	  $(WALK) $(GRAD_FLAGS) --seed $* $(SHARED_THREADS) $(FLAGS) -o $@
+
+$(SEEDS:%=$(OUT)/seed-%/head-start/plan.json): $(MODEL_FILES) $(OUT)/settings/plan-head-start | $(TOOLS)
+	mkdir -p $(@D)
+	$(BIN)gora-plan --preset head-start --model $(MODEL) --targets $(TARGETS) --rank $(RANK) $(FLAGS) -o $@
+
+$(SEEDS:%=$(OUT)/seed-%/head-start/init/adapter_config.json): $(OUT)/seed-%/head-start/init/adapter_config.json: \
+  $(OUT)/seed-%/head-start/plan.json $(OUT)/seed-%/explored.h5
+	$(TIMED) $@ $(BIN)gora-init $< --model $(MODEL) --gradients $(OUT)/seed-$*/explored.h5 --seed $* -t $(THREADS) $(FLAGS) -o $(@D)
+
 # The plain methods: one rank everywhere, B = 0; they differ in scale and rates.
 define plain_method
 $$(call settings,plan-$(1),MODEL TARGETS RANK SCALING_$(1))
@@ -184,4 +201,4 @@ $(SEEDS:%=$(OUT)/seed-%/$(1)/result.json): $(OUT)/seed-%/$(1)/result.json: $(OUT
   $(TEST) $(TASK_INPUTS) $(OUT)/settings/eval
 	$(TIMED) $$@ $(LAUNCH) $(BIN)gora-eval --model $(MODEL) --adapter $$(<D) $$(call evaluate,$(OUT)/seed-$$*/$(1)/) -o $$@
 endef
-$(foreach method,lora rslora loraplus gora,$(eval $(call train_and_eval,$(method))))
+$(foreach method,lora rslora loraplus gora head-start,$(eval $(call train_and_eval,$(method))))

@@ -93,6 +93,7 @@ if grep -q lora results/table.txt; then echo 'pipelines: the table has a method 
 math SEEDS=1; ran 'a seed left out' ''
 math SEEDS='0 1 2'; ran 'a seed more' '2 eval, 1 grad, 2 init, 2 plan, 1 score, 2 train'
 math METHODS='lora gora rslora'; ran 'a method more' '2 eval, 2 init, 2 plan, 2 train'
+math METHODS='lora head-start' HEAD_LR=1e-3; ran 'a head start' '2 eval, 2 grad, 2 init, 2 plan, 2 train'
 rm results/seed-1/gora/result.json
 math; ran 'a result removed' '1 eval'
 rm results/seed-1/scores.json
