@@ -24,7 +24,8 @@ BUDGET ?= exact
 
 ifeq ($(MODEL),$(ROOT)/pipelines/base)
 # The default experiment. The rates of lora (5e-3 to 2e-2) and gora (3e-4 to 1.2e-3) are each method's best of a grid by factors of 2, by the
-# answers to 400 other problems of the train split (three seeds at the two best); the others' are not swept.
+# answers to 400 other problems of the train split (three seeds at the two best), that of head-start of 3e-3 and 6e-3 by 200 of them; the
+# others' are not swept.
 TARGETS ?= all-linear
 RANK ?= 16
 METHODS ?= lora gora head-start
@@ -37,6 +38,7 @@ LR_lora ?= 1e-2
 LR_rslora ?= 3e-3
 LR_loraplus ?= 1e-3
 LR_gora ?= 6e-4
+LR_head-start ?= 6e-3
 else
 # The paper's protocol: one epoch, batches of 64, one rate for all methods.
 TARGETS ?= q_proj,k_proj,v_proj,o_proj
@@ -51,9 +53,9 @@ LR_lora ?= $(LR)
 LR_rslora ?= $(LR)
 LR_loraplus ?= $(LR)
 LR_gora ?= $(LR)
+LR_head-start ?= $(LR)
 endif
 LR_full ?= 5e-4
-LR_head-start ?= 3e-3
 
 # How the methods differ: plan, start, and the rate of B over that of A.
 RATIO_lora ?= 1
