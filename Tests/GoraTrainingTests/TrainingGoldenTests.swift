@@ -1,4 +1,3 @@
-import Glibc
 import GoraCore
 import GoraFormats
 import GoraModels
@@ -74,41 +73,6 @@ import Testing
     for (parameter, _) in trained {
       let final = try #require(tensors["final/\(Self.name(parameter))"])
       #expect(relativeError(try #require(parameter.values).array, final) < 1e-3, "\(parameter.name)")
-    }
-  }
-
-  /// PEFT's run in float64 beside one whose products are oneDNN's in bf16: as this CPU makes them, and emulated as on one that has AVX-512
-  /// without the unit for them. On others they are rounded products in f32.
-  @Test func bf16() async {
-    await #expect(processExitsWith: .success) { try TrainingGoldenTests.trainInBFloat16() }
-    await #expect(processExitsWith: .success) {
-      setenv("DNNL_MAX_CPU_ISA", "AVX512_CORE", 1)
-      try TrainingGoldenTests.trainInBFloat16()
-    }
-  }
-
-  /// Operands have 8 bits, so that each product errs by some 2⁻⁹ of its norm, and a gradient at most by what a dozen of them in a row give.
-  private static func trainInBFloat16() throws {
-    setenv("GORA_MATMUL", "bf16", 1)
-    ThreadPool.start(threads: 2)
-    let expected = try Fixtures.json("llama/lora_training.json")
-    let tensors = try Fixtures.tensors("llama/lora_training.safetensors")
-    let (model, _) = try Fixtures.adapted("llama", precision: .bf16)
-    let rateA = try expected.required("lr_a").double
-    let trained = model.adapterParameters(ratio: try expected.required("lr_b").double / rateA)
-    let losses = try expected.required("losses").elements.map { try $0.double }
-    let trainer = trainer(
-      model, trained, rows: try Fixtures.rows("llama"), steps: losses.count, lr: rateA,
-      weightDecay: try expected.required("weight_decay").double)
-    for (step, loss) in losses.enumerated() {
-      let report = try trainer.advance()
-      #expect(abs(report.loss - loss) < 5e-3 * loss, "step \(step + 1)")
-      if step > 0 { continue }
-      for (parameter, _) in trained {
-        let gradient = try #require(tensors["gradient/\(name(parameter))"])
-        let error = relativeError(try #require(parameter.gradient).array, gradient)
-        #expect(error < 5e-2 && error > 1e-5, "\(parameter.name)")
-      }
     }
   }
 
