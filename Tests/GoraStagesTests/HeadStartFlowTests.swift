@@ -37,8 +37,7 @@ import Testing
     #expect(zip(whole, part).allSatisfy { abs($0 / 2 - $1) < 1e-3 * largest })
   }
 
-  /// Plan, start and rule follow from the preset: the same rank everywhere; s·B·A the displacement's best approximation, exact where the
-  /// rank is full; A·Aᵀ = Bᵀ·B; soap in training, whose bytes are those of naming it.
+  /// Plan, start and rule follow from the preset: the same rank everywhere; s·B·A the displacement's best approximation; A·Aᵀ = Bᵀ·B; soap in training, whose bytes are those of naming it.
   @Test func presetIsRead() throws {
     let bench = try Workbench()
     try Self.run(bench, "\(Self.base) \(Self.explores) --steps 3 -o grad.h5")
@@ -50,7 +49,6 @@ import Testing
     let adapter = try Adapter(readingFolder: bench.file("init"))
     #expect(adapter.start?["method"]?.text == "head-start")
     let gradients = try GradientFileReader(path: bench.file("grad.h5"))
-    var full = 0
     for module in adapter.modules {
       let (rows, columns, rank) = (module.shape[0], module.shape[1], module.rank)
       let moved = try gradients.read("\(module.name).weight", of: .displacement)
@@ -63,18 +61,16 @@ import Testing
           missed += rest * rest
         }
       }
-      // Eckart & Young: what is missed are the other singular values. 1e-4 of the whole: a subspace found to 1e-6 of its energy, in f32.
+      // Eckart & Young: what is missed are the other singular values. 1e-3 of the whole: a subspace found to 1e-6 of its energy, in f32.
       let whole = values.reduce(0.0) { $0 + Double($1) * Double($1) }
       let rest = values.dropFirst(rank).reduce(0.0) { $0 + Double($1) * Double($1) }
       #expect(abs(missed.squareRoot() - rest.squareRoot()) < 1e-3 * whole.squareRoot(), "\(module.name)")
-      if rank == min(rows, columns) { full += 1 }
       for k in 0..<rank {
         let a = (0..<columns).reduce(0.0) { $0 + pow(Double(module.a[k * columns + $1]), 2) }
         let b = (0..<rows).reduce(0.0) { $0 + pow(Double(module.b[$1 * rank + k]), 2) }
         #expect(abs(a - b) < 1e-4 * a)
       }
     }
-    #expect(full > 0 && full < adapter.modules.count)
     let train = "--model model --data rows.jsonl --max-steps 3 --batch-size 2 --lr 1e-3 --no-provenance"
     try Self.run(bench, "gora-train init \(train) -o tuned")
     try Self.run(bench, "gora-train init \(train) --rule soap --lr-ratio 1 -o named")
