@@ -13,15 +13,16 @@ enum Fixtures {
 
   static let temporaryFolder = FileManager.default.temporaryDirectory.path()
 
-  static func model(_ name: String) throws -> Decoder {
+  static func model(_ name: String, precision: Precision = .f32) throws -> Decoder {
     try Matmul.open()
     let folder = try ModelFolder(path: "\(folder)/\(name)/model")
-    return try Decoder(config: DecoderConfig(reading: folder.config), from: CheckpointSource(folder: folder, precision: .f32))
+    return try Decoder(
+      config: DecoderConfig(reading: folder.config), from: CheckpointSource(folder: folder, precision: precision))
   }
 
   /// The fixture's adapter, attached.
-  static func adapted(_ name: String) throws -> (model: Decoder, adapter: Adapter) {
-    let model = try model(name)
+  static func adapted(_ name: String, precision: Precision = .f32) throws -> (model: Decoder, adapter: Adapter) {
+    let model = try model(name, precision: precision)
     let adapter = try Adapter(readingFolder: "\(folder)/\(name)/adapter")
     for module in adapter.modules {
       try model.attach(module: module.name, rank: module.rank, scaling: module.scaling, a: module.a, b: module.b)
