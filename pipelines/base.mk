@@ -1,6 +1,6 @@
 # The recipe of pipelines/base: the small model that math.mk tunes by default, trained here from nothing.
 #
-#   make -f pipelines/base.mk THREADS=1       about 11 minutes of one core
+#   make -f pipelines/base.mk THREADS=1       some minutes of one core
 #   make -f pipelines/base.mk install         puts the result into pipelines/base
 #
 # What it is taught: words and numbers, stories of one step, equations, how GSM8K's answers are written, chains of changes to one

@@ -1,6 +1,6 @@
 # --lr auto beside a full grid of rates: the held-out loss at the rate that it finds, and at the best one of the grid.
 #
-#   make -f pipelines/rate-grid.mk            the embedded base, generated problems; half an hour on two cores
+#   make -f pipelines/rate-grid.mk            the embedded base, generated problems, 90 short runs
 #   make -f pipelines/rate-grid.mk ROWS='lora full' BATCH=16 TRAIN_STEPS=120 FIRST_full=1e-4 COUNT=6       a part of it, other runs
 #   make -f pipelines/rate-grid.mk ROWS=gora AUTO='--lr-ratio auto'               with options for the run that finds its rate alone
 #   make -f pipelines/rate-grid.mk MODEL=/models/stories260K DATA=train.jsonl TEST=test.jsonl OUT=results/rate-grid-stories

@@ -1,6 +1,6 @@
 # LoRA beside the recipe of docs/starts.md on several tasks: each at its own best rate of one grid, with every seed.
 #
-#   make -f pipelines/recipe.mk               the embedded base, generated problems; 20 minutes on two cores
+#   make -f pipelines/recipe.mk               the embedded base, generated problems, 60 short runs
 #   make -f pipelines/recipe.mk TASKS='problems gsm8k' MODEL_gsm8k=/models/SmolLM2-135M DATA_gsm8k=train.jsonl TEST_gsm8k=test.jsonl
 #   make -f pipelines/recipe.mk METHODS='lora head-start' RATES='5e-4 1e-3 2e-3' TRAIN_ROWS=128 BATCHES=4
 #   make -j 2 -f pipelines/recipe.mk THREADS=1          two runs at a time
@@ -13,7 +13,7 @@ OUT ?= results/recipe
 
 # Names of tasks; MODEL_name, DATA_name, TEST_name and other names of sweep.mk with _name are what it calls so, for that task alone.
 TASKS ?= problems
-# lora; its rows: rsLoRA's scale with SOAP's rule, the head start with AdamW, and both.
+# Of rows.mk: soap is LoRA with rsLoRA's scale and SOAP's rule, head-start-adamw the head start without that rule.
 METHODS ?= lora gora soap head-start-adamw head-start
 RATES ?= 1.5e-3 3e-3 6e-3 1.2e-2
 RATIOS ?= 1
