@@ -39,6 +39,8 @@ void gora_map_large_blocks(void) {
   // Without this glibc's own threshold rises with what is freed, up to 32 MiB, and activations that grow with longer rows leave
   // holes in the heap that nothing fits into.
   mallopt(M_MMAP_THRESHOLD, 1 << 18);
+  // What is smaller comes and goes at the heap's end, and would take its pages with it each time.
+  mallopt(M_TRIM_THRESHOLD, 1 << 22);
 }
 
 void *gora_allocate(size_t bytes) {

@@ -128,7 +128,8 @@ static void open_openblas(void) {
 #define DNNL_FUNCTIONS(X)                                                                                        \
   X(dnnl_engine_create) X(dnnl_stream_create) X(dnnl_stream_wait) X(dnnl_memory_create) X(dnnl_memory_destroy) \
   X(dnnl_memory_set_data_handle) X(dnnl_set_primitive_cache_capacity) X(dnnl_primitive_create)                  \
-  X(dnnl_primitive_execute) X(dnnl_primitive_desc_destroy) X(dnnl_primitive_destroy)
+  X(dnnl_primitive_execute) X(dnnl_primitive_desc_destroy) X(dnnl_primitive_destroy)                           \
+  X(dnnl_primitive_desc_query_md) X(dnnl_memory_desc_get_size) X(dnnl_primitive_attr_set_scratchpad_mode)
 #define DECLARE(name) static __typeof__(&name) p_##name;
 DNNL_FUNCTIONS(DECLARE)
 #if DNNL_VERSION_MAJOR >= 3
@@ -284,7 +285,7 @@ void gora_sgemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_
 }
 
 #ifdef HAVE_ONEDNN
-// A product of one shape, made once a thread (oneDNN's scratch memory belongs to the thread that makes a primitive).
+// A product of one shape, made once a thread.
 typedef struct {
   int64_t transpose_a, transpose_b, m, n, k, lda, ldb, ldc, accumulates;
 } bf16_shape;
@@ -293,7 +294,8 @@ typedef struct {
   bf16_shape shape;
   uint64_t used;               // by the thread's count of products
   dnnl_primitive_t primitive;  // NULL where nothing is here yet
-  dnnl_memory_t memory[3];
+  dnnl_memory_t memory[4];     // two factors, result, scratch
+  size_t scratch_bytes;
 } bf16_product;
 
 // Rows of many lengths make ever new shapes, each some 45 KB of code: the one that was not used for longest gives way. A step has fewer
@@ -315,7 +317,7 @@ static bf16_product *place_of(const bf16_shape *shape) {
 }
 
 static void forget(bf16_product *p) {
-  for (int i = 0; i < 3; i++)
+  for (int i = 0; i < 4; i++)
     if (p->memory[i]) p_dnnl_memory_destroy(p->memory[i]);
   if (p->primitive) p_dnnl_primitive_destroy(p->primitive);
   *p = (bf16_product){.used = p->used};
@@ -345,6 +347,7 @@ static dnnl_status_t make(bf16_product *p, bf16_shape s) {
   dnnl_primitive_attr_t attributes = NULL;
   dnnl_primitive_desc_t description = NULL;
   dnnl_status_t status = p_dnnl_primitive_attr_create(&attributes);
+  if (status == dnnl_success) status = p_dnnl_primitive_attr_set_scratchpad_mode(attributes, dnnl_scratchpad_mode_user);
   if (status == dnnl_success && s.accumulates) status = add_to_result(attributes);
 #if DNNL_VERSION_MAJOR >= 3
   dnnl_memory_desc_t mds[3] = {NULL, NULL, NULL};
@@ -365,6 +368,11 @@ static dnnl_status_t make(bf16_product *p, bf16_shape s) {
   if (status == dnnl_success) status = p_dnnl_primitive_create(&p->primitive, description);
   for (int i = 0; i < 3 && status == dnnl_success; i++)
     status = p_dnnl_memory_create(&p->memory[i], DESCRIPTION(i), engine, NULL);
+  if (status == dnnl_success) {
+    __auto_type scratch = p_dnnl_primitive_desc_query_md(description, dnnl_query_scratchpad_md, 0);
+    p->scratch_bytes = p_dnnl_memory_desc_get_size(scratch);
+    if (p->scratch_bytes > 0) status = p_dnnl_memory_create(&p->memory[3], scratch, engine, NULL);
+  }
   if (status == dnnl_success) p->shape = s;
   else forget(p);
   if (description) p_dnnl_primitive_desc_destroy(description);
@@ -376,6 +384,19 @@ static dnnl_status_t make(bf16_product *p, bf16_shape s) {
   return status;
 }
 
+// Where products of this thread put what they pack, as large as the largest has needed: oneDNN by itself takes and gives back memory with
+// every product, and the kernel fills its pages anew.
+static void *scratch_of_thread(size_t bytes) {
+  static _Thread_local void *memory;
+  static _Thread_local size_t size;
+  if (bytes > size) {
+    free(memory);
+    memory = gora_allocate(bytes);
+    size = bytes;
+  }
+  return memory;
+}
+
 static dnnl_status_t bf16_multiply(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const uint16_t *a, int64_t lda,
                                    const uint16_t *b, int64_t ldb, bool accumulates, float *c, int64_t ldc) {
   static _Thread_local dnnl_stream_t stream;
@@ -384,12 +405,15 @@ static dnnl_status_t bf16_multiply(bool transpose_a, bool transpose_b, int64_t m
   bf16_shape shape = {transpose_a, transpose_b, m, n, k, lda, ldb, ldc, accumulates};
   bf16_product *p = place_of(&shape);
   if (!p->primitive || memcmp(&p->shape, &shape, sizeof shape) != 0) status = make(p, shape);
-  void *data[3] = {(void *)a, (void *)b, c};
-  for (int i = 0; i < 3 && status == dnnl_success; i++) status = p_dnnl_memory_set_data_handle(p->memory[i], data[i]);
+  int used = p->memory[3] ? 4 : 3;
+  void *data[4] = {(void *)a, (void *)b, c, used == 4 ? scratch_of_thread(p->scratch_bytes) : NULL};
+  for (int i = 0; i < used && status == dnnl_success; i++) status = p_dnnl_memory_set_data_handle(p->memory[i], data[i]);
   if (status != dnnl_success) return status;
-  dnnl_exec_arg_t arguments[3] = {
-      {DNNL_ARG_SRC, p->memory[0]}, {DNNL_ARG_WEIGHTS, p->memory[1]}, {DNNL_ARG_DST, p->memory[2]}};
-  status = p_dnnl_primitive_execute(p->primitive, stream, 3, arguments);
+  dnnl_exec_arg_t arguments[4] = {{DNNL_ARG_SRC, p->memory[0]},
+                                  {DNNL_ARG_WEIGHTS, p->memory[1]},
+                                  {DNNL_ARG_DST, p->memory[2]},
+                                  {DNNL_ARG_SCRATCHPAD, p->memory[3]}};
+  status = p_dnnl_primitive_execute(p->primitive, stream, used, arguments);
   return status == dnnl_success ? p_dnnl_stream_wait(stream) : status;
 }
 #endif

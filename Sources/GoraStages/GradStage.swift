@@ -218,13 +218,12 @@ package struct GradStage {
         part.letGo()
       }
     }
-    if c.recipe.collects.contains(.displacements) {
+    if let writer, c.recipe.collects.contains(.displacements) {
       for (index, linear) in learning.enumerated() {
         let moved = estimator.displacement(of: index)
-        try writer?.write(
+        try writer.write(
           name: linear.weight.name, kind: .displacement, rows: linear.outputSize, columns: linear.inputSize,
-          values: moved.pointer,
-          samples: summary.rows, tokens: summary.tokens)
+          values: moved.pointer, samples: summary.rows, tokens: summary.tokens)
         moved.letGo()
       }
     }

@@ -12,8 +12,8 @@ package struct InitStage {
     package var gradients: String?
     package var output: String
     package var start: any AdapterStart
-    /// Whether a start that the plan names goes before it.
-    package var followsPlan = false
+    /// What is asked of a start that the plan names, which goes before `start`; nil where none does.
+    package var ofPlannedStart: (settings: StartSettings, options: Set<StartOption>)?
     /// Choose the γ of a `GoRAStart` by trying; its own is not looked at then.
     package var gammaTrial: GammaTrialOptions?
     /// Factor on A, with B divided by it: the same start, other effective rates.
@@ -54,12 +54,8 @@ package struct InitStage {
     let document = try JSONDocument(
       path: c.plan == "-" ? "standard input" : c.plan, text: InputText.read(c.plan, limit: FileLimit.plan))
     let plan = try RankPlan(reading: document.root)
-    if c.followsPlan, let name = plan.start {
-      guard let named = AdapterStarts.all.first(where: { $0.name == name }) else {
-        throw try document.root.required("start").error(
-          "there is no start \"\(name)\"; there are: \(AdapterStarts.all.map { $0.name }.joined(separator: ", "))")
-      }
-      c.start = named.init(StartSettings())
+    if let asked = c.ofPlannedStart, let name = plan.start {
+      c.start = try Self.start(named: name, asked, kind: c.kind, in: document)
     }
     if c.start.needsGradientFile, c.gradients == nil {
       throw GoraError(
@@ -162,6 +158,27 @@ package struct InitStage {
     try adapter.write(to: output, profile: .native, baseModel: baseModel, provenance: provenance)
     report.parameters = adapter.trainedParameters
     return report.summary(output: c.output)
+  }
+
+  /// The start that the plan names.
+  /// - Throws: status 65 where there is none of the name, 64 where it does not understand an option or go with the kind of adapter.
+  private static func start(
+    named name: String, _ asked: (settings: StartSettings, options: Set<StartOption>), kind: any AdapterKind.Type,
+    in document: JSONDocument
+  ) throws(GoraError) -> any AdapterStart {
+    guard let named = AdapterStarts.all.first(where: { $0.name == name }) else {
+      throw try document.root.required("start").error(
+        "there is no start \"\(name)\"; there are: \(AdapterStarts.all.map { $0.name }.joined(separator: ", "))")
+    }
+    if let option = StartOption.allCases.first(where: { asked.options.contains($0) && !named.options.contains($0) }) {
+      throw GoraError(
+        .usage, "--\(option.rawValue) does not go with the start that the plan names, \(name)", hint: "name another with --method")
+    }
+    guard kind.accepts(named) else {
+      throw GoraError(
+        .usage, "--adapter \(kind.name) does not go with the start that the plan names, \(name)", hint: "name another with --method")
+    }
+    return named.init(asked.settings)
   }
 
   /// What the start wants to see of a module. The weight is passed over once for its norm, and kept only where it is asked for.

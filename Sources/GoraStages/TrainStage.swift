@@ -430,14 +430,11 @@ package struct TrainStage {
       throw GoraError(
         .usage, "--lr-ratio auto: under --rule \(rule.name) A stays as it is, and has no rate", hint: "leave --lr-ratio out")
     }
-    return try RateFinder(
-      rows: rows, validation: validation, settings: settings, budget: recipe.searchShare * Double(settings.schedule.steps)
-    ) { judging throws(GoraError) in
-      try RateSearch(
-        lr: recipe.findsRate ? nil : recipe.lr,
-        ratio: !isAdapter ? .none : recipe.findsRatio ? .wanted : .given(recipe.lrRatio ?? rule.standardRatio),
-        steps: settings.schedule.steps, share: recipe.searchShare, judging: judging)
-    }
+    let search = RateSearch(
+      lr: recipe.findsRate ? nil : recipe.lr,
+      ratio: !isAdapter ? .none : recipe.findsRatio ? .wanted : .given(recipe.lrRatio ?? rule.standardRatio),
+      steps: settings.schedule.steps, share: recipe.searchShare)
+    return try RateFinder(rows: rows, validation: validation, settings: settings, search: search)
   }
 
   private func rule(for adapter: Adapter?) -> any StepRule.Type {

@@ -9,9 +9,10 @@ import GoraCore
 /// it walks down the curve of its losses, by factors of 4 and then of 2, until the lowest point has neighbours on both sides. Then trials
 /// of `horizon` steps from there, each with the schedule of the run made as short as itself, by factors of 2: few, so that they are long,
 /// since what is best for a few steps is not what is best for many. The vertex of the parabola through the lowest and two points beside
-/// it, over the logarithm of the rate, is what is best for the horizon. What the run takes is higher by a small power of how much longer
-/// it is, since the noise of the rows averages out over its steps; but not where the trials met rates that blow up, nor beyond what they
-/// tried.
+/// it, over the logarithm of the rate, is what is best for the horizon, and what the run takes: whether a longer run wants a higher rate or
+/// a lower one differs from model to model.
+///
+/// Where the budget has no room for trials of two steps, the line search alone is what there is.
 package struct RateSearch: Sendable {
   /// What is known of B's rate over that of A.
   package enum Ratio: Sendable, Equatable {
@@ -52,8 +53,6 @@ package struct RateSearch: Sendable {
   private static let shortTrials = 6
   /// Longer ones that what is left of the budget is shared out among.
   private static let longTrials = 3
-  /// Power of the steps that the best rate goes with; measured, on runs of 100 to 300 steps.
-  private static let growth = 0.07
   /// Rates of B over A that are tried where one is wanted.
   static let ratios = [1.0, 4, 16]
   /// Where the line search begins: any rate will do.
@@ -67,23 +66,33 @@ package struct RateSearch: Sendable {
   private let lr: Double?
   private let ratio: Ratio
   private let steps: Int
-  private let judging: Double
+  /// What measuring a trial costs, in steps.
+  package private(set) var judging = 0.0
 
   /// - Parameters:
   ///   - lr: nil: it is wanted.
   ///   - steps: of the run.
   ///   - share: what the trials may cost of it.
-  ///   - judging: what measuring a trial costs, in steps.
-  /// - Throws: status 64 where the run is too short for trials.
-  package init(lr: Double?, ratio: Ratio, steps: Int, share: Double, judging: Double) throws(GoraError) {
-    (self.lr, self.ratio, self.steps, self.judging) = (lr, ratio, steps, judging)
+  package init(lr: Double?, ratio: Ratio, steps: Int, share: Double) {
+    (self.lr, self.ratio, self.steps) = (lr, ratio, steps)
     budget = share * Double(steps)
-    let line = lr == nil ? Double(Self.shortTrials) * judging : 0
-    guard budget >= 1 + line + Double(longTrials) * (1 + judging) else {
+  }
+
+  /// What measuring a trial may cost at most, in steps: the line search has room then, and two steps for each trial of a ratio.
+  package var dearestJudging: Double {
+    let (shared, short) = (1.0, lr == nil ? Double(Self.shortTrials) : 0)
+    let long = ratio == .wanted ? Double(longTrials) : 0
+    return (budget - shared - long) / (short + long)
+  }
+
+  /// - Throws: status 64 where the run is too short for trials that are measured at this cost.
+  package mutating func judge(at cost: Double) throws(GoraError) {
+    guard cost <= dearestJudging else {
       throw GoraError(
         .usage, "\(steps) steps are too few to find a rate with: trials may cost \(NumberText.significant(budget)) steps' work",
         hint: "a longer run, a larger --lr-budget, or the rate itself")
     }
+    judging = cost
   }
 
   /// `--lr`, `--lr-ratio`, or both.
@@ -113,11 +122,13 @@ package struct RateSearch: Sendable {
   private var longTrials: Int { (lr == nil ? Self.longTrials : 0) + (ratio == .wanted ? Self.ratios.count : 0) }
 
   /// Steps of the longer trials: what is left of the budget beside the first gradient and the line search. They have their first step for
-  /// nothing.
+  /// nothing. 1: there is no room for any.
   package var horizon: Int {
     let left = budget - 1 - Double(trials.count { $0.setting.steps == 1 }) * judging
-    return min(steps, max(2, 1 + Int(left / Double(longTrials) - judging)))
+    return min(steps, max(ratio == .wanted ? 2 : 1, 1 + Int(max(0, left / Double(longTrials) - judging))))
   }
+
+  private var hasLongTrials: Bool { horizon > 1 }
 
   /// Of a trial of the horizon.
   private var longCost: Double { Double(horizon - 1) + judging }
@@ -144,28 +155,20 @@ package struct RateSearch: Sendable {
   /// The rate of A at `firstRatio` that is best for short runs; nil where all longer trials diverged.
   private var best: Double? {
     guard lr == nil else { return lr }
-    return long.flatMap { long in long.vertex.map(long.rate) }
-  }
-
-  /// Whether a longer trial above the best one ends no better than a single step at the lowest rate does: what blows up is near.
-  private var isBelowWall: Bool {
-    guard let long, let best = long.best, let least = line.losses.min(by: { $0.power < $1.power }) else { return false }
-    return long.losses.contains { $0.power > best.power && $0.loss >= least.loss }
-  }
-
-  /// The highest rate of a longer trial that did not diverge.
-  private var highest: Double? {
-    long.flatMap { long in long.losses.filter { $0.loss < .infinity }.map(\.power).max().map { long.rate(Double($0)) } }
+    let curve = hasLongTrials ? long : line
+    return curve.flatMap { curve in curve.vertex.map(curve.rate) }
   }
 
   /// The next trial; nil where there is nothing more to try, or no budget for it.
   package var next: Setting? {
     if lr == nil {
       let line = line
-      if let power = line.next(stride: 2), Self.range.contains(line.rate(Double(power))) {
+      if let power = line.next(stride: 2), cost + judging <= budget || line.best == nil,
+        Self.range.contains(line.rate(Double(power)))
+      {
         return Setting(lr: line.rate(Double(power)), ratio: firstRatio, steps: 1)
       }
-      guard let long else { return nil }
+      guard hasLongTrials, let long else { return nil }
       let kept = ratio == .wanted ? Double(Self.ratios.count) * longCost : 0
       if let power = long.next(stride: 1), cost + longCost + kept <= budget || long.best == nil,
         Self.range.contains(long.rate(Double(power)))
@@ -192,12 +195,8 @@ package struct RateSearch: Sendable {
     var (rate, ratio) = (best, firstRatio)
     var reason = ""
     if lr == nil, let single = line.vertex {
-      reason =
-        "one step ends lowest at \(NumberText.significant(line.rate(single))), \(horizon) at \(NumberText.significant(best))"
-      if !isBelowWall, let highest {
-        rate = min(highest, rate * pow(Double(steps) / Double(horizon), Self.growth))
-        reason += ", raised for \(steps)"
-      }
+      reason = "one step ends lowest at \(NumberText.significant(line.rate(single)))"
+      reason += hasLongTrials ? ", \(horizon) at \(NumberText.significant(best))" : "; no room for longer trials, so this is rough"
     }
     if self.ratio == .wanted, let first = firstRatio {
       let tried = Self.ratios.compactMap { ratio in

@@ -94,7 +94,7 @@ struct Init: GoraCommand {
       gradients: gradients, output: output, start: start, dryRun: common.dryRun,
       context: try common.context(Self.tool))
     configuration.scaleOfA = scaleOfA
-    configuration.followsPlan = method == nil && adapter == nil && StartOption.allCases.allSatisfy { !isGiven($0) }
+    if method == nil { configuration.ofPlannedStart = (settings, Set(StartOption.allCases.filter(isGiven))) }
     configuration.kind = kind
     configuration.baseModel = base.baseModel
     if case .auto = gamma {

@@ -78,6 +78,9 @@ import Testing
     let tuned = try bench.bytes("tuned/adapter_model.safetensors")
     #expect(try tuned == bench.bytes("named/adapter_model.safetensors"))
     #expect(try tuned != bench.bytes("other/adapter_model.safetensors"))
+    // Another kind of adapter starts as the plan says too.
+    try Self.run(bench, "gora-init plan.json --model model --gradients grad.h5 --adapter dora --no-provenance -o dora")
+    #expect(try Adapter(readingFolder: bench.file("dora")).start?["method"]?.text == "head-start")
   }
 
   /// What does not go together is refused by name.
@@ -90,13 +93,18 @@ import Testing
     ("gora-init plan.json --model model --method head-start -o x", 64, "needs --gradients"),
     ("gora-init plan.json --model model --gradients plain.h5 --method head-start -o x", 65, "has no displacements"),
     ("gora-init odd.json --model model --gradients plain.h5 -o x", 65, "no start \"tail-start\""),
+    ("gora-init head.json --model model --gradients plain.h5 --gamma 0.1 -o x", 64, "--gamma does not go with the start that the plan"),
+    ("gora-init head.json --model model --adapter adalora -o x", 64, "--adapter adalora does not go with"),
+    ("gora-init head.json --model model --gradients plain.h5 --adapter dora -o x", 65, "has no displacements"),
   ]) func refusals(_ line: String, status: Int32, says: String) throws {
     let bench = try Workbench()
     try Self.run(bench, "\(Self.base) --steps 1 -o plain.h5")
     try Self.run(bench, "gora-plan --uniform --model model --targets k_proj -o plan.json")
     let plan = String(decoding: try bench.bytes("plan.json"), as: UTF8.self)
-    try bench.write(
-      Array(plan.replacingOccurrences(of: "\"scaling\"", with: "\"start\": \"tail-start\", \"scaling\"").utf8), to: "odd.json")
+    for (file, start) in [("odd.json", "tail-start"), ("head.json", "head-start")] {
+      try bench.write(
+        Array(plan.replacingOccurrences(of: "\"scaling\"", with: "\"start\": \"\(start)\", \"scaling\"").utf8), to: file)
+    }
     let outcome = try bench.run(line)
     #expect(outcome.status == status && outcome.error.contains(says), "\(outcome.status) \(outcome.error)")
     #expect(!bench.exists("x") && !bench.exists("x.h5") && !bench.exists("x.json"))

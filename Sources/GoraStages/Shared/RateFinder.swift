@@ -16,47 +16,42 @@ struct RateFinder {
   /// Trials of the run that this one goes on from, and what became of them.
   var known: [RateSearch.Trial] = []
 
-  /// Rows that trials are measured on: as many as ten trials can be measured on for this share of the budget, within these bounds.
-  private static let judgedShare = 0.3
-  private static let judgedRows = 4...256
+  /// Rows that trials are measured on: as many as ten trials can be measured on for this share of the budget, within these bounds. Fewer
+  /// than that are a worse guide than fewer steps; but never more than the search has room for.
+  private static let judgedShare = 0.5
+  private static let judgedRows = 16...256
 
   /// - Parameters:
   ///   - validation: rows of `--validation`; where there are none, the run's first rows are held back from the trials.
   ///   - settings: of the run.
-  ///   - budget: work that the trials may cost, in steps.
-  ///   - search: what is looked for, told what measuring costs in steps of the run.
+  ///   - search: what is looked for.
   /// - Throws: status 64 where there is no row to measure on, or the run is too short for trials.
-  init(
-    rows: [EncodedRow], validation: [EncodedRow], settings: Trainer.Settings, budget: Double,
-    search: (_ judging: Double) throws(GoraError) -> RateSearch
-  ) throws(GoraError) {
-    let batch = Double(min(settings.batchSize, rows.count))
-    // Forward alone is a third of a step's work.
-    let affordable = Int(min(1e6, 3 * batch * Self.judgedShare * budget / 10))
-    let wanted = min(max(affordable, Self.judgedRows.lowerBound), Self.judgedRows.upperBound)
+  init(rows: [EncodedRow], validation: [EncodedRow], settings: Trainer.Settings, search: RateSearch) throws(GoraError) {
+    let tokens = Double(rows.reduce(0) { $0 + $1.tokens }) / Double(rows.count) * Double(min(settings.batchSize, rows.count))
+    // In steps, of which forward is a third.
+    func cost(_ rows: [EncodedRow]) -> Double { Double(rows.reduce(0) { $0 + $1.tokens }) / (3 * tokens) }
+    let shared = 3 * Double(settings.batchSize) * Self.judgedShare * search.budget / 10
+    let wanted = min(max(Int(min(1e6, shared)), Self.judgedRows.lowerBound), Self.judgedRows.upperBound)
     let order = settings.order(rows: rows.count).epoch(0)
-    let chosen: [EncodedRow]
+    var chosen: [EncodedRow]
     if validation.isEmpty {
-      let count = min(wanted, rows.count / 4)
-      guard count > 0 else {
+      guard rows.count >= 4 else {
         throw GoraError(
           .usage, "\(rows.count) rows are too few to find a rate with: none can be held back from the trials",
           hint: "give rows to measure on with --validation, or the rate with --lr")
       }
-      chosen = order.prefix(count).map { rows[$0] }
-      learnt = order.dropFirst(count).map { rows[$0] }
-      source = "\(Self.rows(count)) held back, the first of the run"
+      chosen = order.prefix(min(wanted, rows.count / 4)).map { rows[$0] }
     } else {
       let count = min(wanted, validation.count)
       // From all over the file, which may be sorted.
       chosen = (0..<count).map { validation[$0 * validation.count / count] }
-      learnt = order.map { rows[$0] }
-      source = "\(Self.rows(count)) of --validation"
     }
+    while chosen.count > 1, cost(chosen) > search.dearestJudging { chosen.removeLast() }
+    learnt = order.dropFirst(validation.isEmpty ? chosen.count : 0).map { rows[$0] }
+    source = Self.rows(chosen.count) + (validation.isEmpty ? " held back, the first of the run" : " of --validation")
     judged = microBatches(chosen, maxTokens: settings.microBatchTokens)
-    let tokens = Double(rows.reduce(0) { $0 + $1.tokens }) / Double(rows.count)
-    let measured = Double(chosen.reduce(0) { $0 + $1.tokens })
-    self.search = try search(measured / (3 * tokens * batch))
+    self.search = search
+    try self.search.judge(at: cost(chosen))
   }
 
   private static func rows(_ count: Int) -> String { count == 1 ? "1 row" : "\(count) rows" }

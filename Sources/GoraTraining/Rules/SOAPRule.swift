@@ -1,4 +1,5 @@
 import GoraFormats
+import GoraMethods
 import GoraModels
 
 /// AdamW of A and B in the eigenbasis of their gradients over the rank (`RankBasisAdam`), so that steps do not depend on the basis that the
@@ -6,7 +7,7 @@ import GoraModels
 package enum SOAPRule: StepRule {
   package static let name = "soap"
   package static let standardRatio = 1.0
-  package static let starts: Set<String> = ["head-start"]
+  package static let starts: Set<String> = [HeadStart.name]
   package static func trains(_ kind: any AdapterKind.Type) -> Bool { kind == LoRAKind.self }
 
   package static func stateFloats(_ adapters: [LowRankAdapter]) -> Int {
