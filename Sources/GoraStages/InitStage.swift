@@ -172,11 +172,13 @@ package struct InitStage {
     }
     if let option = StartOption.allCases.first(where: { asked.options.contains($0) && !named.options.contains($0) }) {
       throw GoraError(
-        .usage, "--\(option.rawValue) does not go with the start that the plan names, \(name)", hint: "name another with --method")
+        .usage, "--\(option.rawValue) does not go with the start that the plan names, \(name)", hint: "name another with --method"
+      )
     }
     guard kind.accepts(named) else {
       throw GoraError(
-        .usage, "--adapter \(kind.name) does not go with the start that the plan names, \(name)", hint: "name another with --method")
+        .usage, "--adapter \(kind.name) does not go with the start that the plan names, \(name)",
+        hint: "name another with --method")
     }
     return named.init(asked.settings)
   }

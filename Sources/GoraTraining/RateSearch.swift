@@ -196,7 +196,8 @@ package struct RateSearch: Sendable {
     var reason = ""
     if lr == nil, let single = line.vertex {
       reason = "one step ends lowest at \(NumberText.significant(line.rate(single)))"
-      reason += hasLongTrials ? ", \(horizon) at \(NumberText.significant(best))" : "; no room for longer trials, so this is rough"
+      reason +=
+        hasLongTrials ? ", \(horizon) at \(NumberText.significant(best))" : "; no room for longer trials, so this is rough"
     }
     if self.ratio == .wanted, let first = firstRatio {
       let tried = Self.ratios.compactMap { ratio in

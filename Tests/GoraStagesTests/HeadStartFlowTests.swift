@@ -37,7 +37,8 @@ import Testing
     #expect(zip(whole, part).allSatisfy { abs($0 / 2 - $1) < 1e-3 * largest })
   }
 
-  /// Plan, start and rule follow from the preset: the same rank everywhere; s·B·A the displacement's best approximation; A·Aᵀ = Bᵀ·B; soap in training, whose bytes are those of naming it.
+  /// Plan, start and rule follow from the preset: the same rank everywhere; s·B·A the displacement's best approximation; A·Aᵀ = Bᵀ·B; soap
+  /// in training, whose bytes are those of naming it.
   @Test func presetIsRead() throws {
     let bench = try Workbench()
     try Self.run(bench, "\(Self.base) \(Self.explores) --steps 3 -o grad.h5")
@@ -93,7 +94,10 @@ import Testing
     ("gora-init plan.json --model model --method head-start -o x", 64, "needs --gradients"),
     ("gora-init plan.json --model model --gradients plain.h5 --method head-start -o x", 65, "has no displacements"),
     ("gora-init odd.json --model model --gradients plain.h5 -o x", 65, "no start \"tail-start\""),
-    ("gora-init head.json --model model --gradients plain.h5 --gamma 0.1 -o x", 64, "--gamma does not go with the start that the plan"),
+    (
+      "gora-init head.json --model model --gradients plain.h5 --gamma 0.1 -o x", 64,
+      "--gamma does not go with the start"
+    ),
     ("gora-init head.json --model model --adapter adalora -o x", 64, "--adapter adalora does not go with"),
     ("gora-init head.json --model model --gradients plain.h5 --adapter dora -o x", 65, "has no displacements"),
   ]) func refusals(_ line: String, status: Int32, says: String) throws {

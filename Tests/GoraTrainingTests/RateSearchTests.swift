@@ -62,7 +62,8 @@ import Testing
 
   /// Trials cost what they may: the first gradient, further steps, and measuring; and no trial is made twice. What the line search leaves
   /// is spent on three long ones, if that is two steps for each.
-  @Test(arguments: [12, 30, 40, 80, 100, 333, 4000], [0.1, 0.15, 0.5]) func staysWithinItsBudget(steps: Int, share: Double) throws {
+  @Test(arguments: [12, 30, 40, 80, 100, 333, 4000], [0.1, 0.15, 0.5]) func staysWithinItsBudget(steps: Int, share: Double) throws
+  {
     guard let empty = try? Self.search(steps: steps, share: share) else {
       #expect(share * Double(steps) < 3)
       return
