@@ -26,7 +26,7 @@ package struct StartName: ExpressibleByArgument {
 
   package init(_ type: any AdapterStart.Type) { self.type = type }
   package init?(argument: String) {
-    guard let type = AdapterStarts.all.first(where: { $0.name == argument }) else { return nil }
+    guard let type = AdapterStarts.named(argument) else { return nil }
     self.type = type
   }
 

@@ -166,7 +166,7 @@ package struct InitStage {
     named name: String, _ asked: (settings: StartSettings, options: Set<StartOption>), kind: any AdapterKind.Type,
     in document: JSONDocument
   ) throws(GoraError) -> any AdapterStart {
-    guard let named = AdapterStarts.all.first(where: { $0.name == name }) else {
+    guard let named = AdapterStarts.named(name) else {
       throw try document.root.required("start").error(
         "there is no start \"\(name)\"; there are: \(AdapterStarts.all.map { $0.name }.joined(separator: ", "))")
     }

@@ -67,7 +67,7 @@ package struct RateSearch: Sendable {
   private let ratio: Ratio
   private let steps: Int
   /// What measuring a trial costs, in steps.
-  package private(set) var judging = 0.0
+  private var judging = 0.0
 
   /// - Parameters:
   ///   - lr: nil: it is wanted.

@@ -125,7 +125,7 @@ import Testing
     let many = ["OMP_NUM_THREADS=4", "OPENBLAS_NUM_THREADS=4", "GOTO_NUM_THREADS=4"]
     let child = try Child("gora-train", words.map(String.init), in: bench.path, environment: many)
     defer { child.send(SIGKILL) }
-    for _ in 0..<3000 where !bench.exists("out/checkpoint/state.safetensors") { usleep(10_000) }
+    bench.wait(for: "out/checkpoint/state.safetensors")
     let tasks = try FileManager.default.contentsOfDirectory(atPath: "/proc/\(child.processID)/task")
     child.send(SIGKILL)
     #expect(try child.wait().status == 128 + SIGKILL)

@@ -173,7 +173,7 @@ import Testing
     let words = "init --model model --data rows.jsonl -o tuned --max-steps 10000000 --batch-size 3 --log log.jsonl"
       .split(separator: " ").map(String.init)
     let first = try Child("gora-train", words, in: bench.path)
-    for _ in 0..<5000 where !bench.exists("log.jsonl") { usleep(1000) }
+    bench.wait(for: "log.jsonl")
     let line = "gora-train init --model model --data rows.jsonl --max-steps 2 --batch-size 3"
     CommandLineTests.expect(try bench.run("\(line) -o tuned"), 73, "tuned/", "another run")
     CommandLineTests.expect(try bench.run("\(line) -o second --log log.jsonl"), 73, "log.jsonl", "another run")

@@ -57,7 +57,7 @@ import Testing
       let child = try Child(words[0], Array(words.dropFirst()), in: bench.path)
       if attempt == 0 {
         // Soon after the first checkpoint, so that one death at least comes in the middle.
-        for _ in 0..<30_000 where !bench.exists("tuned/checkpoint/state.safetensors") { usleep(1000) }
+        bench.wait(for: "tuned/checkpoint/state.safetensors")
         usleep(UInt32(2000 * random.uniform()))
       } else {
         usleep(UInt32(duration * (0.1 + 0.7 * random.uniform())))
@@ -193,7 +193,7 @@ import Testing
       separator: " ")
     for delay: UInt32 in [1000, 23_000, 61_000] {
       let child = try Child("gora-train", words.map(String.init), in: bench.path)
-      for _ in 0..<3000 where !bench.exists("tuned/checkpoint/state.safetensors") { usleep(10_000) }
+      bench.wait(for: "tuned/checkpoint/state.safetensors")
       usleep(delay)
       child.send(signal)
       #expect(try child.wait().status == 128 + signal)

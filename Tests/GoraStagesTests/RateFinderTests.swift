@@ -96,19 +96,17 @@ import Testing
     var random = Random(seed: 7, stream: "kill")
     var (killed, amidTrials) = (0, 0)
     let words = (training + " --resume").split(separator: " ").map(String.init)
-    for attempt in 0..<3 {
+    func kill(after wait: () -> Void) throws {
       let child = try Child(words[0], Array(words.dropFirst()), in: bench.path)
-      if attempt < 1 {
-        // The first trial leaves the first checkpoint.
-        for _ in 0..<30_000 where !bench.exists("tuned/checkpoint/state.safetensors") { usleep(1000) }
-      } else {
-        usleep(UInt32(duration * (0.1 + 0.7 * random.uniform())))
-      }
+      wait()
       child.send(SIGKILL)
       if try child.wait().status == 128 + SIGKILL { killed += 1 }
       let state = try SafetensorsFile(path: bench.file("tuned/checkpoint/state.safetensors"))
       if state.metadata.contains(where: { $0.key == "step" && $0.value == "0" }) { amidTrials += 1 }
     }
+    // The first trial leaves the first checkpoint.
+    try kill { bench.wait(for: "tuned/checkpoint/state.safetensors") }
+    for _ in 0..<2 { try kill { usleep(UInt32(duration * (0.1 + 0.7 * random.uniform()))) } }
     #expect(killed > 0 && amidTrials > 0)
     let resumed = try bench.run(training + " --resume")
     #expect(resumed.status == 0, "\(resumed.error)")

@@ -50,6 +50,11 @@ final class Workbench: Sendable {
   func file(_ name: String) -> String { "\(path)/\(name)" }
   func bytes(_ name: String) throws -> [UInt8] { try readWholeFile(file(name)) }
   func exists(_ name: String) -> Bool { FileManager.default.fileExists(atPath: file(name)) }
+  /// Until another process has made it, half a minute at most.
+  func wait(for name: String) {
+    let deadline = ContinuousClock.now + .seconds(30)
+    while !exists(name), ContinuousClock.now < deadline { usleep(500) }
+  }
   func remove(_ name: String) throws { try FileManager.default.removeItem(atPath: file(name)) }
   func copy(_ name: String, to other: String) throws { try FileManager.default.copyItem(atPath: file(name), toPath: file(other)) }
 

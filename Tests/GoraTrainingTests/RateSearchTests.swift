@@ -60,6 +60,18 @@ import Testing
     #expect(try abs(log(#require(search.choice).lr / best)) < 0.2, "\(String(describing: search.choice))")
   }
 
+  /// Where the longer trial above the best rate blows up, what is taken lies between that and the one below.
+  @Test func nearAWall() throws {
+    for wall in [nil, 9.0] as [Double?] {
+      let search = Self.run(try Self.search()) { setting in
+        setting.steps > 1 && setting.lr > 1.5e-3 ? wall : Self.bowl(1e-3)(setting)
+      }
+      let choice = try #require(search.choice)
+      #expect(search.trials.contains { $0.loss == wall })
+      #expect(choice.lr <= 1e-3 && choice.lr > 5e-4, "\(choice)")
+    }
+  }
+
   /// Trials cost what they may: the first gradient, further steps, and measuring; and no trial is made twice. What the line search leaves
   /// is spent on three long ones, if that is two steps for each.
   @Test(arguments: [12, 30, 40, 80, 100, 333, 4000], [0.1, 0.15, 0.5]) func staysWithinItsBudget(steps: Int, share: Double) throws

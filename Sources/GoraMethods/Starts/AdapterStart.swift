@@ -54,6 +54,8 @@ package enum AdapterStarts {
     AdaLoRAStart.self,
   ]
 
+  package static func named(_ name: String) -> (any AdapterStart.Type)? { all.first { $0.name == name } }
+
   /// The starts that understand an option.
   package static func understanding(_ option: StartOption) -> [String] {
     all.filter { $0.options.contains(option) }.map { $0.name }

@@ -27,11 +27,14 @@ struct RateFinder {
   ///   - search: what is looked for.
   /// - Throws: status 64 where there is no row to measure on, or the run is too short for trials.
   init(rows: [EncodedRow], validation: [EncodedRow], settings: Trainer.Settings, search: RateSearch) throws(GoraError) {
-    let tokens = Double(rows.reduce(0) { $0 + $1.tokens }) / Double(rows.count) * Double(min(settings.batchSize, rows.count))
+    let batch = Double(min(settings.batchSize, rows.count))
+    let tokens = batch * Double(rows.reduce(0) { $0 + $1.tokens }) / Double(rows.count)
     // In steps, of which forward is a third.
     func cost(_ rows: [EncodedRow]) -> Double { Double(rows.reduce(0) { $0 + $1.tokens }) / (3 * tokens) }
-    let shared = 3 * Double(settings.batchSize) * Self.judgedShare * search.budget / 10
-    let wanted = min(max(Int(min(1e6, shared)), Self.judgedRows.lowerBound), Self.judgedRows.upperBound)
+    func affordable(_ cost: Double) -> Int { Int(min(1e6, max(1, 3 * batch * cost))) }
+    let wanted = min(
+      max(affordable(Self.judgedShare * search.budget / 10), Self.judgedRows.lowerBound), Self.judgedRows.upperBound,
+      affordable(search.dearestJudging))
     let order = settings.order(rows: rows.count).epoch(0)
     var chosen: [EncodedRow]
     if validation.isEmpty {
@@ -46,6 +49,7 @@ struct RateFinder {
       // From all over the file, which may be sorted.
       chosen = (0..<count).map { validation[$0 * validation.count / count] }
     }
+    // Where they are longer than others.
     while chosen.count > 1, cost(chosen) > search.dearestJudging { chosen.removeLast() }
     learnt = order.dropFirst(validation.isEmpty ? chosen.count : 0).map { rows[$0] }
     source = Self.rows(chosen.count) + (validation.isEmpty ? " held back, the first of the run" : " of --validation")
