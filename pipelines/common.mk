@@ -24,12 +24,11 @@ SHARED_THREADS = $(if $(LAUNCH),$(if $(GIVEN_THREADS),-t $(THREADS)),-t $(THREAD
 # Options for every stage, such as -q, -v or --progress never.
 FLAGS ?=
 
-# The head start's walk (docs/starts.md): its steps, of so many rows as the pipeline says, and their rate, one over the model's width.
+# The head start's walk (docs/starts.md): its steps, of so many rows as the pipeline says; its rate and warm-up, where the preset's are not right.
 HEAD_STEPS ?= 16
-HEAD_WARMUP ?= $(shell echo $$(($(HEAD_STEPS) / 4)))
-HEAD_LR ?= $(shell sed -n 's/.*"\(hidden_size\|d_model\)": *\([0-9]*\).*/\2/p' $(MODEL)/config.json 2> /dev/null | awk 'NR == 1 { printf "%.2g", 1 / $$1 }')
-WALK = --steps $(HEAD_STEPS) --explore adalomo --explore-lr $(or $(HEAD_LR),$(error HEAD_LR=RATE: $(MODEL)/config.json does not say how \
-  wide the model is)) --explore-warmup $(HEAD_WARMUP) --collect gradients,displacements
+HEAD_LR ?=
+HEAD_WARMUP ?=
+WALK = --preset head-start --steps $(HEAD_STEPS) $(HEAD_LR:%=--explore-lr %) $(HEAD_WARMUP:%=--explore-warmup %)
 
 # Builds the tools where BIN is the project's own and a source is newer. Results depend on it by order only: a rebuild alone
 # does not run an experiment again.

@@ -64,10 +64,23 @@ package struct GradStage {
     /// Stops when importances have settled; nil takes all steps.
     package var stability: Convergence.Rule?
     package var exploration: Exploration?
+    /// Whether the exploration's rate is one over the model's width instead.
+    package var exploresByWidth = false
     /// Records importances of windows of so many steps.
     package var trackEvery: Int?
 
     package init() {}
+
+    /// The walk that a `HeadStart` begins from (docs/starts.md, sections 4 and 6); its warm-up is a quarter of its steps.
+    package static var headStart: Recipe {
+      var recipe = Recipe()
+      recipe.steps = 16
+      recipe.batchSize = 8
+      recipe.collects = [.gradients, .displacements]
+      recipe.exploration = Exploration(rule: .adalomo, rate: Exploration.standardRate)
+      recipe.exploresByWidth = true
+      return recipe
+    }
   }
 
   package struct Summary: Sendable {
@@ -97,6 +110,7 @@ package struct GradStage {
     let rows = try source.rows(c.data, events: events)
     loaded.warn(ofLength: rows.map(\.length).max() ?? 0, events: events)
     let targets = loaded.linears(try c.targets.selected(of: loaded.model.linears.map(\.name)))
+    let exploration = exploration(of: loaded.model)
 
     let order = BatchOrder(
       rows: rows.count, batchSize: c.recipe.batchSize, shuffles: c.recipe.shuffles, seed: c.context.seed, stream: "gora-grad")
@@ -125,7 +139,7 @@ package struct GradStage {
       try InputCollector.require(labelled: labelled, components: c.recipe.inputComponents, targets: targets)
     }
     var settings = GradientEstimator.Settings(
-      microBatchTokens: limit, exploration: c.recipe.exploration, trackEvery: c.recipe.trackEvery.map { min($0, steps) },
+      microBatchTokens: limit, exploration: exploration, trackEvery: c.recipe.trackEvery.map { min($0, steps) },
       keepsSquares: c.recipe.keepsSquares)
     settings.mayStop = c.recipe.stability != nil
     let learning = c.recipe.collects.contains(.gradients) ? targets : []
@@ -152,14 +166,18 @@ package struct GradStage {
       tokensPerSecond: 0,
       estimate: estimate)
     if c.dryRun { return summary }
-    try ProcessGroup.requireSame(run(loaded, targets: targets, rows: rows, limit: limit, steps: steps))
+    try ProcessGroup.requireSame(
+      run(loaded, targets: targets, rows: rows, limit: limit, steps: steps, exploration: exploration))
+    if let exploration {
+      events(.note("exploring by \(exploration.rule.rawValue) at \(NumberText.significant(exploration.rate))"))
+    }
 
     // Opened before the work: a folder that cannot be written shows now, and so does a disk that is full.
     let writer =
       ProcessGroup.isFirst
       ? try GradientFileWriter(
         path: c.output, compression: c.recipe.compression, storesBFloat16: c.storesBFloat16,
-        attributes: try attributes(loaded, source, rows: rows)) : nil
+        attributes: try attributes(loaded, source, rows: rows, exploration: exploration)) : nil
     let scratch = estimate.spills ? try ScratchFile(folder: scratchFolder) : nil
     loaded.model.recomputesActivations = estimate.recomputes
     let collector =
@@ -238,10 +256,19 @@ package struct GradStage {
     return summary
   }
 
+  /// The exploration with its rate. The first linear of a model sees its whole width.
+  private func exploration(of model: any Model) -> Exploration? {
+    var exploration = configuration.recipe.exploration
+    if configuration.recipe.exploresByWidth, let first = model.linears.first { exploration?.rate = 1 / Double(first.inputSize) }
+    return exploration
+  }
+
   /// What has to be the same for all processes, a line each.
-  private func run(_ loaded: LoadedModel, targets: [Linear], rows: [EncodedRow], limit: Int, steps: Int) -> String {
+  private func run(
+    _ loaded: LoadedModel, targets: [Linear], rows: [EncodedRow], limit: Int, steps: Int, exploration: Exploration?
+  ) -> String {
     let c = configuration
-    let exploration = c.recipe.exploration.map { "\($0.rule.rawValue) \($0.rate) \($0.warmup)" } ?? "none"
+    let exploration = exploration.map { "\($0.rule.rawValue) \($0.rate) \($0.warmup)" } ?? "none"
     let settings: [(String, String)] = [
       ("version", c.context.version), ("threads", String(c.context.threads)), ("products", Matmul.backendDescription),
       ("model", loaded.identity?.text ?? ""), ("dtype", loaded.dtype), ("data", fingerprint(of: rows)),
@@ -350,7 +377,7 @@ package struct GradStage {
   }
 
   private func attributes(
-    _ loaded: LoadedModel, _ source: RowSource, rows: [EncodedRow]
+    _ loaded: LoadedModel, _ source: RowSource, rows: [EncodedRow], exploration: Exploration?
   ) throws(GoraError) -> [(String, String)] {
     let c = configuration
     var attributes = [
@@ -363,7 +390,7 @@ package struct GradStage {
       attributes.append(
         ("until_stable", "tolerance \(rule.tolerance), patience \(rule.patience), min_steps \(rule.minimumSteps)"))
     }
-    if let exploration = c.recipe.exploration {
+    if let exploration {
       attributes.append(("explore", exploration.rule.rawValue))
       attributes.append(("explore_lr", String(exploration.rate)))
       if exploration.warmup > 0 { attributes.append(("explore_warmup", String(exploration.warmup))) }

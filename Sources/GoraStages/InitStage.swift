@@ -73,7 +73,7 @@ package struct InitStage {
     if c.start.matrix == .displacement, let gradients, !gradients.has(.displacement) {
       throw GoraError(
         .data, at: .file(gradients.path), "the file has no displacements",
-        hint: "run gora-grad with --explore adalomo --collect gradients,displacements")
+        hint: "run gora-grad with --preset head-start")
     }
     let modules = plan.modules.filter { $0.rank > 0 }
     let layout = try c.kind.init(ranks: modules.map(\.rank)) { i throws(GoraError) in

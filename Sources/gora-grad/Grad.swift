@@ -18,6 +18,8 @@ struct Grad: GoraCommand {
           --targets all-linear --store bf16 -o grad.h5
         gora-grad --model Llama-3.2-1B --data train.jsonl \\
           --collect gradients,inputs -o grad.h5
+        gora-grad --preset head-start --model Llama-3.2-1B \\
+          --data train.jsonl --targets all-linear -o explored.h5
 
       The model's files are only read: this is one large-batch gradient, taken
       before training, or with --explore the mean along a few steps.
@@ -30,17 +32,21 @@ struct Grad: GoraCommand {
   @OptionGroup var data: DataArguments
   @Option(name: .shortAndLong, help: ArgumentHelp("Gradient file to write (HDF5).", valueName: "file"))
   var output: String?
+  @Option(help: ArgumentHelp("Walk as a head start wants it: other defaults.", valueName: "name"))
+  var preset: Preset?
   @Option(help: ArgumentHelp("Micro-batches to average over.", valueName: "n", standard: Grad.recipe.steps), transform: count())
-  var steps = Grad.recipe.steps
+  var steps: Int?
   @Option(
     name: .customLong("batch-size"), help: ArgumentHelp("Rows in each.", valueName: "n", standard: Grad.recipe.batchSize),
     transform: count())
-  var batchSize = Grad.recipe.batchSize
+  var batchSize: Int?
   @Option(
     help: ArgumentHelp("Weights: suffixes, all-linear, or /regex/.", valueName: "list", standard: TargetSelection.attention))
   var targets: String?
-  @Option(help: ArgumentHelp("gradients, inputs, or both with a comma.", valueName: "list"))
-  var collect = Collected(Grad.recipe.collects)
+  @Option(
+    help: ArgumentHelp(
+      "gradients, inputs, displacements, with commas.", valueName: "list", standard: Collected(Grad.recipe.collects)))
+  var collect: Collected?
   @Option(
     name: .customLong("input-components"),
     help: ArgumentHelp("Principal components of inputs.", valueName: "k", standard: Grad.recipe.inputComponents),
@@ -86,9 +92,9 @@ struct Grad: GoraCommand {
   var explore: Exploration.Rule?
   @Option(
     name: .customLong("explore-lr"),
-    help: ArgumentHelp("Learning rate of --explore.", valueName: "x", standard: Exploration.standardRate),
-    transform: number(1e-12...1e3))
-  var exploreRate: Double?
+    help: ArgumentHelp("Its learning rate; auto: by the model's width.", valueName: "x", standard: Exploration.standardRate),
+    transform: numberOrAuto(1e-12...1e3))
+  var exploreRate: Findable?
   @Option(
     name: .customLong("explore-warmup"),
     help: ArgumentHelp("Steps in which it rises to that.", valueName: "n", standard: 0), transform: count(from: 0))
@@ -102,8 +108,14 @@ struct Grad: GoraCommand {
 
   private static let recipe = GradStage.Recipe()
 
+  enum Preset: String, ExpressibleByArgument, CaseIterable {
+    case headStart = "head-start"
+
+    var recipe: GradStage.Recipe { .headStart }
+  }
+
   /// `--collect`.
-  struct Collected: ExpressibleByArgument {
+  struct Collected: ExpressibleByArgument, CustomStringConvertible {
     let evidence: Set<GradStage.Evidence>
 
     init(_ evidence: Set<GradStage.Evidence>) { self.evidence = evidence }
@@ -115,7 +127,7 @@ struct Grad: GoraCommand {
       guard evidence.count == parts.count else { return nil }
     }
 
-    var defaultValueDescription: String {
+    var description: String {
       GradStage.Evidence.allCases.filter(evidence.contains).map(\.rawValue).joined(separator: ",")
     }
   }
@@ -134,33 +146,38 @@ struct Grad: GoraCommand {
           "--min-steps": minimumSteps != nil,
         ], goWith: "--until-stable")
     }
-    if !collect.evidence.contains(.inputs) {
+    let recipe = try chosenRecipe()
+    if !recipe.collects.contains(.inputs) {
       try refuseIdle(["--input-components": inputComponents != nil], goWith: "--collect inputs")
     }
-    if !collect.evidence.contains(.gradients) {
+    if !recipe.collects.contains(.gradients) {
       try refuseIdle(
         [
-          "--squares": squares, "--until-stable": untilStable, "--explore": explore != nil, "--track": track != nil,
-          "--collect displacements": collect.evidence.contains(.displacements),
+          "--preset": preset != nil, "--squares": squares, "--until-stable": untilStable, "--explore": explore != nil,
+          "--track": track != nil, "--collect displacements": recipe.collects.contains(.displacements),
           "--store": store != .f32, "--spill": spill != "auto", "--recompute": recompute != Self.recipe.recompute,
         ], goWith: "--collect gradients")
     }
-    if explore == nil {
+    if recipe.exploration == nil {
       try refuseIdle(
         [
           "--explore-lr": exploreRate != nil, "--explore-warmup": exploreWarmup != nil,
-          "--collect displacements": collect.evidence.contains(.displacements),
+          "--collect displacements": recipe.collects.contains(.displacements),
         ], goWith: "--explore")
+    }
+    if recipe.exploresByWidth, recipe.exploration?.rule == .sgd {
+      throw GoraError(.usage, "sgd has no rate by the model's width", hint: "give --explore-lr a number")
     }
     var configuration = GradStage.Configuration(
       model: model, data: data.options, output: output, targets: try targets.map(TargetSelection.init) ?? .standard,
       context: try common.context(Self.tool))
-    configuration.recipe = try chosenRecipe()
+    configuration.recipe = recipe
     configuration.storesBFloat16 = store == .bf16
     configuration.spill = spill == "auto" ? .auto : spill == "never" ? .never : .folder(spill)
     configuration.dryRun = common.dryRun
     configuration.context.memory.isIgnored = memory.ignoresMemory
     let summary = try GradStage(configuration).run(events: reporter.report)
+    let takesGradients = recipe.collects.contains(.gradients)
     if common.dryRun {
       reporter.summary(
         "would \(takesGradients ? "average \(summary.modules) gradients" : "collect the inputs of \(summary.modules) modules") over \(summary.steps) batches (\(summary.rows) rows); \(summary.estimate)"
@@ -190,31 +207,32 @@ struct Grad: GoraCommand {
     }
   }
 
-  private var takesGradients: Bool { collect.evidence.contains(.gradients) }
-
   private func chosenRecipe() throws(GoraError) -> GradStage.Recipe {
-    var recipe = Self.recipe
-    recipe.steps = steps
-    recipe.batchSize = batchSize
+    var recipe = preset?.recipe ?? Self.recipe
+    recipe.steps = steps ?? recipe.steps
+    recipe.batchSize = batchSize ?? recipe.batchSize
     recipe.shuffles = !keepsOrder
     recipe.microBatchTokens = microBatchTokens
-    recipe.collects = collect.evidence
+    recipe.collects = collect?.evidence ?? recipe.collects
     recipe.inputComponents = inputComponents ?? recipe.inputComponents
     recipe.keepsSquares = squares
     recipe.precision = dtype
     recipe.recompute = recompute
     recipe.compression = compression
     recipe.trackEvery = track
-    recipe.exploration = explore.map {
-      Exploration(rule: $0, rate: exploreRate ?? Exploration.standardRate, warmup: exploreWarmup ?? 0)
+    if let rule = explore ?? recipe.exploration?.rule {
+      recipe.exploration = Exploration(
+        rule: rule, rate: exploreRate?.number ?? Exploration.standardRate,
+        warmup: exploreWarmup ?? (preset == nil ? 0 : recipe.steps / 4))
     }
+    recipe.exploresByWidth = exploreRate.map { $0 == .auto } ?? recipe.exploresByWidth
     if untilStable {
       var rule: Convergence.Rule = stabilityPreset == .official ? .official : .paper
       rule.tolerance = tolerance ?? rule.tolerance
       rule.patience = patience ?? rule.patience
       rule.minimumSteps = minimumSteps ?? rule.minimumSteps
-      if rule.minimumSteps > steps {
-        throw GoraError(.usage, "--min-steps is \(rule.minimumSteps), --steps \(steps): nothing is left to decide")
+      if rule.minimumSteps > recipe.steps {
+        throw GoraError(.usage, "--min-steps is \(rule.minimumSteps), --steps \(recipe.steps): nothing is left to decide")
       }
       recipe.stability = rule
     }

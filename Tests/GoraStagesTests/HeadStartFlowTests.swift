@@ -37,6 +37,30 @@ import Testing
     #expect(zip(whole, part).allSatisfy { abs($0 / 2 - $1) < 1e-3 * largest })
   }
 
+  /// The walk's preset is the options that it stands for; those given go before it.
+  @Test func walkOfThePreset() throws {
+    let bench = try Workbench()
+    let width = try JSONDocument(path: "config.json", text: bench.bytes("model/config.json")).root.required("hidden_size").int
+    let asked = "--steps 8 --batch-size 1"
+    try Self.run(bench, "\(Self.base) --preset head-start \(asked) -o preset.h5")
+    try Self.run(
+      bench,
+      "\(Self.base) \(asked) --explore adalomo --explore-lr \(1 / Double(width)) --explore-warmup 2 --collect gradients,displacements "
+        + "-o named.h5")
+    #expect(try bench.bytes("preset.h5") == bench.bytes("named.h5"))
+    let preset = try GradientFileReader(path: bench.file("preset.h5"))
+    #expect(try preset.attribute("explore_lr") == String(1 / Double(width)) && preset.has(.displacement))
+    let given = "--explore-lr 0.5 --explore sgd --explore-warmup 0 --collect gradients"
+    try Self.run(bench, "\(Self.base) --preset head-start \(asked) \(given) -o given.h5")
+    try Self.run(bench, "\(Self.base) \(asked) \(given) -o plain.h5")
+    #expect(try bench.bytes("given.h5") == bench.bytes("plain.h5"))
+    // Steps and rows of the preset.
+    let rows = try String(decoding: bench.bytes("rows.jsonl"), as: UTF8.self)
+    try bench.write(String(repeating: rows, count: 22), to: "many.jsonl")
+    let dry = try bench.run("gora-grad --model model --data many.jsonl --preset head-start --dry-run --json -o x.h5")
+    #expect(dry.output.contains(#""steps":16,"rows":128"#), "\(dry.output)")
+  }
+
   /// Plan, start and rule follow from the preset: the same rank everywhere; s·B·A the displacement's best approximation; A·Aᵀ = Bᵀ·B; soap
   /// in training, whose bytes are those of naming it.
   @Test func presetIsRead() throws {
@@ -89,6 +113,9 @@ import Testing
     ("gora-grad --model model --data rows.jsonl --collect gradients,displacements -o x.h5", 64, "--collect displacements"),
     ("gora-grad --model model --data rows.jsonl --explore sgd --collect displacements -o x.h5", 64, "--collect gradients"),
     ("gora-grad --model model --data rows.jsonl --explore-warmup 2 -o x.h5", 64, "--explore"),
+    ("gora-grad --model model --data rows.jsonl --explore-lr auto -o x.h5", 64, "--explore"),
+    ("gora-grad --model model --data rows.jsonl --preset head-start --explore sgd -o x.h5", 64, "sgd has no rate"),
+    ("gora-grad --model model --data rows.jsonl --preset head-start --collect inputs -o x.h5", 64, "--preset"),
     ("gora-plan scores.json --preset head-start -o x.json", 64, "--preset head-start takes no scores"),
     ("gora-plan --preset head-start --min-rank 2 --model model -o x.json", 64, "--min-rank"),
     ("gora-init plan.json --model model --method head-start -o x", 64, "needs --gradients"),

@@ -195,12 +195,6 @@ recipe() {
 }
 recipe; ran 'the recipe' '12 eval, 2 grad, 4 init, 4 plan, 4 report, 6 train'
 recipe HEAD_LR=2e-3 TASKS=other; ran 'another walk' '2 eval, 1 grad, 1 init, 2 report, 1 train'
-mkdir wide
-echo '{"hidden_size": 128}' > wide/config.json
-touch wide/model.safetensors
-pipeline recipe MODEL=wide TASKS=wide DATA=data.jsonl TEST=test.jsonl HELD_OUT=4 METHODS='lora head-start' RATES=1 SEEDS=0
-ran 'a walk by the width' '5 eval, 1 grad, 2 init, 2 plan, 2 report, 2 train'
-refused 'does not say how wide the model is' recipe HEAD_LR= TASKS=third
 rm -rf results
 
 # Two tasks of GLUE, each as math does it.
