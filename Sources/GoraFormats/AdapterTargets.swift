@@ -32,7 +32,7 @@ struct AdapterTargets: Sendable {
   private let layerPatterns: [String]
 
   init(reading root: JSONField) throws(GoraError) {
-    // Without targets PEFT takes those that its table has for the model: these, for every type that gora reads.
+    // Without targets PEFT takes those that its table has for the model: these, for every decoder that gora reads.
     targets = try Self.modules(root, "target_modules") ?? .names(["q_proj", "v_proj"])
     excluded = try Self.modules(root, "exclude_modules")
     layers = try Self.layers(root)

@@ -52,6 +52,9 @@ package final class AtomicFile {
 
   deinit { discard() }
 
+  /// Whether it has been given its name, or was given up.
+  package var isClosed: Bool { descriptor < 0 }
+
   /// Makes a temporary file of a new name, and locks it.
   private static func create(
     in folder: String, _ name: String, path: String, mode: mode_t
@@ -266,6 +269,9 @@ package final class AtomicFile {
 
   /// The file that a path leads to over symbolic links, whether or not it is there.
   static func destination(of path: String) throws(GoraError) -> String {
+    // A pipe's link below /proc leads to no path.
+    var status = stat()
+    if stat(path, &status) == 0, ![S_IFREG, S_IFDIR].contains(status.st_mode & S_IFMT) { return path }
     var destination = path
     for _ in 0..<40 {
       var target = [UInt8](repeating: 0, count: 4097)

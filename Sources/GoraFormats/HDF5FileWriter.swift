@@ -61,7 +61,7 @@ func h5Call<Result: FixedWidthInteger & SignedInteger>(
   let reason = h5InnermostError()
   throw GoraError(
     .io, at: place.location, "cannot write: \(reason) (\(function))",
-    hint: reason == systemMessage(ENOSPC) ? "free some space, or choose another place with -o" : nil)
+    hint: reason == systemMessage(ENOSPC) ? "free some space, or write to another place" : nil)
 }
 
 /// Comparable to the last line of the trace that the library would print.

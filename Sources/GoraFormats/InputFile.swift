@@ -76,6 +76,17 @@ package func readWholeFile(_ path: String, limit: Int = FileLimit.configuration)
   return try readAll(file.descriptor, path: path, limit: limit)
 }
 
+/// A text file of a user's, without its byte order mark.
+/// - Throws: as `readWholeFile`; `.data` with the line where it is no UTF-8.
+package func readTextFile(_ path: String) throws(GoraError) -> String {
+  var bytes = try readWholeFile(path)[...]
+  if bytes.starts(with: [0xEF, 0xBB, 0xBF]) { bytes = bytes.dropFirst(3) }
+  if let text = String(validating: bytes, as: UTF8.self) { return text }
+  let lines = bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
+  let line = lines.firstIndex { String(validating: $0, as: UTF8.self) == nil } ?? 0
+  throw GoraError(.data, at: .text(path, line: line + 1, column: 1), "the line is not UTF-8")
+}
+
 /// The rest of an open file.
 /// - Throws: `.noInput` where reading fails, `.data` beyond `limit` bytes.
 func readAll(_ descriptor: Int32, path: String, limit: Int) throws(GoraError) -> [UInt8] {

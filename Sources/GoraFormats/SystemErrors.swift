@@ -29,7 +29,7 @@ extension GoraError {
   static func cannotWrite(_ path: String, _ number: Int32) -> GoraError {
     GoraError(
       .io, at: .file(path), "cannot write: \(systemMessage(number))",
-      hint: number == ENOSPC || number == EDQUOT ? "free some space, or choose another place with -o" : nil)
+      hint: number == ENOSPC || number == EDQUOT ? "free some space, or write to another place" : nil)
   }
 
   /// An input beyond what is read into memory at once (exit 65).

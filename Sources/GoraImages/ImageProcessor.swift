@@ -48,8 +48,12 @@ package struct ImageProcessor: Sendable, Equatable {
     }
     func flag(_ key: String) throws(GoraError) -> Bool { try root.optional(key)?.bool ?? true }
     _ = try flag("do_convert_rgb")
+    try Self.requireDefaults(root)
     if try flag("do_resize") {
-      size = try root.optional("size").map { (field) throws(GoraError) in try Self.size(field) } ?? .shortestEdge(224)
+      let isSquare = try root.optional("default_to_square")?.bool ?? false
+      size =
+        try root.optional("size").map { (field) throws(GoraError) in try Self.size(field, isSquare: isSquare) }
+        ?? .shortestEdge(224)
       if let field = try root.optional("resample") {
         guard let known = ResampleFilter(rawValue: try field.int) else {
           throw field.error("\"resample\" \(try field.int) is not supported; expected 2 (bilinear) or 3 (bicubic)")
@@ -72,6 +76,15 @@ package struct ImageProcessor: Sendable, Equatable {
     }
   }
 
+  /// Refuses a processor of another model that leaves its own defaults unsaid.
+  private static func requireDefaults(_ root: JSONField) throws(GoraError) {
+    guard let field = try root.optional("image_processor_type"), try !field.string.hasPrefix("CLIP") else { return }
+    for key in ["crop_size", "do_center_crop", "do_normalize", "do_resize", "image_mean", "image_std", "resample", "size"] {
+      guard try root.member(key) == nil else { continue }
+      throw field.error("\(try field.string) has defaults of its own, and the file does not say \"\(key)\"")
+    }
+  }
+
   /// A number for each channel, or one for all.
   private static func channels(_ root: JSONField, _ key: String, _ usual: [Double]) throws(GoraError) -> [Double] {
     guard let field = try root.optional(key) else { return usual }
@@ -84,9 +97,10 @@ package struct ImageProcessor: Sendable, Equatable {
 
   private static let sides = 1...65_536
 
-  private static func size(_ field: JSONField) throws(GoraError) -> Size {
+  private static func size(_ field: JSONField, isSquare: Bool) throws(GoraError) -> Size {
     guard case .object = field.value.content else {
-      return .shortestEdge(try field.int(in: sides))
+      let side = try field.int(in: sides)
+      return isSquare ? .exact(width: side, height: side) : .shortestEdge(side)
     }
     if let edge = try field.optional("shortest_edge") {
       if let other = try field.members.first(where: { $0.key != "shortest_edge" && $0.field.value.content != .null }) {

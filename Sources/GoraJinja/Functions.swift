@@ -60,16 +60,36 @@ extension Rendering {
     return try made(entries)
   }
 
-  /// `strftime` of the local time.
+  /// `strftime` of Python's `datetime.now()`, which knows no time zone.
   private func date(_ format: String) throws(JinjaError) -> String {
-    if format.isEmpty { return "" }
-    var seconds = time_t(now ?? time(nil))
+    var seconds = time_t(now ?? JinjaTemplate.present)
     var parts = tm()
-    guard localtime_r(&seconds, &parts) != nil else { throw JinjaError("the time is out of range") }
-    // Of the directives only %f is Python's own.
-    if format.contains(part: "%f") { throw JinjaError("the directive %f of strftime_now is not supported") }
-    var buffer = [CChar](repeating: 0, count: 256 + 32 * min(format.utf8.count, 4096))
-    let count = strftime(&buffer, buffer.count, format, &parts)
+    guard gmtime_r(&seconds, &parts) != nil else { throw JinjaError("the time is out of range") }
+    var known = ""
+    var isDirective = false
+    for letter in format {
+      switch (isDirective, letter) {
+      // Of the directives only %f is Python's own.
+      case (true, "f"): throw JinjaError("the directive %f of strftime_now is not supported")
+      case (true, "Z"), (true, "z"): break
+      case (true, _): known += "%\(letter)"
+      case (false, "%"): break
+      case (false, _): known.append(letter)
+      }
+      isDirective = !isDirective && letter == "%"
+    }
+    if known.isEmpty { return "" }
+    var buffer = [CChar](repeating: 0, count: 256 + 32 * min(known.utf8.count, 4096))
+    let count = strftime(&buffer, buffer.count, known, &parts)
     return String(decoding: buffer[..<count].map(UInt8.init(bitPattern:)), as: UTF8.self)
+  }
+}
+
+extension JinjaTemplate {
+  /// What the clocks on the wall show, in seconds since they showed 1970.
+  package static var present: Int {
+    var seconds = time(nil)
+    var parts = tm()
+    return localtime_r(&seconds, &parts) == nil ? seconds : seconds + parts.tm_gmtoff
   }
 }

@@ -70,7 +70,7 @@ package struct JinjaTemplate: Sendable {
 
   /// - Parameters:
   ///   - variables: what the template's names mean.
-  ///   - now: seconds since 1970, for `strftime_now`; the clock's where it is nil.
+  ///   - now: for `strftime_now`, as `present` has it; that where it is nil.
   /// - Throws: `GoraError` (exit 65) where the template raises an exception or does what Jinja refuses, or at a limit.
   package func render(
     _ variables: [(name: String, value: JinjaValue)], now: Int? = nil, limits: JinjaLimits = JinjaLimits()

@@ -93,6 +93,7 @@ extension DecoderConfig {
 
   /// Refuses models with another head than that over the vocabulary.
   private static func requireCausal(_ root: JSONField) throws(GoraError) {
+    try refuseBothWays(root)
     guard let architectures = try root.optional("architectures") else { return }
     let bare = ["LlamaModel", "MistralModel", "Qwen2Model", "Qwen3Model", "Gemma2Model", "Gemma3TextModel"]
     let names = try architectures.elements
@@ -104,6 +105,12 @@ extension DecoderConfig {
       throw name.error(
         "architecture \"\(try name.string)\" is not a causal language model",
         hint: "expected one whose name ends in ForCausalLM, with a head over the vocabulary")
+    }
+  }
+
+  static func refuseBothWays(_ root: JSONField) throws(GoraError) {
+    if let field = try root.optional("is_causal"), try !field.bool {
+      throw field.error("attention to what comes later (\"is_causal\": false) is not supported")
     }
   }
 

@@ -27,7 +27,8 @@ package protocol ModelConfig: Sendable {
   var computation: String { get }
 
   /// Takes over what Transformers decides by the weights.
-  mutating func settle(by folder: ModelFolder)
+  /// - Throws: `.data` where that is not done.
+  mutating func settle(by folder: ModelFolder) throws(GoraError)
   /// Whether a checkpoint may have this tensor although it is no weight of the model: one that repeats another, or was never one.
   func isSpare(_ tensor: String) -> Bool
   /// What a weight of a new model begins with.

@@ -67,6 +67,9 @@ package struct RotaryScaling: Sendable, Equatable {
     let newName = try settings.optional("rope_type")
     let oldName = try settings.optional("type")
     guard let typeField = newName ?? oldName else {
+      if let field = try settings.member("rope_type") {
+        throw field.error("\(field.name) is null; expected \"default\" or another")
+      }
       if try !settings.members.allSatisfy({ $0.key == "rope_theta" }) {
         notes.append("\(settings.name) in config.json names no \"rope_type\": taken as \"default\", as Transformers does")
       }

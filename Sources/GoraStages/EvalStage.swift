@@ -133,7 +133,7 @@ package struct EvalStage {
     case is any TurnsTask: try TurnsDriver(inputs: inputs).measure(&summary, events)
     default: throw GoraError(.internal, "no driver runs task \(c.task.name)")
     }
-    summary.output = try output?.deliver(summary.json(timed: false).pretty(), with: others)
+    summary.output = try output?.deliver(summary.json(timed: false).pretty(), with: others.filter { !$0.isClosed })
     if let traffic = ProcessGroup.traffic { events(.note(traffic)) }
     if !c.dryRun { events(.note("memory at most \(RunEstimate.mebibytes(ProcessMemory.peak)) resident")) }
     return summary

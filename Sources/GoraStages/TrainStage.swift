@@ -147,12 +147,15 @@ package struct TrainStage {
     let output = writes ? try OutputFolder(path: c.output, files: fileNames, folders: [TrainingCheckpoint.folder]) : nil
     let loaded = try load(events)
     loaded.announce(threads: c.context.threads, events: events)
-    let source = try RowSource(loaded, options: c.data, events: events)
-    let rows = try source.rows(c.data, events: events)
+    // A run that goes on is of the day on which it began.
+    var data = c.data
+    if c.resumes, let date = try TrainingCheckpoint.date(in: c.output) { data.date = date }
+    let source = try RowSource(loaded, options: data, events: events)
+    let rows = try source.rows(data, events: events)
     loaded.warn(ofLength: rows.map(\.length).max() ?? 0, events: events)
     var validationRows: [EncodedRow] = []
     if let validation = c.validation {
-      var options = c.data
+      var options = data
       options.paths = [validation]
       validationRows = try source.rows(options, events: events)
     }
@@ -199,7 +202,7 @@ package struct TrainStage {
 
     let identity = identity(
       loaded, settings: settings, rule: rule, ranks: rankSchedule, rows: rows, validationRows: validationRows, adapter: adapter)
-    var checkpoint = try TrainingCheckpoint(folder: c.output, identity: identity)
+    var checkpoint = try TrainingCheckpoint(folder: c.output, identity: identity, date: source.date)
     let record = ValidationRecord(plan.parameters, keepsBest: c.keepsBest)
     let saved = c.resumes ? try checkpoint.progress() : nil
     // What was left out of the identity is decided by these, where it bears on no byte of one process's run.
@@ -252,7 +255,7 @@ package struct TrainStage {
     // Train.
     let trainer = Trainer(model: loaded.model, optimizer: plan.optimizer(ratio), rows: rows, settings: settings)
     if c.resumes, try checkpoint.restore(trainer.optimizer, record) { summary.resumedFrom = trainer.step }
-    var (tokens, done) = (0, 0)
+    var (tokens, learnt) = (0, 0)
     var rates = StepRates()
     var ranks: RankRecord? = adaLoRA.map { _ in RankRecord(loaded.model.linears.filter { $0.adapter != nil }.map(\.name))
     }
@@ -273,7 +276,7 @@ package struct TrainStage {
       if summary.firstLoss == nil { summary.firstLoss = report.loss }
       summary.lastLoss = report.loss
       tokens += report.tokens
-      done += 1
+      learnt += report.rows
       events(
         .progress(
           stage: "training", done: report.step, total: steps, unit: "steps",
@@ -295,7 +298,7 @@ package struct TrainStage {
     summary.seconds = clock.seconds
     summary.tokensPerSecond = Double(tokens) / max(clock.seconds, 1e-9)
     summary.steadyTokensPerSecond = rates.steady
-    summary.rowsPerSecond = Double(done * c.recipe.batchSize) / max(clock.seconds, 1e-9)
+    summary.rowsPerSecond = Double(learnt) / max(clock.seconds, 1e-9)
     guard summary.isComplete else { return summary }
     if summary.validationLoss == nil, !validationPieces.isEmpty {
       summary.validationLoss = try validationLoss(loaded, validationPieces, step: trainer.step)

@@ -15,6 +15,8 @@ package struct ChatTemplates: Sendable, Equatable {
   }
 
   package var name: String { (standard ?? toolUse)?.name ?? "" }
+  /// Whether what they write may depend on the date.
+  package var tellDate: Bool { standard?.tellsDate == true || toolUse?.tellsDate == true }
 
   /// - Throws: status 65 where no template is for such a chat.
   func template(for chat: Conversation) throws(GoraError) -> ChatTemplate {
@@ -41,17 +43,26 @@ package struct ChatTemplate: Sendable, Equatable {
   private let parsed: Result<JinjaTemplate, GoraError>
   /// `bos_token`, `eos_token` and the like, as tokenizer_config.json has them.
   private let specialTokens: [(name: String, value: JinjaValue)]
+  /// For `strftime_now`; nil: `present`.
+  private let date: Int?
 
-  package init(_ source: String, name: String, specialTokens: [(name: String, text: String)]) {
+  package init(_ source: String, name: String, specialTokens: [(name: String, text: String)], date: Int? = nil) {
     self.name = name
     self.source = source
+    self.date = date
     do throws(GoraError) { parsed = .success(try JinjaTemplate(source, name: name)) } catch { parsed = .failure(error) }
     self.specialTokens = specialTokens.map { ($0.name, .string($0.text)) }
   }
 
+  /// What the clocks on the wall show, in seconds since they showed 1970.
+  package static var present: Int { JinjaTemplate.present }
+
   package static func == (a: ChatTemplate, b: ChatTemplate) -> Bool { a.source == b.source && a.name == b.name }
 
   fileprivate func check() throws(GoraError) { _ = try parsed.get() }
+
+  /// Whether what it writes may depend on the date.
+  fileprivate var tellsDate: Bool { source.contains("strftime_now") }
 
   /// A chat as one text, with the parts of it that are learnt.
   struct Rendered: Equatable {
@@ -68,7 +79,7 @@ package struct ChatTemplate: Sendable, Equatable {
 
     init(_ chat: Conversation) {
       turns = chat.turns
-      messages = turns.map { JinjaValue(JSON(.object($0.members))) }
+      messages = turns.map { JinjaValue(JSON(.object($0.aliased))) }
       variables = chat.variables.map { ($0.key, JinjaValue($0.value)) }
     }
   }
@@ -81,7 +92,7 @@ package struct ChatTemplate: Sendable, Equatable {
     if !variables.contains(where: { $0.name == "tools" }) { variables.append(("tools", .none)) }
     let messages = Array(chat.messages[..<count]) + (last.map { [$0] } ?? [])
     return try parsed.get().render(
-      variables + [("messages", .list(messages)), ("documents", .none), ("add_generation_prompt", .bool(asks))])
+      variables + [("messages", .list(messages)), ("documents", .none), ("add_generation_prompt", .bool(asks))], now: date)
   }
 
   /// Letters for private use in an answer's place.

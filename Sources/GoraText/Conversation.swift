@@ -6,7 +6,7 @@ package struct ChatTurn: Sendable, Equatable {
   /// The roles that gora's own templates know.
   package enum Role: String, Sendable { case system, user, assistant }
 
-  /// `role`, `content` and whatever else the message has, such as `tool_calls`.
+  /// `role`, `content` and whatever else the message has, such as `tool_calls`; as Transformers drops them, without what is null.
   package let members: [JSON.Member]
   /// Any other role, such as `tool`, is known to the checkpoint's template alone.
   package let role: String
@@ -94,10 +94,12 @@ extension ChatTurn {
     default: throw contentField!.error("\(contentField!.name) must be a string")
     }
     let members = try field.members
-    self.members =
-      [JSON.Member("role", JSON(role)), JSON.Member("content", contentField?.value ?? nil)]
-      + members.filter { ![spelling.role, spelling.content, "role", "content"].contains($0.key) }
-      .map { JSON.Member($0.key, $0.field.value) }
+    var kept = [JSON.Member("role", JSON(role))]
+    if let content = contentField?.value { kept.append(JSON.Member("content", content)) }
+    for (key, field) in members where ![spelling.role, spelling.content, "role", "content"].contains(key) {
+      kept.append(JSON.Member(key, field.value))
+    }
+    self.members = kept.filter { $0.value.content != .null }
     isLearnt = try Self.isLearnt(members, role: role)
   }
 
@@ -128,6 +130,25 @@ extension ChatTurn {
   }
 }
 
+// MARK: - For a checkpoint's template
+
+extension Conversation {
+  /// What a message's reasoning is called, the name that templates read first (Transformers' `_REASONING_FIELDS`).
+  static let reasoning = ["reasoning_content", "thinking", "reasoning"]
+}
+
+extension ChatTurn {
+  /// The members with the reasoning under the names that templates read, as Transformers' `_alias_reasoning_fields` adds them.
+  var aliased: [JSON.Member] {
+    func member(_ key: String) -> JSON.Member? { members.first { $0.key == key } }
+    guard let found = Conversation.reasoning.lazy.compactMap(member).first?.value else { return members }
+    var aliased = members
+    if member("thinking") == nil { aliased.insert(JSON.Member("thinking", found), at: 0) }
+    if member("reasoning_content") == nil { aliased.append(JSON.Member("reasoning_content", found)) }
+    return aliased
+  }
+}
+
 // MARK: - For gora's own templates
 
 /// A turn of three roles and text alone.
@@ -147,15 +168,15 @@ extension Conversation {
         .data, "template \(template) cannot write \(what)",
         hint: "with a checkpoint that has a chat template: --template tokenizer")
     }
-    if let variable = variables.first { throw fail("\"\(variable.key)\"") }
+    if let variable = variables.first(where: { $0.value != [] }) { throw fail("\"\(variable.key)\"") }
     var plain: [PlainTurn] = []
     for (index, turn) in turns.enumerated() {
       guard let role = ChatTurn.Role(rawValue: turn.role) else {
         throw fail("role \"\(turn.role)\" of turn \(index + 1); it knows system, user and assistant")
       }
-      for key in ["tool_calls", "function_call", "tool_call_id", "reasoning_content", "thinking"] {
+      for key in ["tool_calls", "function_call", "tool_call_id"] + Self.reasoning {
         guard let value = turn.members.first(where: { $0.key == key })?.value else { continue }
-        if value.content != .null, value != "", value != [] { throw fail("\"\(key)\" of turn \(index + 1)") }
+        if value != "", value != [] { throw fail("\"\(key)\" of turn \(index + 1)") }
       }
       guard let text = turn.content else { throw fail("a content that is no text, of turn \(index + 1)") }
       plain.append(PlainTurn(role: role, text: text, isLearnt: turn.isLearnt))

@@ -22,6 +22,9 @@ extension DataRow {
       guard field.value != [], field.value != "" else { continue }
       throw field.error("\(field.name): \(what)")
     }
+    if let mark = try approval(row) {
+      throw mark.error("\(mark.name): a row that is approved of or not (KTO) is not learnt as an answer")
+    }
     func instruction(_ kind: RowKind, _ prompt: String, _ response: String) throws(GoraError) -> [DataRow] {
       var task = Instruction(
         kind: kind, instruction: try row.required(prompt).string,
@@ -48,16 +51,18 @@ extension DataRow {
     if has("input_ids") { return try TokenisedRow.rows(row, vocabularySize: vocabularySize, hasEncoder: hasEncoder) }
     if has("messages") { return try chat("messages", .messages) }
     if has("conversations") { return try chat("conversations", .shareGPT) }
+    for key in ["context", "options", "choices"] where has("question", "answer") && has(key) {
+      let field = try row.required(key)
+      guard field.value != [], field.value != "" else { continue }
+      throw field.error(
+        "\(field.name): a part of the question that no template writes",
+        hint: "put it into the question, or name the columns instruction, input and output")
+    }
     if has("question", "answer") { return try instruction(.question, "question", "answer") }
     if has("query", "response") { return try instruction(.query, "query", "response") }
     if has("query", "answer") { return try instruction(.instruction, "query", "answer") }
     if has("instruction", "output") { return try instruction(.instruction, "instruction", "output") }
-    if has("prompt", "completion") {
-      if let label = try row.optional("label"), case .bool = label.value.content {
-        throw label.error("a completion with a label of approval (KTO) is not learnt as an answer")
-      }
-      return try instruction(.completion, "prompt", "completion")
-    }
+    if has("prompt", "completion") { return try instruction(.completion, "prompt", "completion") }
     if has("input", "output") { return try instruction(.question, "input", "output") }
     if has("text") { return [.text(try row.required("text").string)] }
     let keys = members.filter { $0.value.content != .null }.map { "\"\($0.key)\"" }.joined(separator: ", ")
@@ -73,6 +78,13 @@ extension DataRow {
   ]
   private static let preference = "a row of preferences (DPO), which are not learnt"
   private static let media = "rows of text alone are read"
+
+  /// A truth value `label` (TRL, ms-swift) or any `kto_tag` (LLaMA-Factory).
+  private static func approval(_ row: JSONField) throws(GoraError) -> JSONField? {
+    if let tag = try row.optional("kto_tag") { return tag }
+    if let label = try row.optional("label"), case .bool = label.value.content { return label }
+    return nil
+  }
 
   /// `system` (LLaMA-Factory, ms-swift) or `system_prompt`; empty where there is none.
   private static func system(_ row: JSONField) throws(GoraError) -> String {
@@ -103,8 +115,8 @@ extension DataRow {
         guard let parsed = try? JSON(parsing: text) else { throw tools.error("\"tools\" is a text that is no JSON") }
         value = parsed
       }
-      guard case .array(let elements) = value.content else { throw tools.error("\"tools\" must be an array") }
-      if !elements.isEmpty { variables.append(JSON.Member("tools", value)) }
+      guard case .array = value.content else { throw tools.error("\"tools\" must be an array") }
+      variables.append(JSON.Member("tools", value))
     }
     for (key, field) in try row.optional("chat_template_kwargs")?.members ?? [] {
       if ["messages", "tools", "add_generation_prompt"].contains(key) {

@@ -214,7 +214,7 @@ extension Template {
     var said: [String] = []
     for turn in turns {
       switch turn.role {
-      case .system: system = turn.text
+      case .system: system = Self.joined(system, turn.text)
       case .user: said.append(turn.text)
       case .assistant:
         let request = Self.joined(system, said.joined(separator: "\n"))

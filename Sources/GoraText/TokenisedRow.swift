@@ -6,7 +6,8 @@ enum TokenisedRow {
   /// One row, or the rows of a packed one.
   ///
   /// - Padding, of which `attention_mask` is 0, is left out on either side.
-  /// - Rows that were packed into one, told by `position_ids` that begin anew, are taken apart, so that no one attends to another.
+  /// - Rows that were packed into one, told by `position_ids` that begin anew or by `seq_lengths` (TRL), are taken apart, so that no one
+  ///   attends to another.
   ///
   /// - Parameter hasEncoder: the ids are an encoder's and the labels a decoder's, with a length of their own.
   /// - Throws: status 65 with the place where the arrays do not belong together, and for masks and positions that say something else.
@@ -35,7 +36,7 @@ enum TokenisedRow {
       }
     }
     if hasEncoder {
-      for key in ["position_ids", "decoder_input_ids", "decoder_attention_mask"] {
+      for key in ["position_ids", "seq_lengths", "decoder_input_ids", "decoder_attention_mask"] {
         guard let field = try row.optional(key) else { continue }
         throw field.error("\(field.name) is not read beside an encoder's ids", hint: "the decoder's input is made of the labels")
       }
@@ -52,6 +53,20 @@ enum TokenisedRow {
             "\(field.name) is \(positions[i]) at \(i); expected 0, 1, 2, …, from 0 again where another row begins")
         }
       }
+    }
+    if let field = try row.optional("seq_lengths") {
+      var ends: [Int] = []
+      for length in try numbers(field, "a length from 1", { (1...Int(Int32.max)).contains($0) }) {
+        ends.append((ends.last ?? 0) + Int(length))
+      }
+      guard ends.last == ids.count else {
+        throw field.error("\(field.name) are \(ends.last ?? 0) together, \"input_ids\" has \(ids.count) elements")
+      }
+      let own = [kept.lowerBound] + ends.dropLast().filter { kept.dropFirst().contains($0) }
+      if starts.count > 1, starts != own {
+        throw field.error("\(field.name) and \"position_ids\" do not begin rows at the same places")
+      }
+      starts = own
     }
     return zip(starts, starts.dropFirst() + [kept.upperBound]).map { start, end in
       .tokens(ids: Array(ids[start..<end]), labels: Array(labels[start..<end]))

@@ -13,6 +13,11 @@ extension Model {
     vector: [Float]? = nil, isFrozen: Bool = false
   ) throws(GoraError) {
     guard let linear = linears.first(where: { $0.name == module }) else {
+      if parameters.contains(where: { $0.name == "\(module).weight" }) {
+        throw GoraError(
+          .data, "the adapter has module \"\(module)\", beside which gora runs none",
+          hint: "gora-export --profile merged puts the adapter into the weights")
+      }
       throw GoraError(
         .data, "the adapter has module \"\(module)\", the model does not", hint: "is it an adapter of another model?")
     }

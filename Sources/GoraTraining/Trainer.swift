@@ -12,6 +12,8 @@ package struct StepReport: Sendable, Equatable {
   package var lr: Double
   /// Tokens of the batch, prompts included.
   package var tokens: Int
+  /// Rows of the batch.
+  package var rows: Int
   /// ‖g‖₂ before clipping.
   package var gradientNorm: Double
   /// Components that each adapter has still, where the rule leaves some out.
@@ -84,6 +86,7 @@ package final class Trainer {
     fileprivate var loss: Double
     fileprivate var norm: Double
     fileprivate var tokens: Int
+    fileprivate var rows: Int
   }
 
   /// Takes one step.
@@ -116,7 +119,7 @@ package final class Trainer {
         hint: "lower --lr or set --max-grad-norm 1; rows of this batch: "
           + places(of: batch.map { rows[$0] }))
     }
-    return Measured(loss: loss, norm: norm, tokens: pieces.reduce(0) { $0 + $1.tokens })
+    return Measured(loss: loss, norm: norm, tokens: pieces.reduce(0) { $0 + $1.tokens }, rows: batch.count)
   }
 
   /// The second half: what is in the parameters' gradients moves them.
@@ -125,7 +128,8 @@ package final class Trainer {
     let clip = settings.maxGradientNorm > 0 ? min(1, settings.maxGradientNorm / max(measured.norm, 1e-30)) : 1
     optimizer.update(lr: rate, gradientScale: Float(clip))
     return StepReport(
-      step: step, loss: measured.loss, lr: rate, tokens: measured.tokens, gradientNorm: measured.norm, ranks: optimizer.ranks)
+      step: step, loss: measured.loss, lr: rate, tokens: measured.tokens, rows: measured.rows,
+      gradientNorm: measured.norm, ranks: optimizer.ranks)
   }
 }
 

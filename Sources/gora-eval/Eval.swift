@@ -118,6 +118,7 @@ struct Eval: GoraCommand {
       }
       rows.answers = answers
       rows.data.template = rows.data.template ?? task.type.template
+      rows.count = min(rows.count, limit ?? rows.count)
       return try show(rows, reporter)
     }
     try refuseIdleOptions()
@@ -149,7 +150,7 @@ struct Eval: GoraCommand {
     } else if common.json {
       try reporter.output(summary.json(timed: true).pretty())
     }
-    if let table = summary.outcome?.table { reporter.report(.information(table)) }
+    for line in summary.outcome?.table?.split(separator: "\n") ?? [] { reporter.summary(String(line)) }
     reporter.summary((summary.outcome?.line ?? "") + target.arrow)
     if ProcessGroup.isFirst { for requirement in require { try requirement.check(summary) } }
   }

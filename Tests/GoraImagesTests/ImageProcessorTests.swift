@@ -45,6 +45,9 @@ import Testing
     #expect(try Self.processor("{}") == ImageProcessor(side: 224))
     #expect(
       try Self.processor(#"{"size": 32, "crop_size": 32, "image_mean": null, "do_pad": false}"#) == ImageProcessor(side: 32))
+    #expect(
+      try Self.processor(#"{"size": 32, "default_to_square": true}"#) == Self.processor(#"{"size": {"height": 32, "width": 32}}"#)
+    )
     let plain = try Self.processor(
       #"{"do_resize": false, "do_center_crop": false, "do_rescale": false, "do_normalize": false}"#)
     let image = RGBImage(width: 1, height: 2, pixels: [1, 2, 3, 4, 5, 6])
@@ -61,6 +64,7 @@ import Testing
     (#"{"image_mean": [1, 2]}"#, "\"image_mean\" has 2 numbers; expected 3"),
     (#"{"image_std": [1, 0, 1]}"#, "\"image_std\" has 0.0; expected numbers other than 0"),
     (#"{"crop_size": {"height": 3}}"#, "lacks \"width\""),
+    (#"{"image_processor_type": "ViTImageProcessor", "size": 32, "crop_size": 32}"#, "does not say \"do_center_crop\""),
   ])
   func whatWouldChangePixelsIsRefused(_ text: String, _ problem: String) {
     let error = errorThrown { try Self.processor(text) }

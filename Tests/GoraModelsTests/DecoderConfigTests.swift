@@ -95,6 +95,7 @@ import Testing
       (#"{"model_type": "qwen2", "layer_types": ["full_attention", "sliding_attention"]}"#, "no window"),
       (#"{"model_type": "mistral", "sliding_window": 0}"#, "sliding_window"),
       (#"{"model_type": "mistral", "num_key_value_heads": null}"#, "num_key_value_heads"),
+      (#"{"is_causal": false}"#, "is_causal"), (#"{"rope_parameters": {"rope_type": null, "rope_theta": 1e4}}"#, "rope_type"),
     ] as [(String, String)]) func refusedByName(_ changes: String, _ word: String) throws
   {
     let changes = try #require(try JSONSerialization.jsonObject(with: Data(changes.utf8)) as? [String: Any])

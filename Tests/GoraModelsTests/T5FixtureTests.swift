@@ -332,10 +332,32 @@ import Testing
       (#"{"model_type": "t5", "pad_token_id": null}"#, "pad_token_id"),
       (#"{"model_type": "t5", "decoder_start_token_id": 40000}"#, "decoder_start_token_id"),
       (#"{"model_type": "t5", "eos_token_id": -1}"#, "eos_token_id"),
+      (#"{"model_type": "t5", "is_causal": false}"#, "is_causal"),
+      (#"{"model_type": "t5", "is_encoder_decoder": false}"#, "is_encoder_decoder"),
+      (#"{"model_type": "t5", "is_gated_act": true}"#, "is_gated_act"),
+      (#"{"model_type": "t5", "feed_forward_proj": "gated-gelu", "dense_act_fn": "silu"}"#, "dense_act_fn"),
+      (#"{"model_type": "t5", "feed_forward_proj": "gated-gelu", "dense_act_fn": "gelu"}"#, "dense_act_fn"),
     ] as [(String, String)]) func refusedByName(_ text: String, _ word: String) throws
   {
     let error = try #require(#expect(throws: GoraError.self) { _ = try Self.read(text) })
     #expect(error.status == .data && error.problem.contains(word), "\(error.problem)")
+  }
+
+  /// Transformers 5 saves every T5 as tied, and beside it whether the output is scaled; what it computed is in the table of a report of
+  /// 30 November 2026.
+  @Test(arguments: [
+    ("", "", true), ("true", "", true), ("false", "", false), ("", "false", false), ("true", "false", false),
+    ("false", "true", true),
+    ("true", "true", true), ("false", "false", false),
+  ]) func scaledOutput(tie: String, scale: String, isScaled: Bool) throws {
+    func members(_ type: String) -> String {
+      "{\"model_type\": \"\(type)\"" + (tie.isEmpty ? "" : ", \"tie_word_embeddings\": \(tie)")
+        + (scale.isEmpty ? "" : ", \"scale_decoder_outputs\": \(scale)") + "}"
+    }
+    #expect(try Self.read(members("t5")).scalesOutput == isScaled)
+    #expect(try !Self.read(members("mt5")).scalesOutput)
+    let saved = #"{"model_type": "t5", "feed_forward_proj": "gated-gelu", "dense_act_fn": "gelu_new", "is_gated_act": true}"#
+    #expect(try Self.read(saved).activation == .gated(.geluTanh))
   }
 
   /// That weights decide whether the head is the embedding is said, and so is dropout.

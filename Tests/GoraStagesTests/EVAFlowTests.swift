@@ -53,6 +53,7 @@ import Testing
     #expect(try config.required("init_lora_weights").bool)
     // The plan as PEFT's configuration: alpha_pattern has r·α/R where the rank is not R.
     let peft = try bench.run("gora-plan --preset eva --rank 4 scores.json --format peft").output
+    #expect(peft.contains("task_type=\"CAUSAL_LM\",\n    r=4,"))
     #expect(peft.contains("use_rslora=False") && peft.contains("\"model.layers.0.mlp.down_proj\": 8,"))
     #expect(peft.contains("    alpha_pattern={\n") && peft.contains("\"model.layers.0.mlp.gate_proj\": 20,"))
     // It trains.

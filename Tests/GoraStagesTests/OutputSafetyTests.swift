@@ -245,6 +245,15 @@ import Testing
     CommandLineTests.expect(odd, 64, "not UTF-8")
   }
 
+  /// A pipe by its name below /dev is one too.
+  @Test func pipesBelowDev() throws {
+    let bench = try Workbench()
+    try bench.prepare()
+    let plan = "gora-plan scores.json -q --no-provenance"
+    let piped = try bench.run("\(plan) -o /dev/stdout", shell: "\"$@\" | cat")
+    #expect(try !piped.output.isEmpty && piped.output == bench.run(plan).output, "\(piped.error)")
+  }
+
   /// A full device is 74 wherever it shows.
   @Test func noRoomIsAnIOError() throws {
     let bench = try Workbench()

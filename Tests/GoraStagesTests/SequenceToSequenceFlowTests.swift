@@ -55,6 +55,8 @@ import Testing
       "gora-plan --uniform --model t5 --rank 2 --targets q,v -o uniform.json",
       "gora-init uniform.json --model t5 --method eva --gradients grad.h5 -o eva",
     ] { _ = try Self.run(bench, line) }
+    let peft = try Self.run(bench, "gora-plan --uniform --model t5 --rank 2 --targets q,v --format peft").output
+    #expect(peft.contains("task_type=\"SEQ_2_SEQ_LM\""), "\(peft)")
     let reader = try GradientFileReader(path: bench.file("grad.h5"))
     #expect(reader.names.count == 42 && reader.names.contains("decoder.block.2.layer.1.EncDecAttention.k.weight"))
     let config = try JSONDocument(path: "adapter_config.json", text: bench.bytes("tuned/adapter_config.json")).root

@@ -24,6 +24,43 @@ import Testing
     return bench
   }
 
+  /// Of gora-eval's rows as many as it would measure; a template's file is text, with or without a byte order mark.
+  @Test func limitsAndTemplateFiles() throws {
+    let bench = try Self.bench()
+    let shows = "gora-eval --task loss --model base --data mixed.jsonl --json -q --show-rows 3"
+    #expect(try bench.run("\(shows) --limit 2").output.split(separator: "\n").count == 2)
+    let template = Array("Q: {instruction}\nA: {response}".utf8)
+    try bench.write(template, to: "plain.txt")
+    try bench.write([0xEF, 0xBB, 0xBF] + template, to: "marked.txt")
+    try bench.write(template + [0x0A, 0xFF], to: "odd.txt")
+    let plain = try bench.run("\(shows) --template plain.txt")
+    #expect(try plain.status == 0 && bench.run("\(shows) --template marked.txt").output == plain.output)
+    CommandLineTests.expect(try bench.run("\(shows) --template odd.txt"), 65, "odd.txt:3:1: the line is not UTF-8")
+  }
+
+  /// A template that writes the date gives each run that of its beginning, also where it goes on another day.
+  @Test func runsAreOfTheirDay() throws {
+    let bench = try Self.bench()
+    let template =
+      "{{ strftime_now('%d %b %Y') }}{% for m in messages %}[{{ m.role }}] {{ m.content }}{% endfor %}{% if add_generation_prompt %}"
+      + "[assistant] {% endif %}"
+    try bench.write(
+      JSON.object(["eos_token": "</s>", "chat_template": JSON(template)]).compact(), to: "base/tokenizer_config.json")
+    let line =
+      "gora-train init --model base --data mixed.jsonl --template tokenizer --max-steps 4 --batch-size 4 --no-provenance -q -o"
+    func run(_ output: String, day: Int) throws -> Outcome {
+      try bench.run("\(line) \(output)", shell: "SOURCE_DATE_EPOCH=\(day * 86_400) exec \"$@\"")
+    }
+    for (output, day, status) in [
+      ("first", 0, 0), ("tenth", 10, 0), ("broken --max-time 1e-6", 0, 75), ("broken --resume", 10, 0),
+    ] {
+      let outcome = try run(output, day: day)
+      #expect(outcome.status == status, "\(output): \(outcome.error)")
+    }
+    func adapter(_ folder: String) throws -> [UInt8] { try bench.bytes("\(folder)/adapter_model.safetensors") }
+    #expect(try adapter("broken") == adapter("first") && adapter("first") != adapter("tenth"))
+  }
+
   private static let templates = ["", " --template plain", " --template chatml", " --template tokenizer", " --max-length 40"]
 
   /// The rows that are shown, given as token ids, make the same gradients, the same adapter and the same loss as the texts; the three tools show

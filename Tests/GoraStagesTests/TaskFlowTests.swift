@@ -212,8 +212,9 @@ import Testing
     let judged = try Child.run(
       "gora-eval",
       (["--model", "base", "--no-provenance", "--judge-command", "tee seen.jsonl | python3 judge.py"]
-        + asked.split(separator: " ").map(String.init)),
+        + (asked + " --samples both.jsonl").split(separator: " ").map(String.init)),
       in: bench.path)
+    #expect(try bench.bytes("both.jsonl") == bench.bytes("answers.jsonl"))
     #expect(judged.status == 0 && judged.error.contains("score 2.167 of 3 ratings, 1 without one"), "\(judged.error)")
     #expect(judged.error.contains(#/writing +1\.00 +1\.50 +1\.25/#) && judged.error.contains(#/math +- +4\.00 +4\.00/#))
     #expect(try bench.bytes("seen.jsonl") == bench.bytes("requests.jsonl"))
@@ -236,7 +237,13 @@ import Testing
     CommandLineTests.expect(try bench.run(short), 65, "no reply to \"mt-bench/82/2\"")
     try bench.write(before + before, to: "replies.jsonl")
     CommandLineTests.expect(try bench.run(short), 65, "stands twice")
-    CommandLineTests.expect(try bench.run("gora-eval --model base \(asked) --judge-command false"), 69, "status 1")
+    let failing =
+      "gora-eval --model base \(asked) --judge-command false --samples kept.jsonl --judge-requests asked.jsonl -o none.json"
+    CommandLineTests.expect(try bench.run(failing), 69, "asked.jsonl has what the judge was asked")
+    #expect(
+      try bench.bytes("kept.jsonl") == bench.bytes("answers.jsonl") && bench.bytes("asked.jsonl") == bench.bytes("requests.jsonl")
+    )
+    #expect(!bench.exists("none.json"))
     CommandLineTests.expect(
       try bench.run("gora-eval --model base \(line) --judge-prompts prompts.jsonl --judge-requests r.jsonl"), 64, "--references")
     try bench.write(#"{"name": "single-v1", "prompt_template": "{answer}"}"#, to: "few.jsonl")

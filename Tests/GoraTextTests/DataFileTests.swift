@@ -107,6 +107,8 @@ private func failure(_ text: String, vocabularySize: Int? = nil, skipBadRows: Bo
     let packed = try rows(
       #"{"input_ids": [5, 6, 7, 8, 9], "labels": [-100, 6, -100, 8, 9], "position_ids": [0, 1, 0, 1, 2]}"#)
     #expect(packed.rows == [.tokens(ids: [5, 6], labels: [-100, 6]), .tokens(ids: [7, 8, 9], labels: [-100, 8, 9])])
+    #expect(
+      try rows(#"{"input_ids": [5, 6, 7, 8, 9], "labels": [-100, 6, -100, 8, 9], "seq_lengths": [2, 3]}"#).rows == packed.rows)
     #expect(packed.places == [.text("d", line: 1, column: 1), .text("d", line: 1, column: 1)])
     #expect(try rows(#"{"input_ids": [5], "labels": [5], "attention_mask": [0]}"#).rows == [.tokens(ids: [], labels: [])])
   }
@@ -140,7 +142,14 @@ private func failure(_ text: String, vocabularySize: Int? = nil, skipBadRows: Bo
     ),
     ("{\"text\": null, \"messages\": null}", "d:1:1", "the row's keys are none"),
     ("{\"prompt\": \"p\", \"chosen\": \"c\", \"rejected\": \"r\"}", "d:1:27", "\"chosen\": a row of preferences"),
-    ("{\"prompt\": \"p\", \"completion\": \"c\", \"label\": false}", "d:1:45", "a completion with a label of approval (KTO)"),
+    (
+      "{\"prompt\": \"p\", \"completion\": \"c\", \"label\": false}", "d:1:45",
+      "\"label\": a row that is approved of or not (KTO)"
+    ),
+    ("{\"instruction\": \"p\", \"output\": \"c\", \"kto_tag\": true}", "d:1:48", "\"kto_tag\": a row that is approved of or not"),
+    ("{\"question\": \"q\", \"context\": \"c\", \"answer\": \"a\"}", "d:1:30", "\"context\": a part of the question"),
+    ("{\"question\": \"q\", \"options\": [\"A\"], \"answer\": \"a\"}", "d:1:30", "\"options\": a part of the question"),
+    ("{\"input_ids\": [1, 2], \"labels\": [1, 2], \"seq_lengths\": [1]}", "d:1:56", "\"seq_lengths\" are 1 together"),
     ("{\"query\": \"q\", \"response\": \"r\", \"images\": [\"i.png\"]}", "d:1:43", "\"images\": rows of text alone are read"),
     ("{\"query\": \"q\", \"response\": \"r\", \"history\": [[\"a\"]]}", "d:1:45", "\"history\"[0] must be a pair"),
     ("{\"query\": \"q\", \"response\": \"r\", \"tools\": \"[\"}", "d:1:42", "\"tools\" is a text that is no JSON"),

@@ -131,6 +131,7 @@ private let chat = DataRow.chat([
       "turn 1"
     ),
     (#"{"messages": [{"role": "assistant", "content": "a", "reasoning_content": "t"}]}"#, "\"reasoning_content\""),
+    (#"{"messages": [{"role": "assistant", "content": "a", "reasoning": "t"}]}"#, "\"reasoning\""),
     (#"{"query": "q", "response": "r", "tools": [{"name": "f"}]}"#, "\"tools\""),
     (#"{"query": "q", "response": "r", "chat_template_kwargs": {"enable_thinking": false}}"#, "\"enable_thinking\""),
   ]) func whatTemplatesCannotSay(_ row: String, _ part: String) throws {
@@ -166,6 +167,50 @@ private let chat = DataRow.chat([
     #expect(try marked(data.rows[0], both) == "tools " + expected)
     #expect(try marked(question, both).hasPrefix("standard null"))
     #expect(throws: GoraError.self) { try marked(question, .tokenizer(ChatTemplates(nil, toolUse: own("tools ")))) }
+  }
+
+  /// As Transformers' `apply_chat_template` prepares messages: what is null is not there, and reasoning stands under both names that templates
+  /// read (`_alias_reasoning_fields`); an empty list of tools is one.
+  @Test func messagesAreNormalised() throws {
+    let own = ChatTemplate(
+      "{{ tools is none }}{% for m in messages %}{% for k, v in m.items() %}{{ k }}={{ v }},{% endfor %};{% endfor %}",
+      name: "own",
+      specialTokens: [])
+    func written(_ message: String, _ rest: String = "") throws -> String {
+      let row = #"{"messages": [{"role": "user", "content": "u", "name": null}, \#(message)]\#(rest)}"#
+      let data = try DataFile.parse(Array(row.utf8), path: "d")
+      guard case .chat(let chat) = data.rows[0] else { return "" }
+      return try own.rendered(chat).text
+    }
+    let user = "role=user,content=u,;"
+    #expect(
+      try written(#"{"role": "assistant", "content": null, "tool_calls": [], "train": false}"#)
+        == "True\(user)role=assistant,tool_calls=[],train=False,;")
+    #expect(
+      try written(#"{"role": "assistant", "content": "a", "reasoning": "r", "train": false}"#, #", "tools": []"#)
+        == "False\(user)thinking=r,role=assistant,content=a,reasoning=r,train=False,reasoning_content=r,;")
+    #expect(
+      try written(#"{"role": "assistant", "content": "a", "thinking": "t", "reasoning_content": "r", "train": false}"#)
+        == "True\(user)role=assistant,content=a,thinking=t,reasoning_content=r,train=False,;")
+    let toolless = try DataFile.parse(Array(#"{"query": "q", "response": "r", "tools": []}"#.utf8), path: "d")
+    #expect(try marked(toolless.rows[0], .plain).contains("⟦r"))
+  }
+
+  /// Templates that know questions and answers alone put all that a system says before the question.
+  @Test func twoSystemTurns() throws {
+    let chat = DataRow.chat([ChatTurn(.system, "S1"), ChatTurn(.system, "S2"), ChatTurn(.user, "u"), ChatTurn(.assistant, "a")])
+    #expect(try marked(chat, .plain).contains("S1\nS2\nu"))
+  }
+
+  /// `strftime_now` is Python's `datetime.now()`, which has no zone, of the date that the template is given.
+  @Test func dates() throws {
+    let source = "{% for m in messages %}{{ m.content }}{% endfor %}{{ strftime_now('%d %b %Y%Z%z %%Z') }}"
+    func written(_ date: Int) throws -> String {
+      try ChatTemplate(source, name: "own", specialTokens: [], date: date).rendered([ChatTurn(.user, "u")]).text
+    }
+    #expect(try written(0) == "u01 Jan 1970 %Z" && written(1_000_000_000) == "u09 Sep 2001 %Z")
+    #expect(ChatTemplates(ChatTemplate(source, name: "own", specialTokens: [])).tellDate)
+    #expect(!ChatTemplates(ChatTemplate("{{ messages }}", name: "own", specialTokens: [])).tellDate)
   }
 
   /// A text that is no template is no matter to rows that another one wraps.

@@ -28,6 +28,17 @@ struct TokenizerFolderTests {
     try JSONDocument(path: name, text: readWholeFile("\(tokenizerFixtures)/\(name)")).root
   }
 
+  /// As `from_pretrained` has it: an object names tokens, and leaves the list to `additional_special_tokens`.
+  @Test(arguments: [("{}", true), (#"{"image_token": "<image>"}"#, true), ("[]", true), (#"["<z>"]"#, false), ("null", true)])
+  func unnamedTokensBesideNamedOnes(extra: String, isThere: Bool) throws {
+    let trained = try Self.document("trained.json").value
+    let settings =
+      #"{"tokenizer_class": "PreTrainedTokenizerFast", "extra_special_tokens": \#(extra), "additional_special_tokens": ["<tool>"]}"#
+    let tokenizer = try Self.tokenizer([("tokenizer.json", trained), ("tokenizer_config.json", try JSON(parsing: settings))])
+    #expect((tokenizer.encode("a<tool>b").count == 3) == isThere)
+    #expect((tokenizer.encode("a<image>b").count == 3) == extra.contains("image"))
+  }
+
   @Test func foldersMatchAutoTokenizer() throws {
     let bytes = try Self.document("trained.json").value
     let pieces = try Self.document("cases.json").required("pieces").value

@@ -142,6 +142,39 @@ struct TokenizerTests {
     #expect(tokenizer.encode(text) == Array(repeating: [letter, 300], count: 30_000).flatMap { $0 })
   }
 
+  /// Beside tokenizers 0.22: an added token of blanks that takes blanks along is found once in them, and of two that normalise to the same
+  /// text the last counts.
+  @Test func addedTokensOfBlanks() throws {
+    func tokenizer(_ added: String, normalizer: String = "null") throws -> Tokenizer {
+      let json = Self.changed(
+        try Self.document("trained.json").value,
+        .object(["added_tokens": try JSON(parsing: added), "normalizer": try JSON(parsing: normalizer), "post_processor": nil]))
+      return try Tokenizer(bytes: Array(json.compact().utf8), path: "blanks")
+    }
+    func blanks(_ left: Bool, _ right: Bool) -> String {
+      #"[{"id": 300, "content": "  ", "lstrip": \#(left), "rstrip": \#(right), "special": true}]"#
+    }
+    let both = try tokenizer(blanks(true, true))
+    let (a, b) = (try #require(both.id(of: "a")), try #require(both.id(of: "b")))
+    #expect(both.encode("a    b      ") == [a, 300, b, 300])
+    #expect(try tokenizer(blanks(true, false)).encode("a    b      ") == [a, 300, 300, b, 300, 300, 300])
+    #expect(try tokenizer(blanks(false, true)).encode("a    b      ") == [a, 300, 300, b, 300, 300, 300])
+    let twins = #"[{"id": 300, "content": "--", "normalized": true}, {"id": 301, "content": "__", "normalized": true}]"#
+    let same = try tokenizer(twins, normalizer: #"{"type": "Replace", "pattern": {"String": "-"}, "content": "_"}"#)
+    #expect(same.encode("a--b") == [a, 301, b] && same.encode("a__b") == [a, 301, b])
+  }
+
+  /// U+0F73, U+0F75 and U+0F81 are of class 0 and two marks: Python's `unicodedata.normalize` sorts these before another.
+  @Test func canonicalOrderOfTibetanVowels() throws {
+    let json = Self.changed(
+      try Self.document("trained.json").value,
+      .object(["normalizer": try JSON(parsing: #"{"type": "NFC"}"#), "added_tokens": [], "post_processor": nil]))
+    let tokenizer = try Tokenizer(bytes: Array(json.compact().utf8), path: "nfc")
+    for (vowel, marks) in [("\u{F73}", "\u{F71}\u{F72}"), ("\u{F75}", "\u{F71}\u{F74}"), ("\u{F81}", "\u{F71}\u{F80}")] {
+      #expect(tokenizer.encode("<\u{307}" + vowel) == tokenizer.encode("<" + marks + "\u{307}"))
+    }
+  }
+
   @Test func encodesFromSeveralThreads() async throws {
     let tokenizer = try Tokenizer(contentsOf: "\(tokenizerFixtures)/trained.json")
     let expected = BPETrainerTests.lines.map { tokenizer.encode($0) }

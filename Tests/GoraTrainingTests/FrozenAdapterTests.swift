@@ -8,6 +8,16 @@ import Testing
 @Suite struct FrozenAdapterTests {
   init() { ThreadPool.start(threads: 2) }
 
+  /// A module that the checkpoint has and no adapter runs beside is told from one that it has not.
+  @Test func modulesWithoutAdapters() throws {
+    let model = try Fixtures.adapted("llama").model
+    func problem(_ module: String) throws -> String {
+      try #require(throws: GoraError.self) { try model.attach(module: module, rank: 1, scaling: 1, a: [], b: []) }.problem
+    }
+    #expect(try problem("model.embed_tokens") == "the adapter has module \"model.embed_tokens\", beside which gora runs none")
+    #expect(try problem("model.absent") == "the adapter has module \"model.absent\", the model does not")
+  }
+
   @Test func isAnotherWeight() throws {
     let rows = try Fixtures.rows("llama")
     let beside = try Fixtures.adapted("llama").model

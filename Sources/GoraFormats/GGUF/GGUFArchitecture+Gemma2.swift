@@ -33,6 +33,7 @@ extension GGUFArchitecture {
     let scalar = isLargest ? try size("embedding_length") / size("attention.head_count") : try size("attention.key_length")
     return [
       JSON.Member("hidden_activation", "gelu_pytorch_tanh"), JSON.Member("query_pre_attn_scalar", JSON(scalar)),
+      JSON.Member("attention_bias", JSON(file.hasBias(of: attentionModules))),
     ]
   }
 }

@@ -12,8 +12,8 @@ extension GGUFArchitecture {
     ], interleavesRotaryPairs: true, keys: [], otherModelTypes: ["mistral"]
   ) { file in
     [
-      JSON.Member("attention_bias", JSON(file.tensor("blk.0.attn_q.bias") != nil)),
-      JSON.Member("mlp_bias", JSON(file.tensor("blk.0.ffn_gate.bias") != nil)),
+      JSON.Member("attention_bias", JSON(file.hasBias(of: attentionModules))),
+      JSON.Member("mlp_bias", JSON(file.hasBias(of: gatedModules))),
     ]
   }
 }

@@ -8,6 +8,6 @@ extension GGUFArchitecture {
       ("attn_k_norm", "self_attn.k_norm"),
     ], interleavesRotaryPairs: false, keys: []
   ) { file in
-    [JSON.Member("attention_bias", JSON(file.tensor("blk.0.attn_q.bias") != nil))]
+    [JSON.Member("attention_bias", JSON(file.hasBias(of: attentionModules)))]
   }
 }

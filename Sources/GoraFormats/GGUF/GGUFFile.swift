@@ -85,4 +85,9 @@ package final class GGUFFile: Sendable {
   }
 
   package func tensor(_ name: String) -> TensorView? { tensorIndex[name].map { tensors[$0] } }
+
+  /// Whether one of these modules has a bias in any block.
+  func hasBias(of modules: [(gguf: String, huggingFace: String)]) -> Bool {
+    tensors.contains { tensor in modules.contains { tensor.name.hasSuffix(".\($0.gguf).bias") } }
+  }
 }

@@ -5,5 +5,6 @@ import GoraFormats
 package enum CLIP: ModelFamily {
   package static let types = ["clip"]
   package static let taskType: String? = nil
+  package static let blockNames = ["vision_model."]
   package static func config(reading root: JSONField) throws(GoraError) -> any ModelConfig { try CLIPConfig(reading: root) }
 }

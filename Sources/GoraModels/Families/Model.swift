@@ -8,6 +8,8 @@ package protocol ModelFamily: SendableMetatype {
   static var types: [String] { get }
   /// PEFT's `task_type` of an adapter beside it; nil where it has none.
   static var taskType: String? { get }
+  /// What the names of modules that may have an adapter begin with.
+  static var blockNames: [String] { get }
   /// Reads config.json as Transformers' classes do, with their defaults; refuses what the family does not run, by name.
   static func config(reading root: JSONField) throws(GoraError) -> any ModelConfig
 }
@@ -19,6 +21,7 @@ package protocol DecoderFamily: ModelFamily {
 
 extension DecoderFamily {
   package static var taskType: String? { "CAUSAL_LM" }
+  package static var blockNames: [String] { ["model.layers."] }
   package static func config(reading root: JSONField) throws(GoraError) -> any ModelConfig { try decoder(reading: root) }
 }
 

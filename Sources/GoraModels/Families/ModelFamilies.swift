@@ -35,7 +35,7 @@ extension ModelFamilies {
   /// The configuration of a checkpoint, as its weights decide it too.
   package static func config(of folder: ModelFolder) throws(GoraError) -> any ModelConfig {
     var config = try config(reading: folder.config)
-    config.settle(by: folder)
+    try config.settle(by: folder)
     return config
   }
 }

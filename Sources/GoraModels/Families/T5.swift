@@ -6,5 +6,6 @@ import GoraFormats
 package enum T5: ModelFamily {
   package static let types = ["t5", "mt5"]
   package static let taskType: String? = "SEQ_2_SEQ_LM"
+  package static let blockNames = ["encoder.block.", "decoder.block."]
   package static func config(reading root: JSONField) throws(GoraError) -> any ModelConfig { try T5Config(reading: root) }
 }

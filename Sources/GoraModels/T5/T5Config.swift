@@ -124,10 +124,15 @@ extension T5Config {
   }
 
   /// Goes by the head that the checkpoint has, as Transformers does since its fifth version.
-  package mutating func settle(by folder: ModelFolder) {
+  /// - Throws: `.data` where encoder and decoder do not share their embeddings.
+  package mutating func settle(by folder: ModelFolder) throws(GoraError) {
     guard let embedding = folder.tensor(Self.embeddingName) else { return }
     for name in ["encoder.embed_tokens.weight", "decoder.embed_tokens.weight"] {
-      if let copy = folder.tensor(name), copy.hasElements(of: embedding) { copies.insert(name) }
+      guard let copy = folder.tensor(name) else { continue }
+      guard copy.hasElements(of: embedding) else {
+        throw GoraError(.data, at: copy.location, "is not \(Self.embeddingName); embeddings of their own are not supported")
+      }
+      copies.insert(name)
     }
     let hasHead = folder.tensor(Self.headName).map { !$0.hasElements(of: embedding) } ?? false
     if tiesEmbeddings == hasHead {
@@ -191,15 +196,18 @@ extension T5Config {
     activation =
       try root.member("feed_forward_proj").map { (field) throws(GoraError) in try T5Activation(reading: field) }
       ?? (isMultilingual ? .gated(.geluTanh) : .relu)
+    try activation.requireSame(root)
     buckets = try size("relative_attention_num_buckets", 32, in: 4...65_536)
     maxDistance = try size("relative_attention_max_distance", 128, in: 1...(1 << 30))
     guard maxDistance > buckets / 2 else {
       throw root.error(
         "relative_attention_max_distance \(maxDistance) is within the \(buckets / 2) distances that have a bucket of their own")
     }
-    // What the key says of 1.0 and 1.1 is whether the output is scaled; whether they are tied the weights say too.
+    // What the key says of 1.0 and 1.1 is whether the output is scaled, where Transformers 5 has not said so by itself; whether they are
+    // tied the weights say too.
     tiesEmbeddings = try root.optional("tie_word_embeddings")?.bool ?? true
-    scalesOutput = tiesEmbeddings && !isMultilingual
+    let scales = try root.optional("scale_decoder_outputs")?.bool ?? tiesEmbeddings
+    scalesOutput = scales && !isMultilingual
     initializerFactor = try DecoderConfig.nonNegative(root, "initializer_factor") ?? 1
     let vocabulary = 0...vocabularySize - 1
     let pad = try root.member("pad_token_id") == nil ? 0 : try root.optional("pad_token_id")?.int(in: vocabulary)
@@ -218,6 +226,10 @@ extension T5Config {
 
   /// Refuses models with another head than that over the vocabulary.
   private static func requireHead(_ root: JSONField) throws(GoraError) {
+    try DecoderConfig.refuseBothWays(root)
+    if let field = try root.optional("is_encoder_decoder"), try !field.bool {
+      throw field.error("a t5 without its encoder (\"is_encoder_decoder\": false) is not supported")
+    }
     guard let name = try root.optional("architectures")?.elements.first else { return }
     let text = try name.string
     let known =

@@ -6,9 +6,13 @@ extension ChatTemplates {
   /// The chat templates of a checkpoint, as Transformers 5.23 finds them: chat_template.jinja and additional_chat_templates/, else
   /// chat_template.json, else `chat_template` of tokenizer_config.json, a text or a list of named ones; nil where there is none.
   ///
-  /// - Parameter specialTokens: by name, for the templates.
-  init?(of files: CheckpointFiles, specialTokens: [(name: String, text: String)]) throws(GoraError) {
-    func template(_ text: String, _ name: String) -> ChatTemplate { ChatTemplate(text, name: name, specialTokens: specialTokens) }
+  /// - Parameters:
+  ///   - specialTokens: by name, for the templates.
+  ///   - date: what they take for the present, as `ChatTemplate.present` has it.
+  init?(of files: CheckpointFiles, specialTokens: [(name: String, text: String)], date: Int) throws(GoraError) {
+    func template(_ text: String, _ name: String) -> ChatTemplate {
+      ChatTemplate(text, name: name, specialTokens: specialTokens, date: date)
+    }
     func file(_ name: String) throws(GoraError) -> ChatTemplate? {
       try files.text(name).map { template(String(decoding: $0, as: UTF8.self), files.place(name)) }
     }

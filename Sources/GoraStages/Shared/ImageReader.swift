@@ -100,7 +100,7 @@ struct ImageReader {
         .usage, "\(option) \"\(path)\" is neither a name nor a file",
         hint: "names: \(ImageClassSet.all.map(\.name).joined(separator: ", "))")
     }
-    let lines = String(decoding: try readWholeFile(path), as: UTF8.self).split(separator: "\n").map { line in
+    let lines = try readTextFile(path).split(separator: "\n").map { line in
       String(line.drop { $0 == " " || $0 == "\t" }.reversed().drop { $0 == " " || $0 == "\t" || $0 == "\r" }.reversed())
     }.filter { !$0.isEmpty }
     if lines.isEmpty { throw GoraError(.data, at: .file(path), "the file is empty; expected one text a line") }

@@ -1,3 +1,4 @@
+import Glibc
 import GoraCore
 import GoraFormats
 import GoraModels
@@ -18,6 +19,8 @@ package struct DataOptions: Sendable {
   package var classes: String?
   /// The texts about a class: a known set or a file of them; nil for one.
   package var templates: String?
+  /// What templates that ask for it take for the present, as `ChatTemplate.present` has it.
+  var date: Int
 
   /// All files that are read for rows, a template's included.
   var inputs: [String] { paths + [template, classes, templates].compactMap { $0 } }
@@ -34,6 +37,12 @@ package struct DataOptions: Sendable {
     self.template = template
     self.maxLength = maxLength
     self.skipsBadRows = skipsBadRows
+    date = Self.present
+  }
+
+  /// `SOURCE_DATE_EPOCH`, or the clock.
+  private static var present: Int {
+    getenv("SOURCE_DATE_EPOCH").flatMap { Int(String(cString: $0)) } ?? ChatTemplate.present
   }
 }
 
@@ -41,6 +50,8 @@ package struct DataOptions: Sendable {
 package struct LoadedText {
   package let tokenizer: Tokenizer?
   package let encoder: RowEncoder
+  /// What the checkpoint's chat templates take for the present; nil where they do not ask.
+  let date: Int?
   /// Where generation ends whatever the rows are: as Transformers' `generate`, at generation_config.json's end tokens, without them at
   /// config.json's.
   package let stopTokens: [Int32]
@@ -60,7 +71,9 @@ package struct LoadedText {
     stopTokens = try Self.generationEnds(files) ?? config.eosTokens
     vocabularySize = config.vocabularySize
     var chosen: Template?
-    let own = try ChatTemplates(of: files, specialTokens: tokenizer?.specialTokens ?? []).map(Template.tokenizer)
+    let templates = try ChatTemplates(of: files, specialTokens: tokenizer?.specialTokens ?? [], date: options.date)
+    date = templates?.tellDate == true ? options.date : nil
+    let own = templates.map(Template.tokenizer)
     switch options.template {
     case nil: break
     case "tokenizer":
@@ -72,7 +85,7 @@ package struct LoadedText {
       if let named = Template(named: name) {
         chosen = named
       } else if exists(name) {
-        chosen = .file(try TemplateFile(path: name, text: String(decoding: readWholeFile(name), as: UTF8.self)))
+        chosen = .file(try TemplateFile(path: name, text: readTextFile(name)))
       } else {
         throw GoraError(
           .usage, "--template \"\(name)\" is neither a name nor a file", hint: "names: \(Template.names.joined(separator: ", "))")

@@ -9,7 +9,9 @@ enum PEFTConfigText {
   static func text(_ plan: RankPlan) -> String {
     // PEFT wants at least rank 1 wherever it is told to adapt.
     let adapted = plan.modules.filter { $0.rank > 0 }
-    var out = "LoraConfig(\n    task_type=\"\(ModelFamilies.all[0].taskType ?? "")\",\n    r=\(plan.referenceRank),\n"
+    var out = "LoraConfig(\n"
+    if let type = taskType(of: adapted.map(\.name)) { out += "    task_type=\"\(type)\",\n" }
+    out += "    r=\(plan.referenceRank),\n"
     out += "    lora_alpha=\(JSON(whole: plan.alpha).compact()),\n"
     out += "    use_rslora=\(plan.scaling == .rslora ? "True" : "False"),\n    target_modules=[\n"
     for module in adapted { out += "        \(quoted(module.name)),\n" }
@@ -26,6 +28,12 @@ enum PEFTConfigText {
       out += "    },\n"
     }
     return out + ")\n"
+  }
+
+  /// That of the family whose modules are called so; nil where it has none.
+  private static func taskType(of modules: [String]) -> String? {
+    ModelFamilies.all.first { family in modules.allSatisfy { name in family.blockNames.contains { name.hasPrefix($0) } } }?
+      .taskType
   }
 
   /// A JSON string is a Python string too.

@@ -19,7 +19,7 @@ struct ReportCollector {
     var shared = folders.first.map(Array.init) ?? []
     for folder in folders { shared = zip(shared, folder).prefix { $0 == $1 }.map(\.0) }
     common = shared
-    title = shared.isEmpty ? used.first.map(\.path) ?? "" : shared.joined(separator: "/")
+    title = !shared.isEmpty ? shared.joined(separator: "/") : used.count == 1 ? used[0].path : "\(used.count) files"
     for input in used { add(input) }
     collectCosts(used)
   }

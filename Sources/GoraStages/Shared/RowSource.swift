@@ -28,6 +28,9 @@ enum RowSource {
     }
   }
 
+  /// What chat templates took for the present; nil where they do not ask.
+  var date: Int? { if case .text(let text, _) = self { text.date } else { nil } }
+
   /// Of the tokenizer; nil where rows are token ids.
   var fingerprint: String? {
     switch self {

@@ -13,13 +13,17 @@ struct TrainingCheckpoint {
   private let identity: [(key: String, value: String)]
   /// The trials of rates before the run, as `TrialRecord` has them; empty: there were none.
   var trials = ""
+  /// What chat templates took for the present; nil where none asked.
+  private let date: Int?
 
   /// - Parameters:
   ///   - folder: the run's output.
   ///   - identity: settings and inputs that decide the run's bytes, in order.
+  ///   - date: what chat templates took for the present; nil where none asked.
   /// - Throws: status 73 where another run is writing it.
-  init(folder: String, identity: [(key: String, value: String)]) throws(GoraError) {
+  init(folder: String, identity: [(key: String, value: String)], date: Int? = nil) throws(GoraError) {
     path = Self.path(in: folder)
+    self.date = date
     self.identity = identity
     if ProcessGroup.isFirst { try AtomicFile.removeLeftovers(of: path) }
   }
@@ -43,6 +47,7 @@ struct TrainingCheckpoint {
     ]
     if !validation.description.isEmpty { metadata.append(("validation", validation.description)) }
     if !trials.isEmpty { metadata.append(("trials", trials)) }
+    if let date { metadata.append(("date", String(date))) }
     if isEnded { metadata.append(("ended", "early")) }
     try SafetensorsWriter.write(path: path, tensors: tensors, metadata: metadata)
   }
@@ -55,6 +60,7 @@ struct TrainingCheckpoint {
     var run: String
     var validation: String
     var trials: String
+    var date: Int?
     /// Whether the run ended before its last step, and not for want of time.
     var isEnded: Bool
 
@@ -80,11 +86,18 @@ struct TrainingCheckpoint {
       (self.file, self.step, self.run) = (file, step, run)
       validation = metadata("validation") ?? ""
       trials = metadata("trials") ?? ""
+      date = metadata("date").flatMap { Int($0) }
       isEnded = metadata("ended") != nil
     }
 
     /// Of the whole run; nil where the checkpoint does not say.
     var steps: Int? { run.split(separator: "\n").first { $0.hasPrefix("steps=") }.flatMap { Int($0.dropFirst(6)) } }
+  }
+
+  /// What chat templates took for the present in a run that can go on; nil where there is none, or where they did not ask.
+  static func date(in output: String) throws(GoraError) -> Int? {
+    let path = path(in: output)
+    return exists(path) ? try Saved(path: path).date : nil
   }
 
   /// Refuses to begin anew over a run that can go on.

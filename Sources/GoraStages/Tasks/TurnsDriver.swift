@@ -51,10 +51,23 @@ struct TurnsDriver {
     generation.conclude(&summary)
     let requests = try judge.requests(answers)
     try inputs.requests?.write(requests)
-    let scores = try judge.scores(asking: requests, events)
+    let scores = try scores(of: judge, asking: requests, events)
     summary.outcome = TaskOutcome(
       values: scores.values, members: scores.members + [.init("new_tokens", JSON(generation.tokens))],
       line: "\(total) answers, \(generation.rate)\(scores.line.isEmpty ? "" : "; \(scores.line)")", table: scores.table)
+  }
+
+  /// What the judge says. Before it is asked the answers are put in place, so that a judge that fails does not cost them.
+  private func scores(of judge: Judge, asking requests: [UInt8], _ events: EventHandler) throws(GoraError) -> TaskOutcome {
+    let asks = inputs.configuration.answering.judging.command != nil
+    if asks { for file in [inputs.samples, inputs.requests] { try file?.commit() } }
+    do throws(GoraError) { return try judge.scores(asking: requests, events) } catch {
+      var error = error
+      if asks, let requests = inputs.requests?.path {
+        error.hint = "\(requests) has what the judge was asked; its replies can be given with --judge-replies"
+      }
+      throw error
+    }
   }
 
   private func temperature(of question: TurnsQuestion) -> Double {

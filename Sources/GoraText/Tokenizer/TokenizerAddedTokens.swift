@@ -65,7 +65,7 @@ struct AddedTokenFinder: Sendable {
     var token: AddedToken
   }
   private let entries: [Entry]
-  /// Entries by their first byte, longest first.
+  /// Entries by their first byte, longest first, of equals the last first.
   private let byFirst: [[Int]]
   /// What all entries of a first byte start with (`<|`): tested before them.
   private let prefixes: [[UInt8]]
@@ -84,7 +84,7 @@ struct AddedTokenFinder: Sendable {
       }
       return prefix
     }
-    self.byFirst = byFirst.map { $0.sorted { (-entries[$0].bytes.count, $0) < (-entries[$1].bytes.count, $1) } }
+    self.byFirst = byFirst.map { $0.sorted { (entries[$0].bytes.count, $0) > (entries[$1].bytes.count, $1) } }
   }
 
   /// Calls `body` with each non-empty part of the text in order, with the id where the part is a token.
@@ -113,7 +113,8 @@ struct AddedTokenFinder: Sendable {
         end = whitespaceEnd
       }
       if partStart < start { body(partStart..<start, nil) }
-      body(start..<max(start, end), entry.id)
+      // One that was taken along whole is none.
+      if start < end { body(start..<end, entry.id) }
       partStart = end
     }
     if partStart < text.count { body(partStart..<text.count, nil) }

@@ -106,9 +106,16 @@ struct TokenizerFolder: Sendable {
     return try token.required("content").string
   }
 
-  /// Special tokens without a name: `extra_special_tokens`, or `additional_special_tokens` of older files; nil without either.
+  /// Special tokens without a name: `extra_special_tokens`, or `additional_special_tokens` of older files where that is no list; nil without
+  /// either.
   private static func extraTokens(_ settings: [(key: String, field: JSONField)]) throws(GoraError) -> [AddedToken]? {
-    guard let list = extraField(settings), case .array = list.value.content else { return nil }
+    let lists = ["extra_special_tokens", "additional_special_tokens"].lazy.compactMap { name in
+      settings.first { $0.key == name }?.field
+    }
+    guard let list = lists.first(where: { if case .array(let tokens) = $0.value.content { !tokens.isEmpty } else { false } })
+    else {
+      return nil
+    }
     var tokens: [AddedToken] = []
     for field in try list.elements {
       if case .string(let text) = field.value.content {
@@ -118,16 +125,6 @@ struct TokenizerFolder: Sendable {
       }
     }
     return tokens
-  }
-
-  private static func extraField(_ settings: [(key: String, field: JSONField)]) -> JSONField? {
-    for name in ["extra_special_tokens", "additional_special_tokens"] {
-      switch settings.first(where: { $0.key == name })?.field {
-      case let field? where field.value.content != .null && field.value.content != .array([]): return field
-      default: continue
-      }
-    }
-    return nil
   }
 
   /// Special tokens that the model names itself: keys that end in `_token`, and named `extra_special_tokens`.
@@ -141,7 +138,9 @@ struct TokenizerFolder: Sendable {
       default: return false
       }
     }
-    if let extra = extraField(settings), case .object = extra.value.content { own += try extra.members }
+    if let extra = settings.first(where: { $0.key == "extra_special_tokens" })?.field, case .object = extra.value.content {
+      own += try extra.members
+    }
     return own
   }
 

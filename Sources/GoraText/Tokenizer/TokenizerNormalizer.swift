@@ -34,8 +34,21 @@ enum TokenizerNormalizer: Sendable {
   }
 
   private static func nfc(_ text: [UInt8]) -> [UInt8] {
+    var marks = ""
+    for scalar in String(decoding: text, as: UTF8.self).unicodeScalars {
+      if let parts = tibetanVowels[scalar] {
+        marks.unicodeScalars.append(contentsOf: parts)
+      } else {
+        marks.unicodeScalars.append(scalar)
+      }
+    }
     var normal = ""
-    normal.unicodeScalars.append(contentsOf: String(decoding: text, as: UTF8.self)._nfc)
+    normal.unicodeScalars.append(contentsOf: marks._nfc)
     return Array(normal.utf8)
   }
+
+  /// Letters of class 0 that are written as two marks, which the standard library leaves behind others that they should precede.
+  private static let tibetanVowels: [Unicode.Scalar: [Unicode.Scalar]] = [
+    "\u{0F73}": ["\u{0F71}", "\u{0F72}"], "\u{0F75}": ["\u{0F71}", "\u{0F74}"], "\u{0F81}": ["\u{0F71}", "\u{0F80}"],
+  ]
 }
