@@ -31,13 +31,11 @@ always:
 
 # setting TASK,NAME: what is said of the task, or of all.
 setting = $(if $(filter undefined,$(origin $(2)_$(1))),$(if $(filter undefined,$(origin $(2))),,$(2)="$($(2))"),$(2)="$($(2)_$(1))")
-SETTINGS := MODEL DATA TEST TARGETS METHODS RATES RATIOS SEEDS RANKS BATCHES TRAIN_ROWS HELD_OUT STEPS TRAIN_FLAGS
-# The walk's follow from the model where nothing is said of the task.
-walk = $(if $(filter undefined,$(origin $(2)_$(1))),,$(2)="$($(2)_$(1))")
+SETTINGS := MODEL DATA TEST TARGETS METHODS RATES RATIOS SEEDS RANKS BATCHES TRAIN_ROWS HELD_OUT STEPS TRAIN_FLAGS \
+  HEAD_STEPS HEAD_WARMUP HEAD_LR
 define run
 $(OUT)/$(1)/table.txt: always | $(TOOLS)
-	+$$(MAKE) -f $(ROOT)/pipelines/sweep.mk OUT=$$(@D) $(foreach name,$(SETTINGS),$(call setting,$(1),$(name))) \
-	  $(foreach name,HEAD_STEPS HEAD_WARMUP HEAD_LR,$(call walk,$(1),$(name))) > /dev/null
+	+$$(MAKE) -f $(ROOT)/pipelines/sweep.mk OUT=$$(@D) $(foreach name,$(SETTINGS),$(call setting,$(1),$(name))) > /dev/null
 endef
 $(foreach task,$(TASKS),$(eval $(call run,$(task))))
 

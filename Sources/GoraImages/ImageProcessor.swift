@@ -46,48 +46,69 @@ package struct ImageProcessor: Sendable, Equatable {
       if key.hasPrefix("do_"), case .bool(false) = field.value.content { continue }
       throw field.error("\"\(key)\" is not supported; it may change what the model sees of an image")
     }
-    func flag(_ key: String) throws(GoraError) -> Bool { try root.optional(key)?.bool ?? true }
+    // What is null is off.
+    func flag(_ key: String) throws(GoraError) -> Bool {
+      if try root.member(key) == nil { return true }
+      return try root.optional(key)?.bool ?? false
+    }
     _ = try flag("do_convert_rgb")
-    try Self.requireDefaults(root)
-    if try flag("do_resize") {
+    let (resizes, crops, normalises) = (try flag("do_resize"), try flag("do_center_crop"), try flag("do_normalize"))
+    try Self.requireDefaults(
+      root,
+      ["do_resize", "do_center_crop", "do_normalize"] + (resizes ? ["size", "resample"] : []) + (crops ? ["crop_size"] : [])
+        + (normalises ? ["image_mean", "image_std"] : []))
+    if resizes {
       let isSquare = try root.optional("default_to_square")?.bool ?? false
       size =
-        try root.optional("size").map { (field) throws(GoraError) in try Self.size(field, isSquare: isSquare) }
+        try Self.needed(root, "size").map { (field) throws(GoraError) in try Self.size(field, isSquare: isSquare) }
         ?? .shortestEdge(224)
-      if let field = try root.optional("resample") {
+      if let field = try Self.needed(root, "resample") {
         guard let known = ResampleFilter(rawValue: try field.int) else {
           throw field.error("\"resample\" \(try field.int) is not supported; expected 2 (bilinear) or 3 (bicubic)")
         }
         filter = known
       }
     }
-    if try flag("do_center_crop") {
-      crop = try root.optional("crop_size").map { (field) throws(GoraError) in try Self.exact(field) } ?? (224, 224)
+    if crops {
+      crop = try Self.needed(root, "crop_size").map { (field) throws(GoraError) in try Self.exact(field) } ?? (224, 224)
     }
-    rescaleFactor = try flag("do_rescale") ? root.optional("rescale_factor")?.double ?? 1 / 255 : nil
+    rescaleFactor = try flag("do_rescale") ? Self.needed(root, "rescale_factor")?.double ?? 1 / 255 : nil
     if let factor = rescaleFactor, let field = try root.optional("rescale_factor"), !factor.isFinite {
       throw field.error("\"rescale_factor\" is \(factor); expected a finite number")
     }
     normalisation =
-      try flag("do_normalize")
-      ? (Self.channels(root, "image_mean", Self.openAIMean), Self.channels(root, "image_std", Self.openAIDeviation)) : nil
+      normalises
+      ? (
+        try Self.channels(root, "image_mean", Self.openAIMean), try Self.channels(root, "image_std", Self.openAIDeviation)
+      ) : nil
     if let zero = normalisation?.deviation.first(where: { $0 == 0 }), let field = try root.optional("image_std") {
       throw field.error("\"image_std\" has \(zero); expected numbers other than 0")
     }
   }
 
-  /// Refuses a processor of another model that leaves its own defaults unsaid.
-  private static func requireDefaults(_ root: JSONField) throws(GoraError) {
-    guard let field = try root.optional("image_processor_type"), try !field.string.hasPrefix("CLIP") else { return }
-    for key in ["crop_size", "do_center_crop", "do_normalize", "do_resize", "image_mean", "image_std", "resample", "size"] {
-      guard try root.member(key) == nil else { continue }
-      throw field.error("\(try field.string) has defaults of its own, and the file does not say \"\(key)\"")
+  /// What a step goes by; nil where CLIP's default is taken.
+  private static func needed(_ root: JSONField, _ key: String) throws(GoraError) -> JSONField? {
+    guard let field = try root.member(key) else { return nil }
+    if field.value.content == .null { throw field.error("\"\(key)\" is null") }
+    return field
+  }
+
+  /// Refuses a processor of another model that leaves its own defaults of these unsaid.
+  private static func requireDefaults(_ root: JSONField, _ keys: [String]) throws(GoraError) {
+    var type = try root.optional("image_processor_type")
+    if type == nil { type = try root.optional("feature_extractor_type") }
+    guard let type, try !type.string.hasPrefix("CLIP") else { return }
+    var keys = keys
+    // A side alone is a square for some of them.
+    if let size = try root.optional("size"), case .integer = size.value.content { keys.append("default_to_square") }
+    for key in keys where try root.member(key) == nil {
+      throw type.error("\(try type.string) has defaults of its own, and the file does not say \"\(key)\"")
     }
   }
 
   /// A number for each channel, or one for all.
   private static func channels(_ root: JSONField, _ key: String, _ usual: [Double]) throws(GoraError) -> [Double] {
-    guard let field = try root.optional(key) else { return usual }
+    guard let field = try needed(root, key) else { return usual }
     guard case .array = field.value.content else { return Array(repeating: try field.double, count: 3) }
     var numbers: [Double] = []
     for element in try field.elements { numbers.append(try element.double) }

@@ -66,18 +66,22 @@ extension Rendering {
     var parts = tm()
     guard gmtime_r(&seconds, &parts) != nil else { throw JinjaError("the time is out of range") }
     var known = ""
-    var isDirective = false
+    var directive: String?
     for letter in format {
-      switch (isDirective, letter) {
-      // Of the directives only %f is Python's own.
-      case (true, "f"): throw JinjaError("the directive %f of strftime_now is not supported")
-      case (true, "Z"), (true, "z"): break
-      case (true, _): known += "%\(letter)"
-      case (false, "%"): break
-      case (false, _): known.append(letter)
+      guard let open = directive else {
+        if letter == "%" { directive = "%" } else { known.append(letter) }
+        continue
       }
-      isDirective = !isDirective && letter == "%"
+      directive = nil
+      switch letter {
+      // Of the directives only %f is Python's own.
+      case "f": throw JinjaError("the directive %f of strftime_now is not supported")
+      case "Z", "z": break
+      case "-", "_", "0"..."9", "^", "#", "E", "O": directive = open + String(letter)
+      default: known += open + String(letter)
+      }
     }
+    known += directive.map { "%" + $0 } ?? ""
     if known.isEmpty { return "" }
     var buffer = [CChar](repeating: 0, count: 256 + 32 * min(known.utf8.count, 4096))
     let count = strftime(&buffer, buffer.count, known, &parts)

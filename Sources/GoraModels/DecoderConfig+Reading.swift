@@ -93,7 +93,7 @@ extension DecoderConfig {
 
   /// Refuses models with another head than that over the vocabulary.
   private static func requireCausal(_ root: JSONField) throws(GoraError) {
-    try refuseBothWays(root)
+    try requireCausalAttention(root)
     guard let architectures = try root.optional("architectures") else { return }
     let bare = ["LlamaModel", "MistralModel", "Qwen2Model", "Qwen3Model", "Gemma2Model", "Gemma3TextModel"]
     let names = try architectures.elements
@@ -108,7 +108,8 @@ extension DecoderConfig {
     }
   }
 
-  static func refuseBothWays(_ root: JSONField) throws(GoraError) {
+  /// Refuses decoders that see what comes later, as those that were made embedders of do.
+  static func requireCausalAttention(_ root: JSONField) throws(GoraError) {
     if let field = try root.optional("is_causal"), try !field.bool {
       throw field.error("attention to what comes later (\"is_causal\": false) is not supported")
     }

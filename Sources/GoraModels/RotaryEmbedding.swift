@@ -64,12 +64,12 @@ package struct RotaryScaling: Sendable, Equatable {
       guard case .object = field.value.content else { continue }
       throw field.error("rotary settings of their own for \"\(key)\" are not supported", hint: "expected one set for all layers")
     }
-    let newName = try settings.optional("rope_type")
+    let newName = try settings.member("rope_type")
+    if let newName, newName.value.content == .null {
+      throw newName.error("\(newName.name) is null; expected \"default\" or another")
+    }
     let oldName = try settings.optional("type")
     guard let typeField = newName ?? oldName else {
-      if let field = try settings.member("rope_type") {
-        throw field.error("\(field.name) is null; expected \"default\" or another")
-      }
       if try !settings.members.allSatisfy({ $0.key == "rope_theta" }) {
         notes.append("\(settings.name) in config.json names no \"rope_type\": taken as \"default\", as Transformers does")
       }

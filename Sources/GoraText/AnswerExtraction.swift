@@ -111,7 +111,7 @@ extension AnswerExtractor {
     // What a later slice begins with follows a number.
     guard point > bytes.startIndex else { return point == 0 }
     let before = bytes[point - 1]
-    let isLetter = UInt8(ascii: "a")...UInt8(ascii: "z") ~= before | 0x20 || before >= 0x80
+    let isLetter = UInt8(ascii: "a")...UInt8(ascii: "z") ~= before | 0x20
     return !isDigit(before) && !isLetter && before != UInt8(ascii: ".")
   }
 

@@ -16,7 +16,7 @@ package struct ChatTemplates: Sendable, Equatable {
 
   package var name: String { (standard ?? toolUse)?.name ?? "" }
   /// Whether what they write may depend on the date.
-  package var tellDate: Bool { standard?.tellsDate == true || toolUse?.tellsDate == true }
+  package var tellsDate: Bool { standard?.tellsDate == true || toolUse?.tellsDate == true }
 
   /// - Throws: status 65 where no template is for such a chat.
   func template(for chat: Conversation) throws(GoraError) -> ChatTemplate {

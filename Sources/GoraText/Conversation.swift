@@ -94,12 +94,16 @@ extension ChatTurn {
     default: throw contentField!.error("\(contentField!.name) must be a string")
     }
     let members = try field.members
-    var kept = [JSON.Member("role", JSON(role))]
-    if let content = contentField?.value { kept.append(JSON.Member("content", content)) }
-    for (key, field) in members where ![spelling.role, spelling.content, "role", "content"].contains(key) {
-      kept.append(JSON.Member(key, field.value))
+    var kept: [JSON.Member] = []
+    for (key, field) in members where field.value.content != .null {
+      switch key {
+      case spelling.role: kept.append(JSON.Member("role", JSON(role)))
+      case spelling.content: kept.append(JSON.Member("content", field.value))
+      case "role", "content": break
+      default: kept.append(JSON.Member(key, field.value))
+      }
     }
-    self.members = kept.filter { $0.value.content != .null }
+    self.members = kept
     isLearnt = try Self.isLearnt(members, role: role)
   }
 
@@ -142,8 +146,7 @@ extension ChatTurn {
   var aliased: [JSON.Member] {
     func member(_ key: String) -> JSON.Member? { members.first { $0.key == key } }
     guard let found = Conversation.reasoning.lazy.compactMap(member).first?.value else { return members }
-    var aliased = members
-    if member("thinking") == nil { aliased.insert(JSON.Member("thinking", found), at: 0) }
+    var aliased = [JSON.Member("thinking", member("thinking")?.value ?? found)] + members.filter { $0.key != "thinking" }
     if member("reasoning_content") == nil { aliased.append(JSON.Member("reasoning_content", found)) }
     return aliased
   }

@@ -17,15 +17,21 @@ extension DataRow {
     func has(_ keys: String...) -> Bool {
       keys.allSatisfy { key in members.contains { $0.key == key && $0.value.content != .null } }
     }
-    for (key, what) in unread where has(key) {
-      let field = try row.required(key)
-      guard field.value != [], field.value != "" else { continue }
-      throw field.error("\(field.name): \(what)")
+    for (key, what) in unread {
+      if let field = try filled(row, key) { throw field.error("\(field.name): \(what)") }
     }
-    if let mark = try approval(row) {
+    func refuseApproval() throws(GoraError) {
+      guard let mark = try approval(row) else { return }
       throw mark.error("\(mark.name): a row that is approved of or not (KTO) is not learnt as an answer")
     }
     func instruction(_ kind: RowKind, _ prompt: String, _ response: String) throws(GoraError) -> [DataRow] {
+      try refuseApproval()
+      for key in prompt == "question" || prompt == "query" ? ["context", "options", "choices"] : [] {
+        guard let field = try filled(row, key) else { continue }
+        throw field.error(
+          "\(field.name): a part of the question that no template writes",
+          hint: "put it into the question, or name the columns instruction, input and output")
+      }
       var task = Instruction(
         kind: kind, instruction: try row.required(prompt).string,
         input: kind == .instruction ? try row.optional("input")?.string ?? "" : "",
@@ -34,6 +40,7 @@ extension DataRow {
       return [.instruction(task)]
     }
     func chat(_ key: String, _ spelling: Conversation.Spelling) throws(GoraError) -> [DataRow] {
+      try refuseApproval()
       var chat = try Conversation(try row.required(key), spelling)
       if let history = try row.optional("history"), history.value != [] {
         throw history.error("\"history\" beside \"\(key)\": one of them is the chat")
@@ -51,13 +58,6 @@ extension DataRow {
     if has("input_ids") { return try TokenisedRow.rows(row, vocabularySize: vocabularySize, hasEncoder: hasEncoder) }
     if has("messages") { return try chat("messages", .messages) }
     if has("conversations") { return try chat("conversations", .shareGPT) }
-    for key in ["context", "options", "choices"] where has("question", "answer") && has(key) {
-      let field = try row.required(key)
-      guard field.value != [], field.value != "" else { continue }
-      throw field.error(
-        "\(field.name): a part of the question that no template writes",
-        hint: "put it into the question, or name the columns instruction, input and output")
-    }
     if has("question", "answer") { return try instruction(.question, "question", "answer") }
     if has("query", "response") { return try instruction(.query, "query", "response") }
     if has("query", "answer") { return try instruction(.instruction, "query", "answer") }
@@ -79,9 +79,16 @@ extension DataRow {
   private static let preference = "a row of preferences (DPO), which are not learnt"
   private static let media = "rows of text alone are read"
 
+  /// A column that says something.
+  private static func filled(_ row: JSONField, _ key: String) throws(GoraError) -> JSONField? {
+    guard let field = try row.optional(key) else { return nil }
+    let empty: [JSON] = [JSON(.array([])), "", JSON(.object([]))]
+    return empty.contains(field.value) ? nil : field
+  }
+
   /// A truth value `label` (TRL, ms-swift) or any `kto_tag` (LLaMA-Factory).
   private static func approval(_ row: JSONField) throws(GoraError) -> JSONField? {
-    if let tag = try row.optional("kto_tag") { return tag }
+    if let tag = try filled(row, "kto_tag") { return tag }
     if let label = try row.optional("label"), case .bool = label.value.content { return label }
     return nil
   }

@@ -13,10 +13,11 @@ extension Model {
     vector: [Float]? = nil, isFrozen: Bool = false
   ) throws(GoraError) {
     guard let linear = linears.first(where: { $0.name == module }) else {
-      if parameters.contains(where: { $0.name == "\(module).weight" }) {
+      let isThere = parameters.contains { $0.name == "\(module).weight" }
+      if isThere || module == "lm_head" {
         throw GoraError(
-          .data, "the adapter has module \"\(module)\", beside which gora runs none",
-          hint: "gora-export --profile merged puts the adapter into the weights")
+          .data, "the adapter has module \"\(module)\", which gora runs no adapter beside",
+          hint: isThere ? "gora-export --profile merged puts the adapter into the weights" : "the model's head is its embedding")
       }
       throw GoraError(
         .data, "the adapter has module \"\(module)\", the model does not", hint: "is it an adapter of another model?")

@@ -44,7 +44,15 @@ import Testing
   @Test func defaultsAreCLIPs() throws {
     #expect(try Self.processor("{}") == ImageProcessor(side: 224))
     #expect(
-      try Self.processor(#"{"size": 32, "crop_size": 32, "image_mean": null, "do_pad": false}"#) == ImageProcessor(side: 32))
+      try Self.processor(#"{"size": 32, "crop_size": 32, "do_pad": false}"#) == ImageProcessor(side: 32))
+    #expect(
+      try Self.processor(#"{"do_center_crop": null, "crop_size": null, "do_normalize": null}"#)
+        == Self.processor(#"{"do_center_crop": false, "do_normalize": false}"#))
+    let other = #""image_processor_type": "ViTImageProcessor", "do_resize": true, "do_center_crop": false, "do_normalize": false"#
+    #expect(
+      try Self.processor("{\(other), \"size\": {\"height\": 32, \"width\": 32}, \"resample\": 2}")
+        == Self.processor(
+          #"{"size": {"height": 32, "width": 32}, "resample": 2, "do_center_crop": false, "do_normalize": false}"#))
     #expect(
       try Self.processor(#"{"size": 32, "default_to_square": true}"#) == Self.processor(#"{"size": {"height": 32, "width": 32}}"#)
     )
@@ -64,7 +72,16 @@ import Testing
     (#"{"image_mean": [1, 2]}"#, "\"image_mean\" has 2 numbers; expected 3"),
     (#"{"image_std": [1, 0, 1]}"#, "\"image_std\" has 0.0; expected numbers other than 0"),
     (#"{"crop_size": {"height": 3}}"#, "lacks \"width\""),
-    (#"{"image_processor_type": "ViTImageProcessor", "size": 32, "crop_size": 32}"#, "does not say \"do_center_crop\""),
+    (#"{"image_processor_type": "ViTImageProcessor", "size": 32, "crop_size": 32}"#, "does not say \"do_resize\""),
+    (
+      #"{"feature_extractor_type": "ViTFeatureExtractor", "do_resize": true, "do_normalize": true}"#,
+      "does not say \"do_center_crop\""
+    ),
+    (
+      #"{"image_processor_type": "ViTImageProcessor", "do_resize": true, "do_center_crop": false, "do_normalize": false, "size": 32, "#
+        + #""resample": 2}"#, "does not say \"default_to_square\""
+    ),
+    (#"{"image_mean": null}"#, "\"image_mean\" is null"), (#"{"crop_size": null}"#, "\"crop_size\" is null"),
   ])
   func whatWouldChangePixelsIsRefused(_ text: String, _ problem: String) {
     let error = errorThrown { try Self.processor(text) }

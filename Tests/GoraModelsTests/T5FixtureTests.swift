@@ -343,8 +343,8 @@ import Testing
     #expect(error.status == .data && error.problem.contains(word), "\(error.problem)")
   }
 
-  /// Transformers 5 saves every T5 as tied, and beside it whether the output is scaled; what it computed is in the table of a report of
-  /// 30 November 2026.
+  /// Transformers 5 saves every T5 as tied, and beside it whether the output is scaled: T5Config's `scale_decoder_outputs`, which
+  /// `T5ForConditionalGeneration.forward` goes by (5.23).
   @Test(arguments: [
     ("", "", true), ("true", "", true), ("false", "", false), ("", "false", false), ("true", "false", false),
     ("false", "true", true),

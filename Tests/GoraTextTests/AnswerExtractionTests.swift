@@ -27,6 +27,7 @@ import Testing
       ("The answer is: .75", 0.75, 1, 0),
       ("#### .5", 0.5, nil, 0),
       ("#### -.5", -0.5, nil, 0),
+      ("#### \u{20AC}.50", 0.5, nil, 0),
       ("#### ...5", 5, nil, 0),
       ("it costs 1.2.5 or v.5", 5, nil, 0),
       ("The answer is:18", 18, nil, 0),

@@ -191,7 +191,10 @@ private let chat = DataRow.chat([
         == "False\(user)thinking=r,role=assistant,content=a,reasoning=r,train=False,reasoning_content=r,;")
     #expect(
       try written(#"{"role": "assistant", "content": "a", "thinking": "t", "reasoning_content": "r", "train": false}"#)
-        == "True\(user)role=assistant,content=a,thinking=t,reasoning_content=r,train=False,;")
+        == "True\(user)thinking=t,role=assistant,content=a,reasoning_content=r,train=False,;")
+    #expect(
+      try written(#"{"content": "a", "role": "assistant", "train": false}"#)
+        == "True\(user)content=a,role=assistant,train=False,;")
     let toolless = try DataFile.parse(Array(#"{"query": "q", "response": "r", "tools": []}"#.utf8), path: "d")
     #expect(try marked(toolless.rows[0], .plain).contains("⟦r"))
   }
@@ -204,13 +207,13 @@ private let chat = DataRow.chat([
 
   /// `strftime_now` is Python's `datetime.now()`, which has no zone, of the date that the template is given.
   @Test func dates() throws {
-    let source = "{% for m in messages %}{{ m.content }}{% endfor %}{{ strftime_now('%d %b %Y%Z%z %%Z') }}"
+    let source = "{% for m in messages %}{{ m.content }}{% endfor %}{{ strftime_now('%d %b %Y%Z%-z%Ez %%Z%-m%') }}"
     func written(_ date: Int) throws -> String {
       try ChatTemplate(source, name: "own", specialTokens: [], date: date).rendered([ChatTurn(.user, "u")]).text
     }
-    #expect(try written(0) == "u01 Jan 1970 %Z" && written(1_000_000_000) == "u09 Sep 2001 %Z")
-    #expect(ChatTemplates(ChatTemplate(source, name: "own", specialTokens: [])).tellDate)
-    #expect(!ChatTemplates(ChatTemplate("{{ messages }}", name: "own", specialTokens: [])).tellDate)
+    #expect(try written(0) == "u01 Jan 1970 %Z1%" && written(1_000_000_000) == "u09 Sep 2001 %Z9%")
+    #expect(ChatTemplates(ChatTemplate(source, name: "own", specialTokens: [])).tellsDate)
+    #expect(!ChatTemplates(ChatTemplate("{{ messages }}", name: "own", specialTokens: [])).tellsDate)
   }
 
   /// A text that is no template is no matter to rows that another one wraps.

@@ -14,7 +14,10 @@ import Testing
     func problem(_ module: String) throws -> String {
       try #require(throws: GoraError.self) { try model.attach(module: module, rank: 1, scaling: 1, a: [], b: []) }.problem
     }
-    #expect(try problem("model.embed_tokens") == "the adapter has module \"model.embed_tokens\", beside which gora runs none")
+    // Its head is the embedding.
+    for module in ["model.embed_tokens", "lm_head"] {
+      #expect(try problem(module) == "the adapter has module \"\(module)\", which gora runs no adapter beside")
+    }
     #expect(try problem("model.absent") == "the adapter has module \"model.absent\", the model does not")
   }
 

@@ -195,6 +195,7 @@ recipe() {
 }
 recipe; ran 'the recipe' '12 eval, 2 grad, 4 init, 4 plan, 4 report, 6 train'
 recipe HEAD_LR=2e-3 TASKS=other; ran 'another walk' '2 eval, 1 grad, 1 init, 2 report, 1 train'
+recipe HEAD_LR= TASKS=other; ran 'a walk by the preset' '2 eval, 1 grad, 1 init, 2 report, 1 train'
 rm -rf results
 
 # Two tasks of GLUE, each as math does it.

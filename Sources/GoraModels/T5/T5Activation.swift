@@ -32,17 +32,22 @@ package enum T5Activation: Sendable, Equatable {
     self = found.1
   }
 
-  /// Refuses what `dense_act_fn` and `is_gated_act`, which go before `feed_forward_proj`, say against it.
-  func requireSame(_ root: JSONField) throws(GoraError) {
-    if let field = try root.optional("is_gated_act"), try field.bool != isGated {
-      throw field.error("\(field.name) is \(field.value.compact()), which is not what \"feed_forward_proj\" says")
+  /// Of the function, as `dense_act_fn` spells it.
+  private var function: String {
+    switch self {
+    case .relu: "relu"
+    case .gated(.geluTanh): "gelu_new"
+    case .gated(let function): function.rawValue
     }
-    guard let field = try root.optional("dense_act_fn") else { return }
-    let name = try field.string
-    let spellings = Self.names.filter { $0.1 == self }.map { $0.0.split(separator: "-").last.map(String.init) ?? "" }
-    // "gated-gelu" stands for "gelu_new".
-    guard spellings.contains(name), name != "gelu" else {
-      throw field.error("\(field.name) is \"\(name)\", which is not what \"feed_forward_proj\" says")
+  }
+
+  /// Refuses what `dense_act_fn` and `is_gated_act`, which go before `feed_forward_proj`, say against it, or against its default.
+  func refuseContradiction(_ root: JSONField) throws(GoraError) {
+    if let field = try root.optional("is_gated_act"), try field.bool != isGated {
+      throw field.error("\(field.name) is \(field.value.compact()), and by \"feed_forward_proj\" the function is \(name)")
+    }
+    if let field = try root.optional("dense_act_fn"), try field.string != function {
+      throw field.error("\(field.name) is \(field.value.compact()), and by \"feed_forward_proj\" the function is \(name)")
     }
   }
 

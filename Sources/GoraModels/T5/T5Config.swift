@@ -196,7 +196,7 @@ extension T5Config {
     activation =
       try root.member("feed_forward_proj").map { (field) throws(GoraError) in try T5Activation(reading: field) }
       ?? (isMultilingual ? .gated(.geluTanh) : .relu)
-    try activation.requireSame(root)
+    try activation.refuseContradiction(root)
     buckets = try size("relative_attention_num_buckets", 32, in: 4...65_536)
     maxDistance = try size("relative_attention_max_distance", 128, in: 1...(1 << 30))
     guard maxDistance > buckets / 2 else {
@@ -226,7 +226,7 @@ extension T5Config {
 
   /// Refuses models with another head than that over the vocabulary.
   private static func requireHead(_ root: JSONField) throws(GoraError) {
-    try DecoderConfig.refuseBothWays(root)
+    try DecoderConfig.requireCausalAttention(root)
     if let field = try root.optional("is_encoder_decoder"), try !field.bool {
       throw field.error("a t5 without its encoder (\"is_encoder_decoder\": false) is not supported")
     }

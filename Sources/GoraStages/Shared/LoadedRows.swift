@@ -41,9 +41,8 @@ package struct DataOptions: Sendable {
   }
 
   /// `SOURCE_DATE_EPOCH`, or the clock.
-  private static var present: Int {
-    getenv("SOURCE_DATE_EPOCH").flatMap { Int(String(cString: $0)) } ?? ChatTemplate.present
-  }
+  private static var present: Int { givenDate.flatMap { Int($0) } ?? ChatTemplate.present }
+  fileprivate static var givenDate: String? { getenv("SOURCE_DATE_EPOCH").map { String(cString: $0) } }
 }
 
 /// A checkpoint's tokenizer with what wraps and ends its texts.
@@ -72,7 +71,11 @@ package struct LoadedText {
     vocabularySize = config.vocabularySize
     var chosen: Template?
     let templates = try ChatTemplates(of: files, specialTokens: tokenizer?.specialTokens ?? [], date: options.date)
-    date = templates?.tellDate == true ? options.date : nil
+    let isItsOwn = options.template == nil || options.template == "tokenizer"
+    if isItsOwn, templates?.tellsDate == true, let text = DataOptions.givenDate, Int(text) == nil {
+      throw GoraError(.usage, "SOURCE_DATE_EPOCH is \"\(text)\"; expected seconds since 1970")
+    }
+    date = isItsOwn && templates?.tellsDate == true ? options.date : nil
     let own = templates.map(Template.tokenizer)
     switch options.template {
     case nil: break

@@ -60,10 +60,10 @@ struct TurnsDriver {
   /// What the judge says. Before it is asked the answers are put in place, so that a judge that fails does not cost them.
   private func scores(of judge: Judge, asking requests: [UInt8], _ events: EventHandler) throws(GoraError) -> TaskOutcome {
     let asks = inputs.configuration.answering.judging.command != nil
-    if asks { for file in [inputs.samples, inputs.requests] { try file?.commit() } }
+    if asks { try AtomicFile.commit([inputs.samples, inputs.requests].compactMap { $0 }) }
     do throws(GoraError) { return try judge.scores(asking: requests, events) } catch {
       var error = error
-      if asks, let requests = inputs.requests?.path {
+      if asks, error.hint == nil, let requests = inputs.requests?.path {
         error.hint = "\(requests) has what the judge was asked; its replies can be given with --judge-replies"
       }
       throw error
