@@ -64,8 +64,6 @@ package struct GradStage {
     /// Stops when importances have settled; nil takes all steps.
     package var stability: Convergence.Rule?
     package var exploration: Exploration?
-    /// Whether the exploration's rate is one over the model's width instead.
-    package var exploresByWidth = false
     /// Records importances of windows of so many steps.
     package var trackEvery: Int?
 
@@ -77,8 +75,7 @@ package struct GradStage {
       recipe.steps = 16
       recipe.batchSize = 8
       recipe.collects = [.gradients, .displacements]
-      recipe.exploration = Exploration(rule: .adalomo, rate: Exploration.standardRate)
-      recipe.exploresByWidth = true
+      recipe.exploration = Exploration(rule: .adalomo, rate: nil)
       return recipe
     }
   }
@@ -110,7 +107,7 @@ package struct GradStage {
     let rows = try source.rows(c.data, events: events)
     loaded.warn(ofLength: rows.map(\.length).max() ?? 0, events: events)
     let targets = loaded.linears(try c.targets.selected(of: loaded.model.linears.map(\.name)))
-    let exploration = exploration(of: loaded.model)
+    let exploration = c.recipe.exploration?.settled(for: loaded.model)
 
     let order = BatchOrder(
       rows: rows.count, batchSize: c.recipe.batchSize, shuffles: c.recipe.shuffles, seed: c.context.seed, stream: "gora-grad")
@@ -166,10 +163,9 @@ package struct GradStage {
       tokensPerSecond: 0,
       estimate: estimate)
     if c.dryRun { return summary }
-    try ProcessGroup.requireSame(
-      run(loaded, targets: targets, rows: rows, limit: limit, steps: steps, exploration: exploration))
-    if let exploration {
-      events(.note("exploring by \(exploration.rule.rawValue) at \(NumberText.significant(exploration.rate))"))
+    try ProcessGroup.requireSame(run(loaded, targets: targets, rows: rows, limit: limit, steps: steps))
+    if let exploration, let rate = exploration.rate {
+      events(.note("exploring by \(exploration.rule.rawValue) at \(NumberText.significant(rate))"))
     }
 
     // Opened before the work: a folder that cannot be written shows now, and so does a disk that is full.
@@ -177,7 +173,7 @@ package struct GradStage {
       ProcessGroup.isFirst
       ? try GradientFileWriter(
         path: c.output, compression: c.recipe.compression, storesBFloat16: c.storesBFloat16,
-        attributes: try attributes(loaded, source, rows: rows, exploration: exploration)) : nil
+        attributes: try attributes(loaded, source, rows: rows)) : nil
     let scratch = estimate.spills ? try ScratchFile(folder: scratchFolder) : nil
     loaded.model.recomputesActivations = estimate.recomputes
     let collector =
@@ -256,19 +252,10 @@ package struct GradStage {
     return summary
   }
 
-  /// The exploration with its rate. The first linear of a model sees its whole width.
-  private func exploration(of model: any Model) -> Exploration? {
-    var exploration = configuration.recipe.exploration
-    if configuration.recipe.exploresByWidth, let first = model.linears.first { exploration?.rate = 1 / Double(first.inputSize) }
-    return exploration
-  }
-
   /// What has to be the same for all processes, a line each.
-  private func run(
-    _ loaded: LoadedModel, targets: [Linear], rows: [EncodedRow], limit: Int, steps: Int, exploration: Exploration?
-  ) -> String {
+  private func run(_ loaded: LoadedModel, targets: [Linear], rows: [EncodedRow], limit: Int, steps: Int) -> String {
     let c = configuration
-    let exploration = exploration.map { "\($0.rule.rawValue) \($0.rate) \($0.warmup)" } ?? "none"
+    let exploration = c.recipe.exploration?.settled(for: loaded.model)
     let settings: [(String, String)] = [
       ("version", c.context.version), ("threads", String(c.context.threads)), ("products", Matmul.backendDescription),
       ("model", loaded.identity?.text ?? ""), ("dtype", loaded.dtype), ("data", fingerprint(of: rows)),
@@ -276,7 +263,7 @@ package struct GradStage {
       ("batch-size", String(c.recipe.batchSize)),
       ("shuffle", String(c.recipe.shuffles)), ("seed", String(c.context.seed)), ("micro-batch-tokens", String(limit)),
       ("collect", collected), ("input-components", String(c.recipe.inputComponents)),
-      ("explore", exploration),
+      ("explore", exploration.map { "\($0.rule.rawValue) \($0.rate ?? 0) \($0.warmup)" } ?? "none"),
       ("squares", String(c.recipe.keepsSquares)), ("track", String(c.recipe.trackEvery ?? 0)),
       ("stability", c.recipe.stability.map { "\($0)" } ?? "none"),
     ]
@@ -377,7 +364,7 @@ package struct GradStage {
   }
 
   private func attributes(
-    _ loaded: LoadedModel, _ source: RowSource, rows: [EncodedRow], exploration: Exploration?
+    _ loaded: LoadedModel, _ source: RowSource, rows: [EncodedRow]
   ) throws(GoraError) -> [(String, String)] {
     let c = configuration
     var attributes = [
@@ -390,9 +377,9 @@ package struct GradStage {
       attributes.append(
         ("until_stable", "tolerance \(rule.tolerance), patience \(rule.patience), min_steps \(rule.minimumSteps)"))
     }
-    if let exploration {
+    if let exploration = c.recipe.exploration?.settled(for: loaded.model) {
       attributes.append(("explore", exploration.rule.rawValue))
-      attributes.append(("explore_lr", String(exploration.rate)))
+      attributes.append(("explore_lr", String(exploration.rate ?? 0)))
       if exploration.warmup > 0 { attributes.append(("explore_warmup", String(exploration.warmup))) }
     }
     if c.recipe.collects != [.gradients] {

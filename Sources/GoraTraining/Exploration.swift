@@ -1,5 +1,6 @@
 import CGoraKernels
 import GoraCore
+import GoraModels
 
 /// GoRA-pro: the target weights move while their gradients are collected, so that these are of n true steps; afterwards the weights
 /// are what they were.
@@ -12,21 +13,29 @@ package struct Exploration: Sendable, Equatable {
   }
 
   package var rule: Rule
-  package var rate: Double
+  /// nil: one over the model's width (docs/starts.md, section 4).
+  package var rate: Double?
   /// Steps over which the rate rises to it, linearly; 0: it is that of the first already.
   package var warmup: Int
 
   /// The rate where none is given.
   package static let standardRate = 1e-5
 
-  package init(rule: Rule, rate: Double, warmup: Int = 0) {
+  package init(rule: Rule, rate: Double?, warmup: Int = 0) {
     self.rule = rule
     self.rate = rate
     self.warmup = warmup
   }
 
+  /// With its rate. The first linear of a model sees its whole width.
+  package func settled(for model: any Model) -> Exploration {
+    var settled = self
+    if rate == nil, let first = model.linears.first { settled.rate = 1 / Double(first.inputSize) }
+    return settled
+  }
+
   /// Of a step, counted from 1.
-  func rate(ofStep step: Int) -> Double { rate * min(1, Double(step) / Double(max(1, warmup))) }
+  func rate(ofStep step: Int) -> Double { (rate ?? 0) * min(1, Double(step) / Double(max(1, warmup))) }
 }
 
 /// A target weight's working copy and what its updates remember.

@@ -165,7 +165,7 @@ struct Grad: GoraCommand {
           "--collect displacements": recipe.collects.contains(.displacements),
         ], goWith: "--explore")
     }
-    if recipe.exploresByWidth, recipe.exploration?.rule == .sgd {
+    if let exploration = recipe.exploration, exploration.rule == .sgd, exploration.rate == nil {
       throw GoraError(.usage, "sgd has no rate by the model's width", hint: "give --explore-lr a number")
     }
     var configuration = GradStage.Configuration(
@@ -222,10 +222,9 @@ struct Grad: GoraCommand {
     recipe.trackEvery = track
     if let rule = explore ?? recipe.exploration?.rule {
       recipe.exploration = Exploration(
-        rule: rule, rate: exploreRate?.number ?? Exploration.standardRate,
+        rule: rule, rate: exploreRate == nil && preset == nil ? Exploration.standardRate : exploreRate?.number,
         warmup: exploreWarmup ?? (preset == nil ? 0 : recipe.steps / 4))
     }
-    recipe.exploresByWidth = exploreRate.map { $0 == .auto } ?? recipe.exploresByWidth
     if untilStable {
       var rule: Convergence.Rule = stabilityPreset == .official ? .official : .paper
       rule.tolerance = tolerance ?? rule.tolerance
