@@ -39,11 +39,14 @@ struct AdapterCard {
     let kind = type(of: adapter.layout)
     // PEFT reads no GGUF file: there the adapter belongs beside the checkpoint.
     let checkpoint = baseModel.hasSuffix(".gguf") ? "the-checkpoint-of-this-GGUF-file" : baseModel
+    let isDecoder = adapter.taskType == "CAUSAL_LM"
+    let auto = isDecoder ? "AutoModelForCausalLM" : adapter.taskType == "SEQ_2_SEQ_LM" ? "AutoModelForSeq2SeqLM" : "AutoModel"
     var lines = [
-      "PEFT:", "", "```python", "from peft import PeftModel", "from transformers import AutoModelForCausalLM", "",
-      "base = AutoModelForCausalLM.from_pretrained(\(JSON(checkpoint).compact()))",
+      "PEFT:", "", "```python", "from peft import PeftModel", "from transformers import \(auto)", "",
+      "base = \(auto).from_pretrained(\(JSON(checkpoint).compact()))",
       "model = PeftModel.from_pretrained(base, \"this-folder\")", "```", "",
     ]
+    guard isDecoder else { return lines.dropLast() }
     guard kind.isReadElsewhere else {
       lines.append("vLLM and llama.cpp do not know \(kind.title): `gora-export --profile merged` makes a checkpoint for them.")
       return lines

@@ -211,6 +211,11 @@ package struct Adapter: Sendable {
     {
       return (String(tensor.name.dropFirst(tensorPrefix.count).dropLast(suffix.count)), suffix)
     }
+    if [".base_layer.weight", ".embed_tokens.weight"].contains(where: tensor.name.hasSuffix) {
+      throw GoraError(
+        .data, at: tensor.location, "a copy of a weight of the base, as PEFT saves it with adapters beside embeddings or head",
+        hint: "save the adapter with save_embedding_layers=False")
+    }
     throw GoraError(
       .data, at: tensor.location, "not a LoRA factor of a linear module",
       hint: "expected \(tensorPrefix)<module> with one of \(suffixes.joined(separator: ", "))")

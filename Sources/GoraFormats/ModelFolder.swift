@@ -102,12 +102,34 @@ package final class ModelFolder: Sendable {
     "tokenizer_config.json", "vocab.json",
   ]
 
-  /// Those of them that a folder has.
-  package static func companions(in folder: String) -> [String] { companionNames.filter { exists("\(folder)/\($0)") } }
+  /// Chat templates with names of their own.
+  private static let namedTemplates = "additional_chat_templates"
+
+  /// Those of them that a folder has, and its named chat templates.
+  package static func companions(in folder: String) throws(GoraError) -> [String] {
+    var names = companionNames.filter { exists("\(folder)/\($0)") }
+    if exists("\(folder)/\(namedTemplates)") {
+      names += try FileProbe.names(in: "\(folder)/\(namedTemplates)").filter { $0.hasSuffix(".jinja") }.map {
+        "\(namedTemplates)/\($0)"
+      }
+    }
+    return names
+  }
 
   /// The files of a checkpoint with the companions of another, the one that makes it valid last.
-  package static func fileNames(withCompanionsIn folder: String) -> [String] {
-    companions(in: folder) + [weightsName, configName]
+  package static func fileNames(withCompanionsIn folder: String) throws(GoraError) -> [String] {
+    try companions(in: folder) + [weightsName, configName]
+  }
+
+  /// Refuses to write a checkpoint beside what Transformers would load with it, or in its place.
+  package static func requireNoOther(in folder: String) throws(GoraError) {
+    let others = [
+      ("adapter_config.json", "an adapter, which Transformers would load with the checkpoint"),
+      ("model.safetensors.index.json", "the shards of another checkpoint"),
+    ]
+    for (name, what) in others where exists("\(folder)/\(name)") {
+      throw GoraError(.cannotCreate, at: .file("\(folder)/\(name)"), "the folder has \(what)", hint: "write to another folder")
+    }
   }
 
   package func tensor(_ name: String) -> TensorView? { tensors[name] }

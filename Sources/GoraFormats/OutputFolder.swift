@@ -9,13 +9,14 @@ package final class OutputFolder {
   private var made: [(path: String, entry: TemporaryFiles.Entry)] = []
 
   /// - Parameters:
-  ///   - names: its files, last the one that makes the folder valid.
+  ///   - names: its files, or paths in it, last the one that makes the folder valid.
   ///   - folders: folders in it for what is written on the way.
   /// - Throws: `.cannotCreate` where the folder or one of its files cannot be made, or another run is writing them.
   package init(path: String, files names: [String], folders: [String] = []) throws(GoraError) {
     self.path = path
     do throws(GoraError) {
-      for folder in [path] + folders.map({ "\(path)/\($0)" }) {
+      let inside = folders + names.map { AtomicFile.split($0).folder }.filter { $0 != "." }
+      for folder in [path] + inside.map({ "\(path)/\($0)" }) {
         try makeFolder(folder) { made.append(($0, TemporaryFiles.register(folder: $0))) }
       }
       for name in names { files.append((name, try AtomicFile(path: "\(path)/\(name)"))) }

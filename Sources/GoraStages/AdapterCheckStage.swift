@@ -37,7 +37,7 @@ package struct AdapterCheckStage {
     if let refusal = reading.refusal {
       throw GoraError(
         .negative, at: .file(c.adapter), "\(c.reader.rawValue) refuses the folder: \(refusal)",
-        hint: "gora-export --profile merged is right everywhere")
+        hint: "gora-export --profile merged puts it into the model's weights")
     }
     var rows: [(module: AdapterModule, scaling: Double, difference: Double)] = []
     for (done, (module, scaling)) in zip(adapter.modules, reading.scalings).enumerated() {

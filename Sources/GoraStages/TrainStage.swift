@@ -139,6 +139,7 @@ package struct TrainStage {
   package func run(events: EventHandler) throws(GoraError) -> Summary {
     let c = configuration
     // Load.
+    let fileNames = try fileNames()
     try checkOutputs(
       fileNames.map { "\(c.output)/\($0)" } + [TrainingCheckpoint.path(in: c.output)] + (c.log.map { [$0] } ?? []),
       against: inputs + c.data.inputs + (c.validation.map { [$0] } ?? []))
@@ -335,9 +336,10 @@ package struct TrainStage {
   // MARK: The methods' differences
 
   /// What is written when the last step is done.
-  private var fileNames: [String] {
+  private func fileNames() throws(GoraError) -> [String] {
     if case .adapter = configuration.method { return Adapter.fileNames }
-    return ModelFolder.fileNames(withCompanionsIn: configuration.model)
+    try ModelFolder.requireNoOther(in: configuration.output)
+    return try ModelFolder.fileNames(withCompanionsIn: configuration.model)
   }
 
   /// What is read besides rows.

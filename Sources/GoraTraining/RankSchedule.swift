@@ -15,7 +15,7 @@ package struct RankSchedule: Sendable, Equatable, CustomStringConvertible {
   /// Shares of the run where neither the adapter nor the user says: those of the authors' example (500 and 1500 of 3000 steps).
   static let standardShares = (first: 6, last: 2)
 
-  /// - Throws: status 64 where the schedule ends before it begins, or the target is no less than what it begins with.
+  /// - Throws: status 64 where the schedule ends before it begins or anything is measured, or the target is no less than what it begins with.
   package init(_ config: AdaLoRAKind, steps: Int) throws(GoraError) {
     self.config = config
     self.steps = steps
@@ -25,6 +25,12 @@ package struct RankSchedule: Sendable, Equatable, CustomStringConvertible {
       throw GoraError(
         .usage, "the rank schedule ends before it begins: --tinit \(first) and --tfinal \(last) of \(steps) steps",
         hint: "their sum must be less than the steps of the run")
+    }
+    guard steps - last > 1 else {
+      throw GoraError(
+        .usage,
+        "the last choice of components, --tfinal \(last) of \(steps) steps before the end, comes before anything is measured",
+        hint: "give the run more steps, or a smaller --tfinal")
     }
     guard config.targetRank < config.initialRank else {
       throw GoraError(

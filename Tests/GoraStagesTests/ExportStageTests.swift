@@ -110,6 +110,11 @@ import Testing
     #expect(maxRank == 100 ? error == 0 : error > 0.1)
   }
 
+  /// A share that comes out whole is that many, whatever its product in binary is.
+  @Test func sharesOfBudgets() {
+    #expect(ParameterBudget.share(0.29).parameters(of: 12_800) == 3712 && ParameterBudget.share(0.3333).parameters(of: 100) == 33)
+  }
+
   /// A budget is met by the file that is written; what a module loses whole is not written, and a dry run says the same.
   @Test(arguments: [ParameterBudget.share(0.25), .count(600), .share(1)]) func budgets(_ budget: ParameterBudget) throws {
     let toy = try ToyCheckpoint()

@@ -57,6 +57,8 @@ import Testing
     ] { _ = try Self.run(bench, line) }
     let peft = try Self.run(bench, "gora-plan --uniform --model t5 --rank 2 --targets q,v --format peft").output
     #expect(peft.contains("task_type=\"SEQ_2_SEQ_LM\""), "\(peft)")
+    let card = String(decoding: try bench.bytes("tuned/README.md"), as: UTF8.self)
+    #expect(card.contains("AutoModelForSeq2SeqLM.from_pretrained") && !card.contains("vLLM") && !card.contains("llama.cpp"))
     let reader = try GradientFileReader(path: bench.file("grad.h5"))
     #expect(reader.names.count == 42 && reader.names.contains("decoder.block.2.layer.1.EncDecAttention.k.weight"))
     let config = try JSONDocument(path: "adapter_config.json", text: bench.bytes("tuned/adapter_config.json")).root

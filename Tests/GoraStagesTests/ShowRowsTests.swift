@@ -61,6 +61,34 @@ import Testing
     #expect(try adapter("broken") == adapter("first") && adapter("first") != adapter("tenth"))
   }
 
+  /// Named templates go along into a merged checkpoint, which is not written where an adapter or shards would be loaded with it; what
+  /// generation_config.json says of answers and is not done is told.
+  @Test func whatStandsBesideWeights() throws {
+    let bench = try Self.bench()
+    try FileManager.default.createDirectory(
+      atPath: bench.file("base/additional_chat_templates"), withIntermediateDirectories: true)
+    try bench.write("TOOL{{ messages[0].content }}", to: "base/additional_chat_templates/tool_use.jinja")
+    try bench.write(
+      #"{"repetition_penalty": 1.8, "min_length": 0, "temperature": 0.6, "suppress_tokens": [], "num_beams": 4}"#,
+      to: "base/generation_config.json")
+    let merge = "gora-export init --model base --profile merged -q -o"
+    #expect(try bench.run("\(merge) merged").status == 0)
+    for name in ["additional_chat_templates/tool_use.jinja", "generation_config.json"] {
+      #expect(try bench.bytes("merged/\(name)") == bench.bytes("base/\(name)"))
+    }
+    #expect(try bench.run("gora-export init --model base --profile ranked -q -o adapter").status == 0)
+    CommandLineTests.expect(
+      try bench.run("\(merge) adapter"), 73, "an adapter, which Transformers would load with the checkpoint")
+    try FileManager.default.createDirectory(atPath: bench.file("shards"), withIntermediateDirectories: true)
+    try bench.write("{}", to: "shards/model.safetensors.index.json")
+    CommandLineTests.expect(try bench.run("\(merge) shards"), 73, "the shards of another checkpoint")
+    #expect(!bench.exists("shards/model.safetensors") && !bench.exists("adapter/model.safetensors"))
+    let answered = try bench.run("gora-eval --model base --task gsm8k --data test.jsonl --limit 1 --max-new-tokens 2")
+    #expect(
+      answered.error.contains("warning: not applied of generation_config.json: repetition_penalty 1.8, num_beams 4\n"),
+      "\(answered.error)")
+  }
+
   private static let templates = ["", " --template plain", " --template chatml", " --template tokenizer", " --max-length 40"]
 
   /// The rows that are shown, given as token ids, make the same gradients, the same adapter and the same loss as the texts; the three tools show

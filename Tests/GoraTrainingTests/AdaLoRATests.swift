@@ -129,8 +129,12 @@ import Testing
     // Where nothing is said the authors' shares stand: 500 and 1500 of 3000.
     let standard = try RankSchedule(AdaLoRAKind(), steps: 3000)
     #expect(standard.first == 500 && standard.last == 1500)
-    // A run of one step has a schedule.
-    #expect(try RankSchedule(AdaLoRAKind(), steps: 1).phase(1, modules: 1) == .settling(8))
+    // The last choice needs a step that was measured before it.
+    #expect(try RankSchedule(AdaLoRAKind(), steps: 3).phase(2, modules: 1) == .settling(8))
+    for steps in 1...2 {
+      let error = #expect(throws: GoraError.self) { try RankSchedule(AdaLoRAKind(), steps: steps) }
+      #expect(error?.status == .usage && error?.problem.contains("before anything is measured") == true)
+    }
     config.finalSteps = 90
     for (change, word) in [(config, "ends before it begins"), (AdaLoRAKind(), "nothing to leave out")] {
       var wrong = change

@@ -62,7 +62,7 @@ import Testing
     let golden = try Fixtures.json("rules/golden.json")
     let rule = try #require(StepRules.all.first { $0.name == name })
     let adapter = try Self.adapter(golden)
-    let decay = name == "lora-fa-proj" ? 0 : try golden.required("weight_decay").double
+    let decay = try golden.required("weight_decay").double
     let optimizer = rule.optimizer(
       [adapter], StepSettings(ratio: try golden.required("ratio").double, weightDecay: decay))
     #expect(optimizer.parameters.map(\.name) == rule.learns(adapter).map(\.name))

@@ -9,10 +9,11 @@ package enum ParameterBudget: Sendable, Equatable {
   /// Above 0, at most 1: of the parameters that it has.
   case share(Double)
 
-  func count(of all: Int) -> Int {
+  package func parameters(of all: Int) -> Int {
     switch self {
     case .count(let count): count
-    case .share(let share): Int((share * Double(all)).rounded(.down))
+    // Of 12800 parameters 29 % are 3711.9999….
+    case .share(let share): Int((share * Double(all) + 1e-6).rounded(.down))
     }
   }
 }
@@ -68,7 +69,7 @@ struct AdapterTruncation {
         values: Array(spectrum.values.prefix(maxRank ?? .max)), cost: module.shape[0] + module.shape[1])
     }
     oldParameters = adapter.parameters
-    let allowed = budget?.count(of: oldParameters) ?? .max
+    let allowed = budget?.parameters(of: oldParameters) ?? .max
     let ranks = SpectrumThreshold.ranks(wanted, budget: allowed)
     guard ranks.contains(where: { $0 > 0 }) else {
       throw GoraError(

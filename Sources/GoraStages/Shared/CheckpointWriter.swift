@@ -46,7 +46,7 @@ enum CheckpointWriter {
     }
     var metadata = [("format", "pt")]
     if let provenance { metadata.append(("gora_provenance", provenance.text)) }
-    for name in ModelFolder.companions(in: tokenizerFolder) {
+    for name in try ModelFolder.companions(in: tokenizerFolder) {
       try folder[name].write(readWholeFile("\(tokenizerFolder)/\(name)", limit: FileLimit.companion))
     }
     try SafetensorsWriter.write(to: folder[ModelFolder.weightsName], tensors: tensors, metadata: metadata)

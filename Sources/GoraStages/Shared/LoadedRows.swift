@@ -54,6 +54,8 @@ package struct LoadedText {
   /// Where generation ends whatever the rows are: as Transformers' `generate`, at generation_config.json's end tokens, without them at
   /// config.json's.
   package let stopTokens: [Int32]
+  /// Settings of generation_config.json that would change what `generate` answers, and are not applied.
+  let unapplied: [String]
   /// Of the model: embeddings may be larger than the tokenizer (padding), and smaller where no text uses its last tokens.
   private let vocabularySize: Int
   /// Whether prompts go to an encoder and answers to a decoder.
@@ -68,6 +70,7 @@ package struct LoadedText {
         .data, at: .file(files.path), "no end token: config.json has no eos_token_id, tokenizer_config.json no eos_token")
     }
     stopTokens = try Self.generationEnds(files) ?? config.eosTokens
+    unapplied = try Self.unapplied(files)
     vocabularySize = config.vocabularySize
     var chosen: Template?
     let templates = try ChatTemplates(of: files, specialTokens: tokenizer?.specialTokens ?? [], date: options.date)
@@ -112,6 +115,25 @@ package struct LoadedText {
     let fields = if case .array = field.value.content { try field.elements } else { [field] }
     for field in fields { ends.append(Int32(try field.int(in: 0...Int(Int32.max)))) }
     return ends
+  }
+
+  /// Settings of generation_config.json, each with its value, that move the likeliest answers; what samples is the user's to say.
+  private static func unapplied(_ files: CheckpointFiles) throws(GoraError) -> [String] {
+    guard let root = try files.document("generation_config.json")?.root else { return [] }
+    let neutral: [String: Double] = [
+      "repetition_penalty": 1, "encoder_repetition_penalty": 1, "guidance_scale": 1, "num_beams": 1, "no_repeat_ngram_size": 0,
+      "encoder_no_repeat_ngram_size": 0, "min_length": 0, "min_new_tokens": 0,
+    ]
+    let others = [
+      "bad_words_ids", "begin_suppress_tokens", "exponential_decay_length_penalty", "forced_bos_token_id", "forced_eos_token_id",
+      "sequence_bias", "stop_strings", "suppress_tokens",
+    ]
+    return try root.members.filter { key, field in
+      switch field.value.content {
+      case .null, .array([]), .object([]): false
+      default: neutral[key].map { field.value.number != $0 } ?? others.contains(key)
+      }
+    }.map { "\($0.key) \($0.field.value.compact())" }
   }
 
   /// The rows of `options.paths`; texts need a tokenizer.

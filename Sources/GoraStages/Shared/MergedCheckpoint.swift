@@ -41,7 +41,7 @@ struct MergedCheckpoint {
           "\(unmoved) of the \(changed) weights that the adapter changes stay as they are: its update is less than the base's dtype "
             + "tells apart"))
     }
-    for name in ModelFolder.companions(in: model.path) + [ModelFolder.configName] {
+    for name in try ModelFolder.companions(in: model.path) + [ModelFolder.configName] {
       try folder[name].write(readWholeFile("\(model.path)/\(name)", limit: FileLimit.companion))
     }
     try folder.commit()

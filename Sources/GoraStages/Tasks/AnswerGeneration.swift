@@ -51,6 +51,9 @@ final class AnswerGeneration {
     if answering.beams > 1, !sources.isEmpty { throw inputs.needsDecoder("--beams") }
     let longest = max((prompts.map(\.count).max() ?? 0) + answering.maxNewTokens, sources.map(\.count).max() ?? 0)
     inputs.loaded.warn(ofLength: longest, events: events)
+    if !inputs.text.unapplied.isEmpty {
+      events(.warning("not applied of generation_config.json: \(inputs.text.unapplied.joined(separator: ", "))"))
+    }
     var bytes =
       answering.beams > 1
       ? search.byteCounts(prompts) : generator(answering.sampling).byteCounts(prompts, sources: sources)

@@ -11,6 +11,8 @@ package final class AdamW: Optimizer {
     /// Whether ε is added to √v before the bias of v is corrected, as in older programs; PyTorch adds it after.
     package var addsEpsilonFirst = false
     package var weightDecay: Float = 0
+    /// Whether weights decay after they have moved, the step with them, as in older programs; PyTorch's decay before.
+    package var decaysLast = false
     /// Whether norms and biases decay too. Transformers' Trainer leaves them out (`get_decay_parameter_names`).
     package var decaysVectors = true
 
@@ -67,12 +69,17 @@ package final class AdamW: Optimizer {
     for entry in entries {
       guard let values = entry.parameter.values?.pointer, let gradient = entry.parameter.gradient?.pointer else { continue }
       let (first, second) = (entry.first.pointer, entry.second.pointer)
-      let rate = Float(lr) * entry.rateFactor
+      var (rate, decay) = (Float(lr) * entry.rateFactor, entry.weightDecay)
+      if settings.decaysLast {
+        // (p − u)·(1 − rate·decay) is the step of a rate that much lower, with as much decay as before.
+        let kept = 1 - rate * decay
+        (rate, decay) = (rate * kept, decay / kept)
+      }
       parallelRanges(entry.parameter.count, grain: 32_768, alignment: 16) { range in
         let i = range.lowerBound
         gora_adamw(
           values + i, gradient + i, first + i, second + i, range.count, gradientScale, rate, settings.beta1, settings.beta2,
-          epsilon, entry.weightDecay, correction1, correction2)
+          epsilon, decay, correction1, correction2)
       }
     }
   }

@@ -91,7 +91,7 @@ def projected():
     a, b = torch.nn.Parameter(torch.tensor(A0), requires_grad=False), torch.nn.Parameter(torch.tensor(B0))
     optimizer = LoraFAOptimizer(
         [{"params": [a, b], "names": ["m.lora_A.weight", "m.lora_B.weight"], "scaling_factors": [S, S], "lr": LR * RATIO,
-          "betas": (0.9, 0.999), "weight_decay": 0.0}], lr=LR * RATIO, eps=1e-6)
+          "betas": (0.9, 0.999), "weight_decay": DECAY}], lr=LR * RATIO, eps=1e-6)
     for g in GRADIENTS:
         b.grad = torch.tensor(S * g @ A0.T)
         optimizer.step()
