@@ -87,32 +87,18 @@ extension AnswerExtractor {
     return last.map { ExtractedAnswer(value: $0, source: .lastNumber) }
   }
 
-  /// First match of `-?([0-9][0-9,]*(\.[0-9]+)?|\.[0-9]+)`; the latter not behind a letter, a digit or a point, where the point is another's.
+  /// First match of `-?[0-9][0-9,]*(\.[0-9]+)?`.
   private static func number(in bytes: ArraySlice<UInt8>) -> (value: Double, end: Int)? {
     guard var start = bytes.firstIndex(where: isDigit) else { return nil }
     var end = start
-    let point = start - 1
-    if point >= bytes.startIndex, bytes[point] == UInt8(ascii: "."), beginsNumber(point, in: bytes) {
-      start = point
-      while end < bytes.endIndex, isDigit(bytes[end]) { end += 1 }
-    } else {
-      while end < bytes.endIndex, isDigit(bytes[end]) || bytes[end] == UInt8(ascii: ",") { end += 1 }
-      if end + 1 < bytes.endIndex, bytes[end] == UInt8(ascii: "."), isDigit(bytes[end + 1]) {
-        end += 1
-        while end < bytes.endIndex, isDigit(bytes[end]) { end += 1 }
-      }
-    }
     if start > bytes.startIndex, bytes[start - 1] == UInt8(ascii: "-") { start -= 1 }
+    while end < bytes.endIndex, isDigit(bytes[end]) || bytes[end] == UInt8(ascii: ",") { end += 1 }
+    if end + 1 < bytes.endIndex, bytes[end] == UInt8(ascii: "."), isDigit(bytes[end + 1]) {
+      end += 1
+      while end < bytes.endIndex, isDigit(bytes[end]) { end += 1 }
+    }
     let digits = bytes[start..<end].filter { $0 != UInt8(ascii: ",") }
     return Double(String(decoding: digits, as: UTF8.self)).map { ($0, end) }
-  }
-
-  private static func beginsNumber(_ point: Int, in bytes: ArraySlice<UInt8>) -> Bool {
-    // What a later slice begins with follows a number.
-    guard point > bytes.startIndex else { return point == 0 }
-    let before = bytes[point - 1]
-    let isLetter = UInt8(ascii: "a")...UInt8(ascii: "z") ~= before | 0x20
-    return !isDigit(before) && !isLetter && before != UInt8(ascii: ".")
   }
 
   private static func firstNumber(_ bytes: some Sequence<UInt8>) -> Double? {
