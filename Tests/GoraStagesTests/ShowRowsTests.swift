@@ -57,6 +57,9 @@ import Testing
       let outcome = try run(output, day: day)
       #expect(outcome.status == status, "\(output): \(outcome.error)")
     }
+    let grad = "gora-grad --model base --data mixed.jsonl --template tokenizer --steps 1 -v -o grad.h5"
+    #expect(
+      try bench.run(grad, shell: "SOURCE_DATE_EPOCH=864000 exec \"$@\"").error.contains("SOURCE_DATE_EPOCH=864000 repeats it"))
     func adapter(_ folder: String) throws -> [UInt8] { try bench.bytes("\(folder)/adapter_model.safetensors") }
     #expect(try adapter("broken") == adapter("first") && adapter("first") != adapter("tenth"))
   }

@@ -15,7 +15,9 @@ enum RowSource {
       self = .images(try ImageReader(model, files: loaded.files, options: options, events: events))
     } else {
       try options.refuseImages(modelType: loaded.config.modelType)
-      self = .text(try LoadedText(files: loaded.files, config: loaded.config, options: options), loaded)
+      let text = try LoadedText(files: loaded.files, config: loaded.config, options: options)
+      if let date = text.date { events(.note("the chat template may write the date; SOURCE_DATE_EPOCH=\(date) repeats it")) }
+      self = .text(text, loaded)
     }
   }
 
