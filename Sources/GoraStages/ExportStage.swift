@@ -56,7 +56,7 @@ package struct ExportStage {
     let base = try CheckpointFiles(c.model)
     let isFile = c.profile == .gguf || c.profile == .merged && base.gguf != nil
     try checkOuttype(isFile: isFile)
-    let names = profile == nil && !isFile ? try ModelFolder.fileNames(withCompanionsIn: c.model) : Adapter.fileNames
+    let names = profile == nil ? try ModelFolder.fileNames(withCompanionsIn: c.model) : Adapter.fileNames
     if c.profile == .merged, !isFile { try ModelFolder.requireNoOther(in: c.output) }
     try checkOutputs(isFile ? [c.output] : names.map { "\(c.output)/\($0)" }, against: [c.adapter, c.model])
     let folder = c.dryRun || isFile ? nil : try OutputFolder(path: c.output, files: names)

@@ -107,7 +107,6 @@ package struct GradStage {
     let rows = try source.rows(c.data, events: events)
     loaded.warn(ofLength: rows.map(\.length).max() ?? 0, events: events)
     let targets = loaded.linears(try c.targets.selected(of: loaded.model.linears.map(\.name)))
-    let exploration = c.recipe.exploration?.settled(for: loaded.model)
 
     let order = BatchOrder(
       rows: rows.count, batchSize: c.recipe.batchSize, shuffles: c.recipe.shuffles, seed: c.context.seed, stream: "gora-grad")
@@ -136,7 +135,7 @@ package struct GradStage {
       try InputCollector.require(labelled: labelled, components: c.recipe.inputComponents, targets: targets)
     }
     var settings = GradientEstimator.Settings(
-      microBatchTokens: limit, exploration: exploration, trackEvery: c.recipe.trackEvery.map { min($0, steps) },
+      microBatchTokens: limit, exploration: c.recipe.exploration, trackEvery: c.recipe.trackEvery.map { min($0, steps) },
       keepsSquares: c.recipe.keepsSquares)
     settings.mayStop = c.recipe.stability != nil
     let learning = c.recipe.collects.contains(.gradients) ? targets : []
@@ -164,7 +163,7 @@ package struct GradStage {
       estimate: estimate)
     if c.dryRun { return summary }
     try ProcessGroup.requireSame(run(loaded, targets: targets, rows: rows, limit: limit, steps: steps))
-    if let exploration, let rate = exploration.rate {
+    if let exploration = c.recipe.exploration?.settled(for: loaded.model), let rate = exploration.rate {
       events(.note("exploring by \(exploration.rule.rawValue) at \(NumberText.significant(rate))"))
     }
 

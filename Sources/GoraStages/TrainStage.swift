@@ -140,6 +140,7 @@ package struct TrainStage {
     let c = configuration
     // Load.
     let fileNames = try fileNames()
+    if fileNames.contains(ModelFolder.weightsName) { try ModelFolder.requireNoOther(in: c.output) }
     try checkOutputs(
       fileNames.map { "\(c.output)/\($0)" } + [TrainingCheckpoint.path(in: c.output)] + (c.log.map { [$0] } ?? []),
       against: inputs + c.data.inputs + (c.validation.map { [$0] } ?? []))
@@ -338,7 +339,6 @@ package struct TrainStage {
   /// What is written when the last step is done.
   private func fileNames() throws(GoraError) -> [String] {
     if case .adapter = configuration.method { return Adapter.fileNames }
-    try ModelFolder.requireNoOther(in: configuration.output)
     return try ModelFolder.fileNames(withCompanionsIn: configuration.model)
   }
 

@@ -149,7 +149,7 @@ package final class GradientEstimator {
     windows = try buffers(settings.needsWindows)
     stepSums = try buffers(settings.needsStepSums)
     var explored: [ExploredWeight] = []
-    if let exploration = settings.exploration {
+    if let exploration = settings.exploration?.settled(for: model) {
       for (target, copy) in zip(targets, try buffers(true, whole: true)) {
         target.weight.makeWorkingCopy(in: copy)
         explored.append(

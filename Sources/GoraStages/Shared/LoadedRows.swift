@@ -69,16 +69,17 @@ package struct LoadedText {
       throw GoraError(
         .data, at: .file(files.path), "no end token: config.json has no eos_token_id, tokenizer_config.json no eos_token")
     }
-    stopTokens = try Self.generationEnds(files) ?? config.eosTokens
-    unapplied = try Self.unapplied(files)
+    let generation = try files.document("generation_config.json")?.root
+    stopTokens = try Self.generationEnds(generation) ?? config.eosTokens
+    unapplied = try Self.unapplied(generation)
     vocabularySize = config.vocabularySize
     var chosen: Template?
     let templates = try ChatTemplates(of: files, specialTokens: tokenizer?.specialTokens ?? [], date: options.date)
-    let isItsOwn = options.template == nil || options.template == "tokenizer"
-    if isItsOwn, templates?.tellsDate == true, let text = DataOptions.givenDate, Int(text) == nil {
+    let tellsDate = templates?.tellsDate == true && [nil, "tokenizer"].contains(options.template)
+    if tellsDate, let text = DataOptions.givenDate, Int(text) == nil {
       throw GoraError(.usage, "SOURCE_DATE_EPOCH is \"\(text)\"; expected seconds since 1970")
     }
-    date = isItsOwn && templates?.tellsDate == true ? options.date : nil
+    date = tellsDate ? options.date : nil
     let own = templates.map(Template.tokenizer)
     switch options.template {
     case nil: break
@@ -109,8 +110,8 @@ package struct LoadedText {
   }
 
   /// `eos_token_id` of generation_config.json, a number or several; nil where it says none.
-  private static func generationEnds(_ files: CheckpointFiles) throws(GoraError) -> [Int32]? {
-    guard let field = try files.document("generation_config.json")?.root.optional("eos_token_id") else { return nil }
+  private static func generationEnds(_ generation: JSONField?) throws(GoraError) -> [Int32]? {
+    guard let field = try generation?.optional("eos_token_id") else { return nil }
     var ends: [Int32] = []
     let fields = if case .array = field.value.content { try field.elements } else { [field] }
     for field in fields { ends.append(Int32(try field.int(in: 0...Int(Int32.max)))) }
@@ -118,8 +119,8 @@ package struct LoadedText {
   }
 
   /// Settings of generation_config.json, each with its value, that move the likeliest answers; what samples is the user's to say.
-  private static func unapplied(_ files: CheckpointFiles) throws(GoraError) -> [String] {
-    guard let root = try files.document("generation_config.json")?.root else { return [] }
+  private static func unapplied(_ generation: JSONField?) throws(GoraError) -> [String] {
+    guard let generation else { return [] }
     let neutral: [String: Double] = [
       "repetition_penalty": 1, "encoder_repetition_penalty": 1, "guidance_scale": 1, "num_beams": 1, "no_repeat_ngram_size": 0,
       "encoder_no_repeat_ngram_size": 0, "min_length": 0, "min_new_tokens": 0,
@@ -128,7 +129,7 @@ package struct LoadedText {
       "bad_words_ids", "begin_suppress_tokens", "exponential_decay_length_penalty", "forced_bos_token_id", "forced_eos_token_id",
       "sequence_bias", "stop_strings", "suppress_tokens",
     ]
-    return try root.members.filter { key, field in
+    return try generation.members.filter { key, field in
       switch field.value.content {
       case .null, .array([]), .object([]): false
       default: neutral[key].map { field.value.number != $0 } ?? others.contains(key)
