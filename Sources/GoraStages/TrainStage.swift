@@ -136,7 +136,7 @@ package struct TrainStage {
 
   package init(_ configuration: Configuration) { self.configuration = configuration }
 
-  package func run(events: EventHandler) throws(GoraError) -> Summary {
+  package func run(events: @escaping EventHandler) throws(GoraError) -> Summary {
     let c = configuration
     // Load.
     let fileNames = try fileNames()
@@ -167,13 +167,13 @@ package struct TrainStage {
     let batches = (rows.count + c.recipe.batchSize - 1) / c.recipe.batchSize
     let steps = c.recipe.maxSteps ?? c.recipe.epochs * batches
     let rule = rule(for: adapter)
-    let adaLoRA = adapter?.layout as? AdaLoRAKind
-    let rankSchedule = try adaLoRA.map { kind throws(GoraError) in try RankSchedule(kind, steps: steps) }
+    let rankSchedule = try (adapter?.layout as? AdaLoRAKind).map { kind throws(GoraError) in try RankSchedule(kind, steps: steps)
+    }
     let plan = learningPlan(loaded, rule, rankSchedule)
     let parameters = plan.parameters.reduce(0) { $0 + $1.count }
     let schedule = Schedule(
       shape: c.recipe.schedule, peak: c.recipe.lr, steps: steps, warmupRatio: c.recipe.warmupRatio, floor: c.recipe.lrFloor)
-    var settings = Trainer.Settings(
+    let settings = Trainer.Settings(
       batchSize: c.recipe.batchSize, microBatchTokens: c.recipe.microBatchTokens ?? loaded.defaultMicroBatchTokens,
       schedule: schedule, maxGradientNorm: c.recipe.maxGradientNorm, shuffles: c.recipe.shuffles,
       seed: c.context.seed)
@@ -197,15 +197,14 @@ package struct TrainStage {
       recompute: c.recipe.recompute, longestRow: (rows + validationRows).map(\.tokens).max(),
       quantization: c.recipe.quantization, canQuantize: adapter != nil && c.recipe.quantization == nil)
     try estimate.require(c.context.memory, options: options, isTried: c.dryRun, events: events)
-    var summary = Summary(
+    let empty = Summary(
       steps: steps, rows: rows.count, parameters: parameters, tokensPerSecond: 0, rowsPerSecond: 0, seconds: 0, resumedFrom: 0,
       isComplete: true, estimate: estimate)
-    if c.dryRun { return summary }
+    if c.dryRun { return empty }
 
     let identity = identity(
       loaded, settings: settings, rule: rule, ranks: rankSchedule, rows: rows, validationRows: validationRows, adapter: adapter)
-    var checkpoint = try TrainingCheckpoint(folder: c.output, identity: identity, date: source.date)
-    let record = ValidationRecord(plan.parameters, keepsBest: c.keepsBest)
+    let checkpoint = try TrainingCheckpoint(folder: c.output, identity: identity, date: source.date)
     let saved = c.resumes ? try checkpoint.progress() : nil
     // What was left out of the identity is decided by these, where it bears on no byte of one process's run.
     let rest = [
@@ -215,123 +214,34 @@ package struct TrainStage {
     ]
     try ProcessGroup.requireSame((identity + rest).map { "\($0)=\($1)" }.joined(separator: "\n"))
     // Before the first step: an input that changes meanwhile does not change what was read, nor cost the run.
-    var provenance = writes ? try provenance(loaded, adapter: adapter) : nil
+    let provenance = writes ? try provenance(loaded, adapter: adapter) : nil
     let log =
       try writes ? c.log.map { path throws(GoraError) in try MetricsLog(path: path, keepingSteps: saved?.step ?? 0) } : nil
 
-    // Find the rate, where none is given.
-    let clock = Stopwatch()
-    var lastSave = 0.0
-    var ratio = c.recipe.lrRatio
-    if var search = finder {
-      search.known = try TrialRecord.trials(saved?.trials ?? "", path: TrainingCheckpoint.path(in: c.output))
-      let trials = RateTrials(
-        model: loaded.model, parameters: plan.parameters, rows: search.learnt, judged: search.judged, settings: settings,
-        optimizer: plan.optimizer)
-      while !search.isFinished {
-        let isNew = !search.knowsNext
-        if isNew, let limit = c.maxMinutes, ProcessGroup.first(clock.seconds > limit * 60) {
-          if writes { try checkpoint.save(plan.optimizer(nil), record) }
-          summary.isComplete = false
-          return summary
-        }
-        let trial = try search.add(trials.loss)
-        checkpoint.trials = TrialRecord.text(search.search.trials)
-        if saved?.step ?? 0 == 0 { try log?.append(trial: TrialRecord.json(trial)) }
-        guard isNew else { continue }
-        events(.information(RateFinder.line(trial)))
-        if writes, c.saveEvery != nil || clock.seconds - lastSave > 60 {
-          try checkpoint.save(plan.optimizer(nil), record)
-          lastSave = clock.seconds
-        }
-      }
-      let choice = try search.choice()
-      events(.information(search.conclusion(choice)))
-      provenance = provenance?.adding("lr_search", search.json(choice))
-      if saved?.step ?? 0 == 0 { try log?.append(found: choice) }
-      (summary.found, summary.searchSteps) = (choice, search.search.cost)
-      settings.schedule.peak = choice.lr
-      ratio = choice.ratio
-    }
-
     // Train.
-    let trainer = Trainer(model: loaded.model, optimizer: plan.optimizer(ratio), rows: rows, settings: settings)
-    if c.resumes, try checkpoint.restore(trainer.optimizer, record) { summary.resumedFrom = trainer.step }
-    var (tokens, learnt) = (0, 0)
-    var rates = StepRates()
-    var ranks: RankRecord? = adaLoRA.map { _ in RankRecord(loaded.model.linears.filter { $0.adapter != nil }.map(\.name))
-    }
-    if trainer.step > 0, let now = trainer.optimizer.ranks { _ = ranks?.update(now) }
-    events(.progress(stage: "training", done: trainer.step, total: steps, unit: "steps"))
-    func hasSettled() -> Bool { c.patience.map { record.misses >= $0 } ?? false }
-    while !trainer.isFinished, !hasSettled() {
-      if let limit = c.maxMinutes, ProcessGroup.first(clock.seconds > limit * 60) {
-        if writes { try checkpoint.save(trainer.optimizer, record) }
-        summary.isComplete = false
-        break
-      }
-      let stepClock = Stopwatch()
-      let report = try trainer.advance()
-      rates.append(tokens: report.tokens, seconds: stepClock.seconds)
-      try log?.append(report)
-      if let now = report.ranks, let changed = ranks?.update(now) { try log?.append(ranks: changed, step: report.step) }
-      if summary.firstLoss == nil { summary.firstLoss = report.loss }
-      summary.lastLoss = report.loss
-      tokens += report.tokens
-      learnt += report.rows
-      events(
-        .progress(
-          stage: "training", done: report.step, total: steps, unit: "steps",
-          rate: StageRate(Double(tokens) / max(clock.seconds, 1e-9), "tokens/s"), loss: report.loss,
-          state: ranks?.description))
-      if let every = c.validateEvery, !validationPieces.isEmpty, report.step % every == 0 || trainer.isFinished {
-        let loss = try validationLoss(loaded, validationPieces, step: report.step)
-        summary.validationLoss = loss
-        record.add(loss: loss, step: report.step)
-        try log?.append(validationLoss: loss, step: report.step)
-      }
-      // After the step's lines: a run killed in between takes the step again and writes them again.
-      let due = c.saveEvery.map { report.step % $0 == 0 } ?? (clock.seconds - lastSave > 60)
-      if due, writes, !trainer.isFinished, !hasSettled() {
-        try checkpoint.save(trainer.optimizer, record)
-        lastSave = clock.seconds
-      }
-    }
-    summary.seconds = clock.seconds
-    summary.tokensPerSecond = Double(tokens) / max(clock.seconds, 1e-9)
-    summary.steadyTokensPerSecond = rates.steady
-    summary.rowsPerSecond = Double(learnt) / max(clock.seconds, 1e-9)
+    let run = TrainingRun(
+      c, loaded, rows: rows, validation: validationPieces, plan: plan, settings: settings, finder: finder, checkpoint: checkpoint,
+      saved: saved, log: log, writes: writes, summary: empty, events: events)
+    if try run.findRate() { try run.train() }
+    var summary = run.summary
     guard summary.isComplete else { return summary }
-    if summary.validationLoss == nil, !validationPieces.isEmpty {
-      summary.validationLoss = try validationLoss(loaded, validationPieces, step: trainer.step)
-    }
 
-    // Save: the checkpoint first, so that a run killed here resumes to the same output.
-    summary.stepsTaken = trainer.step
-    summary.stoppedEarly = !trainer.isFinished
-    if writes { try checkpoint.save(trainer.optimizer, record, isEnded: summary.stoppedEarly) }
-    if c.keepsBest, let best = record.best {
-      record.restoreBest()
+    // Save.
+    if c.keepsBest, let best = run.record.best {
+      run.record.restoreBest()
       (summary.bestStep, summary.validationLoss) = (best.step, best.loss)
     }
-    if let output { try save(loaded, adapter: adapter, to: output, provenance: provenance) }
+    if let output {
+      let whole = run.search.map { search in provenance?.adding("lr_search", search) } ?? provenance
+      try save(loaded, adapter: adapter, to: output, provenance: whole)
+    }
     // The best values may have others.
-    if let ranks, summary.bestStep == nil { events(.note("\(ranks)")) }
+    if let ranks = run.ranks, summary.bestStep == nil { events(.note("\(ranks)")) }
     let peak = ProcessMemory.peak
     summary.peakBytes = peak
     events(.note("memory at most \(RunEstimate.mebibytes(peak)) resident"))
     if let traffic = ProcessGroup.traffic { events(.note(traffic)) }
     return summary
-  }
-
-  /// - Throws: status 1 where it is not finite; the last checkpoint stays.
-  private func validationLoss(_ loaded: LoadedModel, _ pieces: [PackedBatch], step: Int) throws(GoraError) -> Double {
-    let loss = meanLoss(loaded.model, pieces).loss
-    guard loss.isFinite else {
-      throw GoraError(
-        .negative, "step \(step): the validation loss is \(loss)", hint: "lower --lr or set --max-grad-norm 1")
-    }
-    return loss
   }
 
   // MARK: The methods' differences
@@ -413,15 +323,6 @@ package struct TrainStage {
     for parameter in parameters { parameter.makeTrainable() }
   }
 
-  /// What learns, and how its optimizer is made: after the estimate, which counts the memory that this takes.
-  private struct LearningPlan {
-    var parameters: [Parameter]
-    /// Floats that the optimizer keeps and takes.
-    var stateFloats: Int
-    /// For a rate of B over that of A; nil: the rule's own.
-    var optimizer: (_ ratio: Double?) -> any Optimizer
-  }
-
   /// nil where the rate is given, and B's over A's.
   private func rateFinder(
     rows: [EncodedRow], validation: [EncodedRow], settings: Trainer.Settings, rule: any StepRule.Type,
@@ -454,7 +355,7 @@ package struct TrainStage {
       let adapters = loaded.model.adapters
       return LearningPlan(
         parameters: adapters.flatMap { rule.learns($0) },
-        stateFloats: rule.stateFloats(adapters) + rule.scratchFloats(adapters)
+        stateFloats: rule.stateFloats(adapters) + rule.scratchFloats(adapters), adaptsRanks: ranks != nil
       ) { ratio in
         rule.optimizer(
           adapters, StepSettings(ratio: ratio ?? rule.standardRatio, weightDecay: recipe.weightDecay, ranks: ranks))

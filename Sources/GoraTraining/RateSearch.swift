@@ -6,13 +6,16 @@ import GoraCore
 /// First trials of one step: under Adam's rules that is a line search along the first update, whose gradient all of them share, so that
 /// each costs one forward pass over the judged rows. How far that step may go before the loss rises is what the curvature allows, which
 /// the best rate of a run goes with (arXiv 2602.04998). One batch alone may teach other rows nothing, so this only says where to begin:
-/// it walks down the curve of its losses, by factors of 4 and then of 2, until the lowest point has neighbours on both sides. Then trials
+/// it walks down the curve of its losses, by factors of 4 and then of 2, until the lowest point has neighbours on both sides; and where it
+/// does teach them nothing, to the highest rate that does them no harm. Then trials
 /// of `horizon` steps from there, each with the schedule of the run made as short as itself, by factors of 2: few, so that they are long,
 /// since what is best for a few steps is not what is best for many. The vertex of the parabola through the lowest and two points beside
 /// it, over the logarithm of the rate, is what is best for the horizon, and what the run takes: whether a longer run wants a higher rate or
 /// a lower one differs from model to model.
 ///
 /// Where the budget has no room for trials of two steps, the line search alone is what there is.
+///
+/// No short trial shows that a rate makes a long run's loss rise again. A run that does is given up, and starts over at half of its rate.
 package struct RateSearch: Sendable {
   /// What is known of B's rate over that of A.
   package enum Ratio: Sendable, Equatable {
@@ -59,10 +62,14 @@ package struct RateSearch: Sendable {
   private static let start = 1e-3
   /// Rates that are tried.
   private static let range = 1e-12...1e3
+  /// Runs that are given up at most.
+  private static let mostAbandoned = 6
 
   /// Work that the trials may cost, in steps of the run.
   package let budget: Double
   package private(set) var trials: [Trial] = []
+  /// Runs at what was found before that were given up, with the steps that they took.
+  package private(set) var abandoned: [Trial] = []
   private let lr: Double?
   private let ratio: Ratio
   private let steps: Int
@@ -100,12 +107,22 @@ package struct RateSearch: Sendable {
     ([lr == nil ? "--lr" : nil, ratio == .wanted ? "--lr-ratio" : nil] as [String?]).compactMap { $0 }.joined(separator: " and ")
   }
 
-  /// Work of all trials so far: their steps, the first of which they share, and a third of a step's for the rows they are measured on.
+  /// Work of all trials so far, in steps: their own, the first of which they share, and what they are measured on; and of the runs that
+  /// were given up.
   package var cost: Double {
-    trials.isEmpty ? 0 : trials.reduce(1) { $0 + Double($1.setting.steps - 1) + judging }
+    let trials = trials.isEmpty ? 0 : trials.reduce(1) { $0 + Double($1.setting.steps - 1) + judging }
+    return abandoned.reduce(trials) { $0 + Double($1.setting.steps) }
   }
 
   package mutating func add(_ trial: Trial) { trials.append(trial) }
+
+  /// Gives up the run at what was found, after as many steps: the next one has half of its rate.
+  /// - Returns: false where the rate is a given one, or too many runs were given up before.
+  package mutating func abandon(after steps: Int) -> Bool {
+    guard lr == nil, abandoned.count < Self.mostAbandoned, let choice else { return false }
+    abandoned.append(Trial(setting: Setting(lr: choice.lr, ratio: choice.ratio, steps: steps), loss: nil))
+    return true
+  }
 
   // MARK: What comes next
 
@@ -133,37 +150,50 @@ package struct RateSearch: Sendable {
   /// Of a trial of the horizon.
   private var longCost: Double { Double(horizon - 1) + judging }
 
-  private func curve(steps: Int, base: Double) -> Curve {
+  /// - Parameter limit: what a loss above is as bad as none.
+  private func curve(steps: Int, base: Double, limit: Double) -> Curve {
     var curve = Curve(base: base, factor: Self.factor)
     for trial in trials where trial.setting.steps == steps && trial.setting.ratio == firstRatio {
       let power = Int((log(trial.setting.lr / base) / log(Self.factor)).rounded())
       // A trial of a ratio lies between the rates of the walk.
-      if curve.rate(Double(power)) == trial.setting.lr { curve.losses.append((power, trial.loss ?? .infinity)) }
+      guard curve.rate(Double(power)) == trial.setting.lr else { continue }
+      let loss = trial.loss ?? .infinity
+      curve.losses.append((power, loss <= limit ? loss : .infinity))
     }
     return curve
   }
 
   /// The line search along the first update.
-  private var line: Curve { curve(steps: 1, base: Self.start) }
+  private var line: Curve { curve(steps: 1, base: Self.start, limit: .infinity) }
 
-  /// The longer trials, around the lowest point of the line; nil where no single step has a finite loss.
+  /// What the line search says: its lowest point; nil where no single step has a finite loss.
+  private var single: Double? {
+    let line = line
+    guard let floor = line.floor else { return line.vertex }
+    return Double(line.losses.filter { $0.loss <= 1.01 * floor }.map(\.power).max() ?? 0)
+  }
+
+  /// The longer trials, around what the line says. One that ends a tenth above the single steps on the line's way down, which begins at
+  /// the loss of the start, has blown up.
   private var long: Curve? {
     let line = line
-    return line.vertex.map { curve(steps: horizon, base: line.rate($0)) }
+    guard let single, let best = line.best else { return nil }
+    let highest = line.losses.filter { $0.power <= best.power }.map(\.loss).max() ?? best.loss
+    return curve(steps: horizon, base: line.rate(single), limit: 1.1 * highest)
   }
 
   /// The rate of A at `firstRatio` that is best for short runs; nil where all longer trials diverged.
   private var best: Double? {
     guard lr == nil else { return lr }
-    let curve = hasLongTrials ? long : line
-    return curve.flatMap { curve in curve.vertex.map(curve.rate) }
+    if !hasLongTrials { return single.map(line.rate) }
+    return long.flatMap { curve in curve.vertex.map(curve.rate) }
   }
 
   /// The next trial; nil where there is nothing more to try, or no budget for it.
   package var next: Setting? {
     if lr == nil {
       let line = line
-      if let power = line.next(stride: 2), cost + judging <= budget || line.best == nil,
+      if line.floor == nil, let power = line.next(stride: 2), cost + judging <= budget || line.best == nil,
         Self.range.contains(line.rate(Double(power)))
       {
         return Setting(lr: line.rate(Double(power)), ratio: firstRatio, steps: 1)
@@ -194,7 +224,7 @@ package struct RateSearch: Sendable {
     guard let best else { return nil }
     var (rate, ratio) = (best, firstRatio)
     var reason = ""
-    if lr == nil, let single = line.vertex {
+    if lr == nil, let single {
       reason = "one step ends lowest at \(NumberText.significant(line.rate(single)))"
       reason +=
         hasLongTrials ? ", \(horizon) at \(NumberText.significant(best))" : "; no room for longer trials, so this is rough"
@@ -207,6 +237,10 @@ package struct RateSearch: Sendable {
       ratio = least.setting.ratio
       if lr == nil { rate *= first / (ratio ?? first) }
       reason += (reason.isEmpty ? "" : "; ") + "ratio \(NumberText.significant(ratio ?? 1)) ends lowest"
+    }
+    for run in abandoned {
+      rate = run.setting.lr / 2
+      reason += "; at \(NumberText.significant(run.setting.lr)) the loss of the run rose, until step \(run.setting.steps)"
     }
     return Choice(lr: lr == nil ? Self.rounded(rate) : rate, ratio: ratio, reason: reason)
   }
@@ -225,6 +259,16 @@ package struct RateSearch: Sendable {
     /// The lowest loss, of equals that of the lower rate; nil where all diverged.
     var best: (power: Int, loss: Double)? {
       losses.filter { $0.loss < .infinity }.min { ($0.loss, $0.power) < ($1.loss, $1.power) }
+    }
+
+    /// The loss of rates that are too low to change it, where none does better: the three lowest that were tried are within a thousandth
+    /// of each other, and of the lowest loss.
+    var floor: Double? {
+      let lowest = losses.sorted { $0.power < $1.power }.prefix(3).map(\.loss)
+      guard lowest.count == 3, let best, lowest[0] < .infinity, lowest.allSatisfy({ abs($0 - lowest[0]) <= 1e-3 * lowest[0] }),
+        best.loss >= (1 - 1e-3) * lowest[0]
+      else { return nil }
+      return lowest[0]
     }
 
     func loss(_ power: Int) -> Double? { losses.first { $0.power == power }?.loss }
@@ -250,7 +294,7 @@ package struct RateSearch: Sendable {
       guard let low = loss(best.power - 1) else {
         guard let far = loss(best.power + 2), far < .infinity else { return x }
         let curvature = best.loss - 2 * high + far
-        return curvature > 0 ? x - min(0.5, (far - best.loss) / (2 * curvature) - 1) : x
+        return curvature > 0 ? x - max(0, min(0.5, (far - best.loss) / (2 * curvature) - 1)) : x
       }
       if high == .infinity || low == .infinity { return low == high ? x : high == .infinity ? x - 0.5 : x + 0.5 }
       let curvature = low - 2 * best.loss + high

@@ -81,8 +81,11 @@ package final class RateTrials {
     return measured
   }
 
+  /// Lets go of what only trials need; the start stays.
+  package func end() { first = nil }
+
   /// Puts the values of the start back.
-  private func restore() {
+  package func restore() {
     for (parameter, copy) in zip(parameters, start) {
       parameter.values?.pointer.update(from: copy.pointer, count: parameter.count)
     }

@@ -3,6 +3,7 @@ import Glibc
 import GoraCore
 import GoraFormats
 import GoraStages
+import GoraTraining
 import Testing
 
 /// `--lr auto` on the llama fixture, as processes.
@@ -119,6 +120,72 @@ import Testing
     let report = try bench.run("gora-report metrics.jsonl tuned --figure search --format text")
     #expect(report.status == 0 && report.output.contains("learning rate of A"), "\(report.error)")
     #expect(report.output.split(separator: "\n").count { $0.contains(", found ") } == 1, "\(report.output)")
+  }
+
+  /// Six rows one at a time, at a rate that only single steps bear: the loss leaves the range of numbers, and the run starts over at half
+  /// the rate until it does not. It ends in the bytes of a run at the last rate, also where it was killed on the way; the log tells of it
+  /// alone, and of those that were given up.
+  @Test func startsOverAtHalfTheRate() throws {
+    let bench = try Workbench()
+    try bench.prepare()
+    let line =
+      "gora-train init --model model --data rows.jsonl --max-steps 400 --batch-size 1 --schedule constant --seed 4 --threads 1 --no-provenance"
+    let training = "\(line) --lr auto --lr-budget 0.02 --save-every 10 --log auto.jsonl -o auto"
+    let auto = try bench.run("\(training) --json")
+    #expect(auto.status == 0, "\(auto.error)")
+    let failures = auto.error.split(separator: "\n").filter { $0.contains(": from the start again, with --lr ") }
+    #expect(!failures.isEmpty, "\(auto.error)")
+    let (lr, _) = try Self.found(auto)
+    #expect(try bench.run("\(line) --lr \(lr) --log given.jsonl -o given -q").status == 0)
+    func outputs(_ folder: String) throws -> [String: [UInt8]] {
+      try bench.contents(folder).filter { !$0.key.hasPrefix("checkpoint/") }
+    }
+    let expected = try outputs("auto")
+    #expect(try outputs("given") == expected)
+    let log = try bench.bytes("auto.jsonl")
+    let lines = String(decoding: log, as: UTF8.self).split(separator: "\n")
+    let given = try String(decoding: bench.bytes("given.jsonl"), as: UTF8.self).split(separator: "\n")
+    #expect(lines.filter { !$0.contains("\"step\":0,") } == given)
+    let abandoned = lines.filter { $0.contains("\"loss\":null") && !$0.contains("\"steps\":1,") }
+    #expect(abandoned.count == failures.count && lines.count { $0.contains("\"found\"") } == 1)
+
+    try bench.remove("auto")
+    let words = (training + " --resume -q").split(separator: " ").map(String.init)
+    for delay in [300_000, 600_000] as [UInt32] {
+      let child = try Child(words[0], Array(words.dropFirst()), in: bench.path)
+      bench.wait(for: "auto/checkpoint/state.safetensors")
+      usleep(delay)
+      child.send(SIGKILL)
+      _ = try child.wait()
+    }
+    #expect(try bench.run(training + " --resume -q").status == 0)
+    #expect(try outputs("auto") == expected)
+    #expect(try bench.bytes("auto.jsonl") == log)
+  }
+
+  /// One row forty times and then forty others of other tokens, in the order in which the run takes them: the loss rises at any rate. A
+  /// rate that is given stays, with a warning; one that was found is halved, until that has no end.
+  @Test func rises() throws {
+    let bench = try Workbench()
+    try bench.prepare()
+    var random = Random(seed: 3, stream: "rows")
+    let order = BatchOrder(rows: 80, batchSize: 1, shuffles: true, seed: 0, stream: "gora-train").epoch(0)
+    var rows = [String](repeating: "", count: 80)
+    for (place, row) in order.enumerated() {
+      let ids = place < 40 ? Array(1...16) : (0..<16).map { _ in 20 + Int(random.nextUInt64() % 44) }
+      rows[row] = "{\"input_ids\": \(ids), \"labels\": \(ids)}\n"
+    }
+    try bench.write(rows.joined(), to: "turning.jsonl")
+    let line = "gora-train init --model model --data turning.jsonl --max-steps 80 --batch-size 1 --threads 1"
+    let given = try bench.run("\(line) --lr 3e-3 -o given")
+    #expect(given.status == 0)
+    let warning = "warning: the loss rises again: "
+    #expect(given.error.split(separator: "\n").count { $0.contains(warning) && $0.contains("the rate may be too high") } == 1)
+    #expect(try !bench.run("\(line) --lr 3e-3 --no-shuffle -o given").error.contains(warning))
+    let found = try bench.run("\(line) --lr auto -o found")
+    CommandLineTests.expect(found, 1, "the loss rises again: ", "--lr")
+    #expect(found.error.split(separator: "\n").count { $0.contains(": from the start again, with --lr ") } == 6)
+    #expect(!bench.exists("found/adapter_model.safetensors"))
   }
 
   /// Stopped by the clock before the first trial, and continued.

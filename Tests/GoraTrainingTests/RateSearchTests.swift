@@ -42,7 +42,7 @@ import Testing
   /// One step only says where to begin: several overrule it, as far as three rates reach, and below by half of their distance more.
   @Test(arguments: [0.01, 0.4, 1, 1.5, 2, 100]) func severalStepsOverruleOne(factor: Double) throws {
     let search = Self.run(try Self.search(steps: 1000)) { setting in
-      Self.bowl(setting.steps == 1 ? 5e-4 : 5e-4 * factor)(setting)
+      Self.bowl(setting.steps == 1 ? 5e-4 : 5e-4 * factor)(setting).map { $0 - log(Double(setting.steps)) }
     }
     let choice = try #require(search.choice)
     let expected = factor < 0.1 ? pow(2, -1.5) : min(4, factor)
@@ -107,6 +107,44 @@ import Testing
   @Test func explosionsAreOut() throws {
     let search = Self.run(try Self.search()) { $0.lr > 1e-3 ? 1e30 : 3 - 0.1 * log($0.lr / 1e-9) }
     #expect(try #require(search.choice).lr <= 1e-3)
+  }
+
+  /// A long trial that ends far above the start says nothing of where the lowest point lies, nor pulls the choice towards itself.
+  @Test func blownUpTrialsPullNothing() throws {
+    let search = Self.run(try Self.search()) { setting in
+      if setting.steps == 1 { return Self.bowl(4e-3)(setting) }
+      return setting.lr > 5e-3 ? 8 : 2.5 + 0.02 * log2(setting.lr / 1e-3)
+    }
+    let choice = try #require(search.choice)
+    let long = search.trials.filter { $0.setting.steps > 1 }
+    let lowest = try #require(long.min { ($0.loss ?? 9) < ($1.loss ?? 9) })
+    #expect(long.contains { $0.loss == 8 } && choice.lr <= lowest.setting.lr, "\(choice): \(long)")
+  }
+
+  /// One step may do other rows nothing but harm, and less the lower its rate: what several steps want is found all the same.
+  @Test(arguments: [1e-4, 1e-3, 1e-2]) func firstStepsThatTeachNothing(best: Double) throws {
+    let search = Self.run(try Self.search()) { setting in
+      setting.steps == 1 ? 3 + 0.05 * pow(setting.lr / best, 2) : 3 - 0.5 * exp(-pow(log(setting.lr / best), 2) / 8)
+    }
+    let choice = try #require(search.choice)
+    #expect(search.cost <= search.budget && abs(log2(choice.lr / best)) < 0.6, "\(choice): \(search.trials)")
+  }
+
+  /// A run that is given up leaves half of its rate to the next, and costs what it took; that ends, and a given rate stays.
+  @Test func abandonedRuns() throws {
+    var search = Self.run(try Self.search(), Self.bowl(2e-3))
+    let (first, cost) = (try #require(search.choice), search.cost)
+    for count in 1...6 {
+      #expect(search.abandon(after: 50 * count) && search.next == nil)
+      let choice = try #require(search.choice)
+      #expect(abs(choice.lr * pow(2, Double(count)) / first.lr - 1) < 0.02 && choice.ratio == first.ratio)
+      #expect(choice.reason.contains("until step \(50 * count)"))
+      #expect(abs(search.cost - cost - Double((1...count).reduce(0) { $0 + 50 * $1 })) < 1e-9)
+    }
+    #expect(!search.abandon(after: 1) && search.abandoned.count == 6)
+    #expect(search.abandoned.first?.setting == RateSearch.Setting(lr: first.lr, ratio: 1, steps: 50))
+    var given = Self.run(try Self.search(lr: 1e-3, ratio: .wanted), Self.bowl(1e-3))
+    #expect(!given.abandon(after: 50) && given.choice?.lr == 1e-3)
   }
 
   @Test func allDiverge() throws {

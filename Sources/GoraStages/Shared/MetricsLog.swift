@@ -4,11 +4,13 @@ import GoraTraining
 
 /// `--log`: one JSON object a line, each written at once; a resumed run continues it at its own step.
 final class MetricsLog {
-  private let file: AtomicFile
+  private let path: String
+  private var file: AtomicFile
 
   /// - Parameter keepingSteps: lines of later steps, which the resumed run takes again, are dropped; 0 starts anew.
   /// - Throws: status 73 where it cannot be made, also where another run is writing it.
   init(path: String, keepingSteps: Int) throws(GoraError) {
+    self.path = path
     try AtomicFile.requireUnlocked(path)
     file = try AtomicFile(path: path)
     // What went to a pipe or a terminal cannot be taken back.
@@ -20,6 +22,13 @@ final class MetricsLog {
         try file.write(Array(line) + [0x0A])
       }
     }
+    try file.publish()
+  }
+
+  /// Drops what was written; what went to a pipe or a terminal stays there.
+  func startOver() throws(GoraError) {
+    guard (try? FileProbe(path)) == .regular else { return }
+    file = try AtomicFile(path: path)
     try file.publish()
   }
 

@@ -64,6 +64,23 @@ struct RateFinder {
 
   var isFinished: Bool { search.next == nil }
 
+  /// Takes the runs that were given up before, after the last trial.
+  /// - Throws: status 65 where they are not what would have been given up.
+  mutating func addAbandoned() throws(GoraError) {
+    for run in known.dropFirst(search.trials.count) {
+      guard run.loss == nil, let choice = search.choice, run.setting.lr == choice.lr, run.setting.ratio == choice.ratio,
+        search.abandon(after: run.setting.steps)
+      else { throw Self.otherTrials }
+    }
+  }
+
+  /// Gives up the run at what was found, after as many steps.
+  /// - Returns: false where the rate is a given one, or too many were given up before.
+  mutating func abandon(after steps: Int) -> Bool { search.abandon(after: steps) }
+
+  private static let otherTrials = GoraError(
+    .data, "the checkpoint's trials of rates are not those of this run", hint: "begin anew: remove the checkpoint")
+
   /// Makes the next trial, or takes it from those that were made before.
   /// - Throws: status 65 where what was made before is not what would be made now.
   mutating func add(_ loss: (RateSearch.Setting) throws(GoraError) -> Double?) throws(GoraError) -> RateSearch.Trial {
@@ -71,10 +88,7 @@ struct RateFinder {
     let trial: RateSearch.Trial
     if search.trials.count < known.count {
       trial = known[search.trials.count]
-      guard trial.setting == setting else {
-        throw GoraError(
-          .data, "the checkpoint's trials of rates are not those of this run", hint: "begin anew: remove the checkpoint")
-      }
+      guard trial.setting == setting else { throw Self.otherTrials }
     } else {
       trial = RateSearch.Trial(setting: setting, loss: try loss(setting))
     }
@@ -121,7 +135,7 @@ struct RateFinder {
     if let ratio = choice.ratio { members.append(.init("lr_ratio", JSON(ratio))) }
     members += [
       .init("why", JSON(choice.reason)), .init("steps_of_work", JSON(search.cost)), .init("measured_on", JSON(source)),
-      .init("trials", JSON(search.trials.map(TrialRecord.json))),
+      .init("trials", JSON((search.trials + search.abandoned).map(TrialRecord.json))),
     ]
     return JSON(.object(members))
   }

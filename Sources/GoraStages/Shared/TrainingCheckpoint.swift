@@ -13,6 +13,8 @@ struct TrainingCheckpoint {
   private let identity: [(key: String, value: String)]
   /// The trials of rates before the run, as `TrialRecord` has them; empty: there were none.
   var trials = ""
+  /// What `LossWatch` has seen of the losses; empty: nobody watched.
+  var losses = ""
   /// What chat templates took for the present; nil where none asked.
   private let date: Int?
 
@@ -47,6 +49,7 @@ struct TrainingCheckpoint {
     ]
     if !validation.description.isEmpty { metadata.append(("validation", validation.description)) }
     if !trials.isEmpty { metadata.append(("trials", trials)) }
+    if !losses.isEmpty { metadata.append(("losses", losses)) }
     if let date { metadata.append(("date", String(date))) }
     if isEnded { metadata.append(("ended", "early")) }
     try SafetensorsWriter.write(path: path, tensors: tensors, metadata: metadata)
@@ -60,13 +63,14 @@ struct TrainingCheckpoint {
     var run: String
     var validation: String
     var trials: String
+    var losses: String
     var date: Int?
     /// Whether the run ended before its last step, and not for want of time.
     var isEnded: Bool
 
     static let format = "gora-checkpoint"
     /// Another wherever what a run's identity says has changed, or what bytes it makes of it.
-    static let formatVersion = "3"
+    static let formatVersion = "4"
 
     /// - Throws: exit 65 where the file is no checkpoint of this version.
     init(path: String) throws(GoraError) {
@@ -86,6 +90,7 @@ struct TrainingCheckpoint {
       (self.file, self.step, self.run) = (file, step, run)
       validation = metadata("validation") ?? ""
       trials = metadata("trials") ?? ""
+      losses = metadata("losses") ?? ""
       date = metadata("date").flatMap { Int($0) }
       isEnded = metadata("ended") != nil
     }
@@ -124,13 +129,16 @@ struct TrainingCheckpoint {
     }
   }
 
-  /// Where the saved run stands, and the trials that it made before its first step; nil where there is no checkpoint.
+  /// Where a run stopped, the trials that it made before its first step, and what `LossWatch` had seen.
+  typealias Progress = (step: Int, trials: String, losses: String)
+
+  /// Where the saved run stands; nil where there is no checkpoint.
   /// - Throws: exit 65 where the checkpoint is of another run.
-  func progress() throws(GoraError) -> (step: Int, trials: String)? {
+  func progress() throws(GoraError) -> Progress? {
     guard exists(path) else { return nil }
     let saved = try Saved(path: path)
     try requireSameRun(saved)
-    return (saved.step, saved.trials)
+    return (saved.step, saved.trials, saved.losses)
   }
 
   /// - Throws: exit 65, naming what differs.
