@@ -13,7 +13,7 @@ package struct Exploration: Sendable, Equatable {
   }
 
   package var rule: Rule
-  /// nil: one over the model's width (docs/starts.md, section 4).
+  /// nil: by the model's shape, see `settled`.
   package var rate: Double?
   /// Steps over which the rate rises to it, linearly; 0: it is that of the first already.
   package var warmup: Int
@@ -27,10 +27,12 @@ package struct Exploration: Sendable, Equatable {
     self.warmup = warmup
   }
 
-  /// With its rate. The first linear of a model sees its whole width.
+  /// With its rate; where none is given, 2 / (width · √layers): docs/starts.md, section 4. The first linear of a model sees its whole width.
   package func settled(for model: any Model) -> Exploration {
     var settled = self
-    if rate == nil, let first = model.linears.first { settled.rate = 1 / Double(first.inputSize) }
+    if rate == nil, let first = model.linears.first {
+      settled.rate = 2 / (Double(first.inputSize) * Double(max(1, model.blocks.count)).squareRoot())
+    }
     return settled
   }
 

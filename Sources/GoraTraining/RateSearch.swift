@@ -170,7 +170,7 @@ package struct RateSearch: Sendable {
   private var single: Double? {
     let line = line
     guard let floor = line.floor else { return line.vertex }
-    return Double(line.losses.filter { $0.loss <= 1.01 * floor }.map(\.power).max() ?? 0)
+    return Double(line.losses.filter { $0.loss <= Curve.harmless * floor }.map(\.power).max() ?? 0)
   }
 
   /// The longer trials, around what the line says. One that ends a tenth above the single steps on the line's way down, which begins at
@@ -193,7 +193,7 @@ package struct RateSearch: Sendable {
   package var next: Setting? {
     if lr == nil {
       let line = line
-      if line.floor == nil, let power = line.next(stride: 2), cost + judging <= budget || line.best == nil,
+      if let power = line.floor == nil ? line.next(stride: 2) : line.aboveFloor(stride: 2), cost + judging <= budget || line.best == nil,
         Self.range.contains(line.rate(Double(power)))
       {
         return Setting(lr: line.rate(Double(power)), ratio: firstRatio, steps: 1)
@@ -269,6 +269,15 @@ package struct RateSearch: Sendable {
         best.loss >= (1 - 1e-3) * lowest[0]
       else { return nil }
       return lowest[0]
+    }
+
+    /// What a loss may be of the floor for a rate to do no harm.
+    static let harmless = 1.01
+
+    /// Where there is a floor, the next higher rate, until one does harm.
+    func aboveFloor(stride: Int) -> Int? {
+      guard let floor, let highest = losses.max(by: { $0.power < $1.power }), highest.loss <= Self.harmless * floor else { return nil }
+      return highest.power + stride
     }
 
     func loss(_ power: Int) -> Double? { losses.first { $0.power == power }?.loss }

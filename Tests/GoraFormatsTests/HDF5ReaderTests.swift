@@ -94,7 +94,7 @@ private let fixtures = #filePath.split(separator: "/").dropLast(2).reduce("") { 
   /// Files with any bytes changed, checksums made right again, are refused or read; they never end the process or take long.
   /// `GORA_MUTATIONS` sets how many are made of each (they are seeded: a larger number goes on where a smaller one ends).
   @Test(arguments: stored + ["gora-zstd", "gora-gzip"]) func craftedFiles(_ name: String) throws {
-    let trials = getenv("GORA_MUTATIONS").flatMap { Int(String(cString: $0)) } ?? 150
+    let trials = getenv("GORA_MUTATIONS").flatMap { Int(String(cString: $0)) } ?? 60
     var bytes: [UInt8]
     if name.hasPrefix("gora") {
       let folder = HDF5Folder()

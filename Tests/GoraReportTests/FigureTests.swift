@@ -212,7 +212,7 @@ import Testing
   /// Finite numbers of every size, which a file may hold, are drawn: nothing overflows on the way to a place or a colour.
   @Test func extremeNumbers() throws {
     let least = Double.leastNonzeroMagnitude
-    let sizes = [0, least, 2024 * least, 1e-307, 1e-151, 1e-12, 1, 3e7, 1e15, 1e151, 1e300, 1.7e308]
+    let sizes = [0, least, 1e-307, 1e-151, 1, 3e7, 1e151, 1.7e308]
     let numbers = sizes + sizes.map(-)
     for a in numbers {
       for b in numbers {

@@ -39,11 +39,13 @@ import Testing
       let start = "gora-init plan.json --model large \(gradients) \(method)"
       let one = try contents(start, 1)
       #expect(one.count == 3)
-      for threads in [2, 3, 8] { #expect(try contents(start, threads) == one, "\(method), \(threads) threads") }
+      for threads in [3, 8] { #expect(try contents(start, threads) == one, "\(method), \(threads) threads") }
+      // A merge does not ask how the adapter began, but for what has to be taken out of the weights.
+      guard ["--a kaiming", "--method pissa"].contains(method) else { continue }
       try #require(try bench.run("\(start) -o init -q -t 2").status == 0)
       let merge = "gora-export init --model large --profile merged"
       let merged = try contents(merge, 1)
-      for threads in [2, 3, 8] { #expect(try contents(merge, threads) == merged, "\(method) merged, \(threads) threads") }
+      for threads in [3, 8] { #expect(try contents(merge, threads) == merged, "\(method) merged, \(threads) threads") }
       try bench.remove("init")
     }
   }

@@ -40,16 +40,18 @@ import Testing
   /// The walk's preset is the options that it stands for; those given go before it.
   @Test func walkOfThePreset() throws {
     let bench = try Workbench()
-    let width = try JSONDocument(path: "config.json", text: bench.bytes("model/config.json")).root.required("hidden_size").int
+    let config = try JSONDocument(path: "config.json", text: bench.bytes("model/config.json")).root
+    let (width, layers) = (try config.required("hidden_size").double, try config.required("num_hidden_layers").double)
+    let rate = 2 / (width * layers.squareRoot())
     let asked = "--steps 8 --batch-size 1"
     try Self.run(bench, "\(Self.base) --preset head-start \(asked) -o preset.h5")
     try Self.run(
       bench,
-      "\(Self.base) \(asked) --explore adalomo --explore-lr \(1 / Double(width)) --explore-warmup 2 --collect gradients,displacements "
+      "\(Self.base) \(asked) --explore adalomo --explore-lr \(rate) --explore-warmup 2 --collect gradients,displacements "
         + "-o named.h5")
     #expect(try bench.bytes("preset.h5") == bench.bytes("named.h5"))
     let preset = try GradientFileReader(path: bench.file("preset.h5"))
-    #expect(try preset.attribute("explore_lr") == String(1 / Double(width)) && preset.has(.displacement))
+    #expect(try preset.attribute("explore_lr") == String(rate) && preset.has(.displacement))
     let given = "--explore-lr 0.5 --explore sgd --explore-warmup 0 --collect gradients"
     try Self.run(bench, "\(Self.base) --preset head-start \(asked) \(given) -o given.h5")
     try Self.run(bench, "\(Self.base) \(asked) \(given) -o plain.h5")

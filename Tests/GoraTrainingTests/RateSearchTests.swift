@@ -130,6 +130,16 @@ import Testing
     #expect(search.cost <= search.budget && abs(log2(choice.lr / best)) < 0.6, "\(choice): \(search.trials)")
   }
 
+  /// Low rates may change nothing in one step, as AdaLoRA's do: the line search goes up until one does.
+  @Test(arguments: [2e-3, 3e-2, 0.5]) func lowRatesThatDoNothing(best: Double) throws {
+    let search = Self.run(try Self.search(steps: 1000)) { setting in
+      let away = setting.lr / best
+      return 3 - (setting.steps == 1 ? 0.01 : 1) * (2 * away - away * away) * (away < 4 ? 1 : 10)
+    }
+    let choice = try #require(search.choice)
+    #expect(search.cost <= search.budget && abs(log2(choice.lr / best)) < 0.6, "\(choice): \(search.trials)")
+  }
+
   /// A run that is given up leaves half of its rate to the next, and costs what it took; that ends, and a given rate stays.
   @Test func abandonedRuns() throws {
     var search = Self.run(try Self.search(), Self.bowl(2e-3))
