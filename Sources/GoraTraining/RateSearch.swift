@@ -131,12 +131,13 @@ package struct RateSearch: Sendable {
     switch ratio {
     case .none: nil
     case .given(let ratio): ratio
-    case .wanted: Self.ratios[Self.ratios.count / 2]
+    case .wanted: Self.ratios[0]
     }
   }
 
-  /// Longer trials, with those of ratios.
-  private var longTrials: Int { (lr == nil ? Self.longTrials : 0) + (ratio == .wanted ? Self.ratios.count : 0) }
+  /// Longer trials, with those of ratios, of which the first is that of the others where the rate is wanted too.
+  private var longTrials: Int { (lr == nil ? Self.longTrials : 0) + ratioTrials }
+  private var ratioTrials: Int { ratio == .wanted ? Self.ratios.count - (lr == nil ? 1 : 0) : 0 }
 
   /// Steps of the longer trials: what is left of the budget beside the first gradient and the line search. They have their first step for
   /// nothing. 1: there is no room for any.
@@ -199,22 +200,21 @@ package struct RateSearch: Sendable {
         return Setting(lr: line.rate(Double(power)), ratio: firstRatio, steps: 1)
       }
       guard hasLongTrials, let long else { return nil }
-      let kept = ratio == .wanted ? Double(Self.ratios.count) * longCost : 0
+      let kept = Double(ratioTrials) * longCost
       if let power = long.next(stride: 1), cost + longCost + kept <= budget || long.best == nil,
         Self.range.contains(long.rate(Double(power)))
       {
         return Setting(lr: long.rate(Double(power)), ratio: firstRatio, steps: horizon)
       }
     }
-    guard ratio == .wanted, let first = firstRatio, let best else { return nil }
-    return Self.ratios.lazy.map { setting(of: $0, best: best, first: first) }.first { setting in
-      !trials.contains { $0.setting == setting }
-    }
+    guard ratio == .wanted else { return nil }
+    return Self.ratios.lazy.compactMap(setting).first { setting in !trials.contains { $0.setting == setting } }
   }
 
-  /// A trial of another ratio: B as fast as it is at the first one, where the rate is free.
-  private func setting(of ratio: Double, best: Double, first: Double) -> Setting {
-    Setting(lr: lr ?? Self.rounded(best * first / ratio), ratio: ratio, steps: horizon)
+  /// A trial of another ratio: B as fast as it was in the lowest trial at the first one, where the rate is free.
+  private func setting(of ratio: Double) -> Setting? {
+    guard let rate = lr ?? long.flatMap({ curve in curve.best.map { curve.rate(Double($0.power)) } }) else { return nil }
+    return Setting(lr: lr ?? Self.rounded(rate * Self.ratios[0] / ratio), ratio: ratio, steps: horizon)
   }
 
   // MARK: What is taken
@@ -231,7 +231,7 @@ package struct RateSearch: Sendable {
     }
     if self.ratio == .wanted, let first = firstRatio {
       let tried = Self.ratios.compactMap { ratio in
-        trials.first { $0.setting == setting(of: ratio, best: best, first: first) }
+        setting(of: ratio).flatMap { setting in trials.first { $0.setting == setting } }
       }
       guard let least = tried.filter({ $0.loss != nil }).min(by: { ($0.loss ?? 0) < ($1.loss ?? 0) }) else { return nil }
       ratio = least.setting.ratio
