@@ -82,7 +82,9 @@ $(call settings,answers,MAX_NEW)
 # A point is lr-RATE or ratio-RATIO/lr-RATE. grid ROW: those that are tried; best ROW: the chosen one, once it is; protocol ROW: its own.
 # A ratio says nothing where not both A and B are trained.
 grid = $(if $(and $(RATIOS),$(filter-out full,$(call setting,$(1),method)),$(filter-out lora-fa,$(call setting,$(1),rule))),$(foreach \
-  ratio,$(RATIOS),$(RATES:%=ratio-$(ratio)/lr-%)),$(addprefix lr-,$(if $(filter 1,$(call setting,$(1),ratio)),$(RATES_EQUAL),$(RATES))))
+  ratio,$(RATIOS),$(RATES:%=ratio-$(ratio)/lr-%)),$(addprefix lr-,$(call rates,$(1))))
+# RATES_row, where a row has rates of its own.
+rates = $(if $(filter undefined,$(origin RATES_$(1))),$(if $(filter 1,$(call setting,$(1),ratio)),$(RATES_EQUAL),$(RATES)),$(RATES_$(1)))
 best = $(if $(wildcard $(OUT)/rates/$(1)),$(file < $(OUT)/rates/$(1)),BEST)
 protocol = $(addprefix lr-,$(filter-out -,$(call setting,$(1),rate)))
 rate-of = $(patsubst lr-%,%,$(notdir $(1)))

@@ -194,7 +194,8 @@ package struct RateSearch: Sendable {
   package var next: Setting? {
     if lr == nil {
       let line = line
-      if let power = line.floor == nil ? line.next(stride: 2) : line.aboveFloor(stride: 2), cost + judging <= budget || line.best == nil,
+      if let power = line.floor == nil ? line.next(stride: 2) : line.aboveFloor(stride: 2),
+        cost + judging <= budget || line.best == nil,
         Self.range.contains(line.rate(Double(power)))
       {
         return Setting(lr: line.rate(Double(power)), ratio: firstRatio, steps: 1)
@@ -276,7 +277,9 @@ package struct RateSearch: Sendable {
 
     /// Where there is a floor, the next higher rate, until one does harm.
     func aboveFloor(stride: Int) -> Int? {
-      guard let floor, let highest = losses.max(by: { $0.power < $1.power }), highest.loss <= Self.harmless * floor else { return nil }
+      guard let floor, let highest = losses.max(by: { $0.power < $1.power }), highest.loss <= Self.harmless * floor else {
+        return nil
+      }
       return highest.power + stride
     }
 

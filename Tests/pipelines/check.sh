@@ -155,9 +155,9 @@ methods() {
   pipeline methods DATA=data.jsonl TEST=test.jsonl HELD_OUT=4 ROWS='lora full gora adalora' RATES='1 2' PAPER_RATE=1 ADALORA_RATE=2 \
     SEEDS='0 1' "$@"
 }
-methods; ran 'the methods' '19 eval, 2 grad, 6 init, 6 plan, 2 score, 13 train'
+methods; ran 'the methods' '20 eval, 2 grad, 6 init, 6 plan, 2 score, 14 train'
 methods; ran 'nothing changed there either' ''
-methods ADALORA_RANK=6; ran 'one method changed' '6 eval, 2 init, 2 plan, 4 train'
+methods ADALORA_RANK=6; ran 'one method changed' '7 eval, 2 init, 2 plan, 5 train'
 methods ADALORA_RANK=6 ROWS='lora gora-dora'; ran 'a method more there' '4 eval, 2 init, 2 plan, 3 train'
 rm -rf results
 
