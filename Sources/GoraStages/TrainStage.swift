@@ -117,7 +117,7 @@ package struct TrainStage {
     package var stoppedEarly = false
     /// The rate of the run, and B's over A's, where they were found by trials.
     package var found: RateSearch.Choice?
-    /// Work of those trials, in steps.
+    /// Work of those trials, in steps, and of runs that were given up.
     package var searchSteps = 0.0
     package var tokensPerSecond: Double
     /// Of the steps after the first; nil where there was one only.
@@ -167,8 +167,8 @@ package struct TrainStage {
     let batches = (rows.count + c.recipe.batchSize - 1) / c.recipe.batchSize
     let steps = c.recipe.maxSteps ?? c.recipe.epochs * batches
     let rule = rule(for: adapter)
-    let rankSchedule = try (adapter?.layout as? AdaLoRAKind).map { kind throws(GoraError) in try RankSchedule(kind, steps: steps)
-    }
+    let adaLoRA = adapter?.layout as? AdaLoRAKind
+    let rankSchedule = try adaLoRA.map { kind throws(GoraError) in try RankSchedule(kind, steps: steps) }
     let plan = learningPlan(loaded, rule, rankSchedule)
     let parameters = plan.parameters.reduce(0) { $0 + $1.count }
     let schedule = Schedule(
@@ -210,7 +210,7 @@ package struct TrainStage {
     let rest = [
       ("version", c.context.version), ("validation-rows", fingerprint(of: validationRows)),
       ("validate-every", String(c.validateEvery ?? 0)), ("step", String(saved?.step ?? 0)),
-      ("trials", saved?.trials ?? ""),
+      ("trials", saved?.trials ?? ""), ("losses", saved?.losses ?? ""),
     ]
     try ProcessGroup.requireSame((identity + rest).map { "\($0)=\($1)" }.joined(separator: "\n"))
     // Before the first step: an input that changes meanwhile does not change what was read, nor cost the run.

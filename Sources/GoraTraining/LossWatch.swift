@@ -20,9 +20,10 @@ package struct LossWatch: Sendable {
   /// Shorter windows say nothing of their own noise.
   private static let leastWindow = 8
   private let length: Int
-  /// Of the window that is being filled.
-  private var losses: [Double] = []
   private var seen = 0
+  /// Of the window that is being filled: the mean of its losses, and the sum of their squared distances from it (Welford).
+  private var mean = 0.0
+  private var squares = 0.0
   /// Variances within windows, summed.
   private var variances = 0.0
   private var first: Window?
@@ -34,25 +35,25 @@ package struct LossWatch: Sendable {
   /// Takes in the loss of the next step.
   /// - Returns: what has risen, where a window ended with this step and it has.
   package mutating func add(_ loss: Double) -> Rise? {
-    losses.append(loss)
+    let distance = loss - mean
+    mean += distance / Double(seen % length + 1)
+    squares += distance * (loss - mean)
     seen += 1
-    guard losses.count == length else { return nil }
-    let mean = losses.reduce(0, +) / Double(length)
-    let squares = losses.reduce(0) { $0 + ($1 - mean) * ($1 - mean) }
+    guard seen % length == 0 else { return nil }
     variances += squares / Double(length - 1)
     let window = Window(steps: seen - length + 1...seen, mean: mean)
-    losses.removeAll(keepingCapacity: true)
+    (mean, squares) = (0, 0)
     guard let first, let lowest else {
       (first, lowest) = (window, window)
       return nil
     }
-    if mean < lowest.mean {
+    if window.mean < lowest.mean {
       self.lowest = window
       return nil
     }
     let noise = variances / Double(seen / length)
     let least = max((first.mean - lowest.mean) / 2, first.mean / 10, 6 * (2 * noise / Double(length)).squareRoot())
-    return mean - lowest.mean > least ? Rise(from: lowest, to: window) : nil
+    return window.mean - lowest.mean > least ? Rise(from: lowest, to: window) : nil
   }
 
   // MARK: Checkpoints
@@ -60,29 +61,27 @@ package struct LossWatch: Sendable {
   /// All of it as text.
   package var description: String {
     let windows = [first, lowest].compactMap { $0 }.flatMap { [UInt64($0.steps.lowerBound), $0.mean.bitPattern] }
-    return ([variances.bitPattern] + windows + losses.map(\.bitPattern)).map { "\($0)" }.joined(separator: " ")
+    return ([mean.bitPattern, squares.bitPattern, variances.bitPattern] + windows).map { "\($0)" }.joined(separator: " ")
   }
 
   /// - Parameter step: after which the text was written.
   /// - Returns: false where the text is none that `description` gives; an empty one is of a run before its first step.
   package mutating func restore(_ description: String, step: Int) -> Bool {
     if description.isEmpty { return step == 0 }
-    let numbers = description.split(separator: " ").map { UInt64($0) }
-    let windows = step < length ? 0 : 4
-    guard !numbers.contains(nil), numbers.count == 1 + windows + step % length else { return false }
-    func number(_ at: Int) -> Double { Double(bitPattern: numbers[at] ?? 0) }
+    let numbers = description.split(separator: " ").compactMap { UInt64($0) }
+    guard numbers.count == (step < length ? 3 : 7) else { return false }
+    let sums = numbers[..<3].map { Double(bitPattern: $0) }
+    guard sums.allSatisfy(\.isFinite), sums[1] >= 0, sums[2] >= 0 else { return false }
     func window(_ at: Int) -> Window? {
-      let start = Int(clamping: numbers[at] ?? 0)
-      guard start >= 1, start <= step - length + 1, number(at + 1).isFinite else { return nil }
-      return Window(steps: start...start + length - 1, mean: number(at + 1))
+      let (start, mean) = (Int(clamping: numbers[at]), Double(bitPattern: numbers[at + 1]))
+      guard start >= 1, start <= step - length + 1, mean.isFinite else { return nil }
+      return Window(steps: start...start + length - 1, mean: mean)
     }
-    let losses = (1 + windows..<numbers.count).map(number)
-    guard number(0) >= 0, number(0).isFinite, losses.allSatisfy(\.isFinite) else { return false }
-    if windows > 0 {
-      guard let one = window(1), let other = window(3) else { return false }
+    if step >= length {
+      guard let one = window(3), let other = window(5) else { return false }
       (first, lowest) = (one, other)
     }
-    (variances, self.losses, seen) = (number(0), losses, step)
+    (mean, squares, variances, seen) = (sums[0], sums[1], sums[2], step)
     return true
   }
 }

@@ -72,7 +72,8 @@ package struct RateSearch: Sendable {
   package private(set) var abandoned: [Trial] = []
   private let lr: Double?
   private let ratio: Ratio
-  private let steps: Int
+  /// Of the run.
+  package let steps: Int
   /// What measuring a trial costs, in steps.
   private var judging = 0.0
 
@@ -156,8 +157,6 @@ package struct RateSearch: Sendable {
     var curve = Curve(base: base, factor: Self.factor)
     for trial in trials where trial.setting.steps == steps && trial.setting.ratio == firstRatio {
       let power = Int((log(trial.setting.lr / base) / log(Self.factor)).rounded())
-      // A trial of a ratio lies between the rates of the walk.
-      guard curve.rate(Double(power)) == trial.setting.lr else { continue }
       let loss = trial.loss ?? .infinity
       curve.losses.append((power, loss <= limit ? loss : .infinity))
     }
@@ -174,13 +173,14 @@ package struct RateSearch: Sendable {
     return Double(line.losses.filter { $0.loss <= Curve.harmless * floor }.map(\.power).max() ?? 0)
   }
 
-  /// The longer trials, around what the line says. One that ends a tenth above the single steps on the line's way down, which begins at
-  /// the loss of the start, has blown up.
+  /// The longer trials, around what the line says. One that ends a tenth above all single steps of lower rates has blown up, where another
+  /// has not.
   private var long: Curve? {
     let line = line
     guard let single, let best = line.best else { return nil }
     let highest = line.losses.filter { $0.power <= best.power }.map(\.loss).max() ?? best.loss
-    return curve(steps: horizon, base: line.rate(single), limit: 1.1 * highest)
+    let sound = curve(steps: horizon, base: line.rate(single), limit: 1.1 * highest)
+    return sound.best == nil ? curve(steps: horizon, base: line.rate(single), limit: .infinity) : sound
   }
 
   /// The rate of A at `firstRatio` that is best for short runs; nil where all longer trials diverged.
@@ -194,15 +194,16 @@ package struct RateSearch: Sendable {
   package var next: Setting? {
     if lr == nil {
       let line = line
+      let kept = ratio == .wanted ? Double(longTrials) * (1 + judging) : 0
       if let power = line.floor == nil ? line.next(stride: 2) : line.aboveFloor(stride: 2),
-        cost + judging <= budget || line.best == nil,
+        cost + judging + kept <= budget || line.best == nil,
         Self.range.contains(line.rate(Double(power)))
       {
         return Setting(lr: line.rate(Double(power)), ratio: firstRatio, steps: 1)
       }
       guard hasLongTrials, let long else { return nil }
-      let kept = Double(ratioTrials) * longCost
-      if let power = long.next(stride: 1), cost + longCost + kept <= budget || long.best == nil,
+      let left = Double(ratioTrials) * longCost
+      if let power = long.next(stride: 1), cost + longCost + left <= budget || long.best == nil,
         Self.range.contains(long.rate(Double(power)))
       {
         return Setting(lr: long.rate(Double(power)), ratio: firstRatio, steps: horizon)
@@ -226,7 +227,8 @@ package struct RateSearch: Sendable {
     var (rate, ratio) = (best, firstRatio)
     var reason = ""
     if lr == nil, let single {
-      reason = "one step ends lowest at \(NumberText.significant(line.rate(single)))"
+      let what = line.floor == nil ? "ends lowest at" : "does no harm up to"
+      reason = "one step \(what) \(NumberText.significant(line.rate(single)))"
       reason +=
         hasLongTrials ? ", \(horizon) at \(NumberText.significant(best))" : "; no room for longer trials, so this is rough"
     }
@@ -241,7 +243,7 @@ package struct RateSearch: Sendable {
     }
     for run in abandoned {
       rate = run.setting.lr / 2
-      reason += "; at \(NumberText.significant(run.setting.lr)) the loss of the run rose, until step \(run.setting.steps)"
+      reason += "; the run at \(NumberText.significant(run.setting.lr)) failed at step \(run.setting.steps)"
     }
     return Choice(lr: lr == nil ? Self.rounded(rate) : rate, ratio: ratio, reason: reason)
   }

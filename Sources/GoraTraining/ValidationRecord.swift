@@ -32,6 +32,9 @@ package final class ValidationRecord {
     }
   }
 
+  /// Forgets what was taken in.
+  package func reset() { (best, misses) = (nil, 0) }
+
   /// Puts the best values in the place of the last ones, where they are kept and there are any.
   package func restoreBest() {
     guard best != nil else { return }

@@ -92,7 +92,7 @@ struct Grad: GoraCommand {
   var explore: Exploration.Rule?
   @Option(
     name: .customLong("explore-lr"),
-    help: ArgumentHelp("Its learning rate; auto: by the model's width.", valueName: "x", standard: Exploration.standardRate),
+    help: ArgumentHelp("Its learning rate; auto: by the model's shape.", valueName: "x", standard: Exploration.standardRate),
     transform: numberOrAuto(1e-12...1e3))
   var exploreRate: Findable?
   @Option(
@@ -166,7 +166,7 @@ struct Grad: GoraCommand {
         ], goWith: "--explore")
     }
     if let exploration = recipe.exploration, exploration.rule == .sgd, exploration.rate == nil {
-      throw GoraError(.usage, "sgd has no rate by the model's width", hint: "give --explore-lr a number")
+      throw GoraError(.usage, "sgd has no rate by the model's shape", hint: "give --explore-lr a number")
     }
     var configuration = GradStage.Configuration(
       model: model, data: data.options, output: output, targets: try targets.map(TargetSelection.init) ?? .standard,

@@ -182,6 +182,8 @@ import Testing
     let warning = "warning: the loss rises again: "
     #expect(given.error.split(separator: "\n").count { $0.contains(warning) && $0.contains("the rate may be too high") } == 1)
     #expect(try !bench.run("\(line) --lr 3e-3 --no-shuffle -o given").error.contains(warning))
+    let ratio = try bench.run("\(line) --lr 3e-3 --lr-ratio auto --lr-budget 0.9 -o given")
+    #expect(ratio.status == 0 && ratio.error.contains(warning), "\(ratio.error)")
     let found = try bench.run("\(line) --lr auto -o found")
     CommandLineTests.expect(found, 1, "the loss rises again: ", "--lr")
     #expect(found.error.split(separator: "\n").count { $0.contains(": from the start again, with --lr ") } == 6)

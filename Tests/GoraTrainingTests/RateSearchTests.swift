@@ -148,7 +148,7 @@ import Testing
       #expect(search.abandon(after: 50 * count) && search.next == nil)
       let choice = try #require(search.choice)
       #expect(abs(choice.lr * pow(2, Double(count)) / first.lr - 1) < 0.02 && choice.ratio == first.ratio)
-      #expect(choice.reason.contains("until step \(50 * count)"))
+      #expect(choice.reason.contains("failed at step \(50 * count)"))
       #expect(abs(search.cost - cost - Double((1...count).reduce(0) { $0 + 50 * $1 })) < 1e-9)
     }
     #expect(!search.abandon(after: 1) && search.abandoned.count == 6)

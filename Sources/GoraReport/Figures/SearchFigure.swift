@@ -21,7 +21,7 @@ extension Figure {
       return Panel(
         "\(search.run.name)\(found)",
         description: "Loss of \(trials.count) short trials over their learning rates\(found)"
-          + (out > 0 ? "; \(out) more diverged." : "."),
+          + (out > 0 ? "; \(out) more diverged, or were runs that failed." : "."),
         chart: LineChart(
           lines: lines, xTitle: "learning rate of A", yTitle: "loss, nats a token", logarithmicFrom: 8, logarithmicXFrom: 4,
           width: 390))

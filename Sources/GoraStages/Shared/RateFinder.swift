@@ -68,7 +68,8 @@ struct RateFinder {
   /// - Throws: status 65 where they are not what would have been given up.
   mutating func addAbandoned() throws(GoraError) {
     for run in known.dropFirst(search.trials.count) {
-      guard run.loss == nil, let choice = search.choice, run.setting.lr == choice.lr, run.setting.ratio == choice.ratio,
+      guard run.loss == nil, (1...search.steps).contains(run.setting.steps), let choice = search.choice,
+        run.setting.lr == choice.lr, run.setting.ratio == choice.ratio,
         search.abandon(after: run.setting.steps)
       else { throw Self.otherTrials }
     }

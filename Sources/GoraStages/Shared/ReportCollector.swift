@@ -105,7 +105,7 @@ struct ReportCollector {
         LossRecord(
           run: run, training: lines.compactMap { line in line.loss.map { Point(line.step, $0) } },
           validation: lines.compactMap { line in line.validationLoss.map { Point(line.step, $0) } }))
-      add(RateSearchRecord(run: run, trials: lines.compactMap(\.trial), found: lines.lazy.compactMap(\.found).first))
+      add(RateSearchRecord(run: run, trials: lines.compactMap(\.trial), found: lines.compactMap(\.found).last))
     case .adapter(let header):
       // The adapter's own training, not one before it.
       if let search = header.provenance.records.last?["lr_search"] {

@@ -34,11 +34,7 @@ struct TrainingCheckpoint {
 
   /// - Throws: status 1 where the last update left the range of numbers: the checkpoint before it stays.
   func save(_ optimizer: any Optimizer, _ validation: ValidationRecord, isEnded: Bool = false) throws(GoraError) {
-    guard optimizer.isFinite else {
-      throw GoraError(
-        .negative, "step \(optimizer.step): the updated weights or their moments are not finite",
-        hint: "lower --lr or set --max-grad-norm 1")
-    }
+    try optimizer.requireFinite()
     let tensors = (optimizer.state + validation.state).map { tensor in
       SafetensorsWriter.Tensor(
         name: tensor.name, dtype: .f32, shape: tensor.shape,

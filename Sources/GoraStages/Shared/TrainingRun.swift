@@ -19,8 +19,10 @@ final class TrainingRun {
   private var finder: RateFinder?
   /// Has the start of the run, where its rate is to be found.
   private var trials: RateTrials?
+  /// nil before the first step, and while a run makes way for the next.
+  private var trainer: Trainer?
   private var checkpoint: TrainingCheckpoint
-  private(set) var record: ValidationRecord
+  let record: ValidationRecord
   private let log: MetricsLog?
   private let saved: TrainingCheckpoint.Progress?
   private let writes: Bool
@@ -40,10 +42,9 @@ final class TrainingRun {
   ///   - summary: of a run of no steps.
   init(
     _ configuration: TrainStage.Configuration, _ loaded: LoadedModel, rows: [EncodedRow], validation: [PackedBatch],
-    plan: LearningPlan,
-    settings: Trainer.Settings, finder: RateFinder?, checkpoint: TrainingCheckpoint, saved: TrainingCheckpoint.Progress?,
-    log: MetricsLog?,
-    writes: Bool, summary: TrainStage.Summary, events: @escaping EventHandler
+    plan: LearningPlan, settings: Trainer.Settings, finder: RateFinder?, checkpoint: TrainingCheckpoint,
+    saved: TrainingCheckpoint.Progress?, log: MetricsLog?, writes: Bool, summary: TrainStage.Summary,
+    events: @escaping EventHandler
   ) {
     self.configuration = configuration
     self.loaded = loaded
@@ -107,8 +108,10 @@ final class TrainingRun {
     }
     trials.end()
     try finder.addAbandoned()
-    (self.finder, self.trials) = (finder, trials)
-    let choice = try take(finder)
+    self.finder = finder
+    // A rate that was given stays.
+    if configuration.recipe.findsRate { self.trials = trials }
+    let choice = try takeChoice(of: finder)
     events(.information(finder.conclusion(choice)))
     // The log of a run that goes on has them.
     if saved?.step ?? 0 == 0 {
@@ -119,7 +122,7 @@ final class TrainingRun {
   }
 
   /// Takes the rate that was found.
-  private func take(_ finder: RateFinder) throws(GoraError) -> RateSearch.Choice {
+  private func takeChoice(of finder: RateFinder) throws(GoraError) -> RateSearch.Choice {
     let choice = try finder.choice()
     checkpoint.trials = TrialRecord.text(finder.search.trials + finder.search.abandoned)
     (summary.found, summary.searchSteps) = (choice, finder.search.cost)
@@ -128,33 +131,50 @@ final class TrainingRun {
     return choice
   }
 
-  /// Puts all back to the start, with half of the rate that was found: its run has taken `steps` and failed.
-  /// - Returns: nil where the rate is not the run's to choose, or too many runs were given up before.
-  private func startOver(after steps: Int, _ failure: GoraError) throws(GoraError) -> Trainer? {
-    guard var finder, let trials, finder.abandon(after: steps) else { return nil }
+  /// Begins again from the start, with half of the rate that was found.
+  /// - Parameter step: in which the run failed.
+  /// - Throws: the failure, where the rate is not the run's to choose, or too many runs were given up before.
+  private func startOver(at step: Int, after failure: GoraError) throws(GoraError) {
+    guard failure.status == .negative, let trials, var finder, finder.abandon(after: step) else { throw failure }
     self.finder = finder
-    let choice = try take(finder)
+    let choice = try takeChoice(of: finder)
     events(.information("\(failure.problem): from the start again, with --lr \(NumberText.significant(choice.lr))"))
     trials.restore()
-    record = ValidationRecord(plan.parameters, keepsBest: configuration.keepsBest)
-    (summary.firstLoss, summary.validationLoss) = (nil, nil)
+    record.reset()
+    (summary.firstLoss, summary.lastLoss, summary.validationLoss, summary.resumedFrom) = (nil, nil, nil, 0)
     let trainer = begin()
     // First what a resumed run goes by.
     try save(trainer.optimizer)
     try log?.startOver()
     for trial in finder.search.trials + finder.search.abandoned { try log?.append(trial: TrialRecord.json(trial)) }
     try log?.append(found: choice)
-    return trainer
   }
 
   // MARK: Training
 
-  /// The run before its first step.
-  private func begin() -> Trainer {
-    let adaLoRA = loaded.model.linears.filter { $0.adapter != nil }
-    ranks = plan.adaptsRanks ? RankRecord(adaLoRA.map(\.name)) : nil
+  /// The run before its first step. What it had before is let go of first.
+  @discardableResult private func begin() -> Trainer {
+    trainer = nil
+    let adapted = loaded.model.linears.filter { $0.adapter != nil }
+    ranks = plan.adaptsRanks ? RankRecord(adapted.map(\.name)) : nil
     watch = settings.shuffles ? LossWatch(steps: settings.schedule.steps) : nil
-    return Trainer(model: loaded.model, optimizer: plan.optimizer(ratio), rows: rows, settings: settings)
+    let trainer = Trainer(model: loaded.model, optimizer: plan.optimizer(ratio), rows: rows, settings: settings)
+    self.trainer = trainer
+    return trainer
+  }
+
+  /// Where the run goes on from: its start, or where it stopped.
+  /// - Throws: status 65 where the checkpoint is of another run, or damaged.
+  private func resume() throws(GoraError) -> Trainer {
+    let trainer = begin()
+    guard configuration.resumes, try checkpoint.restore(trainer.optimizer, record) else { return trainer }
+    summary.resumedFrom = trainer.step
+    guard watch?.restore(saved?.losses ?? "", step: trainer.step) ?? true else {
+      throw GoraError(
+        .data, at: .file(TrainingCheckpoint.path(in: configuration.output)), "\"losses\" of the metadata are none of a run")
+    }
+    if trainer.step > 0, let now = trainer.optimizer.ranks { _ = ranks?.update(now) }
+    return trainer
   }
 
   private func hasSettled() -> Bool { configuration.patience.map { record.misses >= $0 } ?? false }
@@ -162,26 +182,21 @@ final class TrainingRun {
   /// Takes the steps that are left, to the last one, to the end of the time, or until the validation loss no longer falls.
   /// - Throws: status 1 where a loss, a gradient or a value is not finite, and the rate was given.
   func train() throws(GoraError) {
-    var trainer = begin()
-    if configuration.resumes, try checkpoint.restore(trainer.optimizer, record) {
-      summary.resumedFrom = trainer.step
-      guard watch?.restore(saved?.losses ?? "", step: trainer.step) ?? true else {
-        throw GoraError(
-          .data, at: .file(TrainingCheckpoint.path(in: configuration.output)), "\"losses\" of the metadata are none of a run")
-      }
-    }
-    if trainer.step > 0, let now = trainer.optimizer.ranks { _ = ranks?.update(now) }
     let steps = settings.schedule.steps
-    events(.progress(stage: "training", done: trainer.step, total: steps, unit: "steps"))
+    events(.progress(stage: "training", done: try resume().step, total: steps, unit: "steps"))
     var (tokens, learnt) = (0, 0)
     var rates = StepRates()
-    while !trainer.isFinished, !hasSettled() {
+    var failure: (step: Int, error: GoraError)?
+    while true {
+      if let (step, error) = failure { try startOver(at: step, after: error) }
+      failure = nil
+      guard let trainer, !trainer.isFinished, !hasSettled() else { break }
       if isOutOfTime {
         try save(trainer.optimizer)
         summary.isComplete = false
         break
       }
-      let before = trainer.step
+      let step = trainer.step + 1
       do throws(GoraError) {
         let stepClock = Stopwatch()
         let report = try trainer.advance()
@@ -190,15 +205,15 @@ final class TrainingRun {
         learnt += report.rows
         try take(report, of: trainer, rate: Double(tokens) / max(clock.seconds, 1e-9))
       } catch {
-        guard error.status == .negative, let next = try startOver(after: before + 1, error) else { throw error }
-        trainer = next
+        failure = (step, error)
       }
     }
     summary.seconds = clock.seconds
     summary.tokensPerSecond = Double(tokens) / max(clock.seconds, 1e-9)
     summary.steadyTokensPerSecond = rates.steady
     summary.rowsPerSecond = Double(learnt) / max(clock.seconds, 1e-9)
-    guard summary.isComplete else { return }
+    guard summary.isComplete, let trainer else { return }
+    // Of a run that had ended before.
     if summary.validationLoss == nil, !validation.isEmpty { summary.validationLoss = try validationLoss(step: trainer.step) }
     summary.stepsTaken = trainer.step
     summary.stoppedEarly = !trainer.isFinished
@@ -207,7 +222,7 @@ final class TrainingRun {
   }
 
   /// Tells of a step, validates where that is due, and saves where that is.
-  /// - Throws: status 1 where the loss has risen and the rate was found, or what is validated or saved is not finite.
+  /// - Throws: status 1 where the loss has risen or a value is not finite and the rate was found, or what is validated or saved is not finite.
   private func take(_ report: StepReport, of trainer: Trainer, rate: Double) throws(GoraError) {
     try log?.append(report)
     if let now = report.ranks, let changed = ranks?.update(now) { try log?.append(ranks: changed, step: report.step) }
@@ -217,12 +232,17 @@ final class TrainingRun {
       .progress(
         stage: "training", done: report.step, total: settings.schedule.steps, unit: "steps", rate: StageRate(rate, "tokens/s"),
         loss: report.loss, state: ranks?.description))
+    // All processes have the same numbers, and do the same, whichever of them saves, and when.
+    if trials != nil { try trainer.optimizer.requireFinite() }
     if let rise = watch?.add(report.loss) { try warn(of: rise) }
-    if let every = configuration.validateEvery, !validation.isEmpty, report.step % every == 0 || trainer.isFinished {
+    let every = configuration.validateEvery
+    if !validation.isEmpty, trainer.isFinished || every.map({ report.step % $0 == 0 }) ?? false {
       let loss = try validationLoss(step: report.step)
       summary.validationLoss = loss
-      record.add(loss: loss, step: report.step)
-      try log?.append(validationLoss: loss, step: report.step)
+      if every != nil {
+        record.add(loss: loss, step: report.step)
+        try log?.append(validationLoss: loss, step: report.step)
+      }
     }
     // After the step's lines: a run killed in between takes the step again and writes them again.
     let due = configuration.saveEvery.map { report.step % $0 == 0 } ?? (clock.seconds - lastSave > 60)
@@ -235,7 +255,7 @@ final class TrainingRun {
       "\(NumberText.fixed(window.mean, 4)) over steps \(window.steps.lowerBound) to \(window.steps.upperBound)"
     }
     let problem = "the loss rises again: \(text(rise.from)), \(text(rise.to))"
-    if finder != nil { throw GoraError(.negative, problem, hint: "give a rate with --lr") }
+    if trials != nil { throw GoraError(.negative, problem, hint: "give a rate with --lr") }
     if !hasWarned { events(.warning("\(problem); the rate may be too high")) }
     hasWarned = true
   }

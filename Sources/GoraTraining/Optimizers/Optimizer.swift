@@ -37,6 +37,15 @@ extension Optimizer {
 
   /// Whether all values and moments are finite: an update may take them out of range after the last loss that was.
   package var isFinite: Bool { state.allSatisfy(\.isFinite) }
+
+  /// - Throws: status 1 where they are not.
+  package func requireFinite() throws(GoraError) {
+    guard isFinite else {
+      throw GoraError(
+        .negative, "step \(step): the updated weights or their moments are not finite",
+        hint: "lower --lr or set --max-grad-norm 1")
+    }
+  }
 }
 
 /// β to the power of a step.
