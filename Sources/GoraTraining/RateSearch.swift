@@ -6,12 +6,11 @@ import GoraCore
 /// First trials of one step: under Adam's rules that is a line search along the first update, whose gradient all of them share, so that
 /// each costs one forward pass over the judged rows. How far that step may go before the loss rises is what the curvature allows, which
 /// the best rate of a run goes with (arXiv 2602.04998). One batch alone may teach other rows nothing, so this only says where to begin:
-/// it walks down the curve of its losses, by factors of 4 and then of 2, until the lowest point has neighbours on both sides; and where it
-/// does teach them nothing, to the highest rate that does them no harm. Then trials
-/// of `horizon` steps from there, each with the schedule of the run made as short as itself, by factors of 2: few, so that they are long,
-/// since what is best for a few steps is not what is best for many. The vertex of the parabola through the lowest and two points beside
-/// it, over the logarithm of the rate, is what is best for the horizon, and what the run takes: whether a longer run wants a higher rate or
-/// a lower one differs from model to model.
+/// it walks down the curve of its losses, by factors of 4 and then of 2, until the lowest point has neighbours on both sides; where it
+/// teaches them nothing, to the highest rate that does no harm. Then trials of `horizon` steps from there, each with the schedule of the
+/// run made as short as itself, by factors of 2: few, so that they are long, since what is best for a few steps is not what is best for
+/// many. The vertex of the parabola through the lowest and two points beside it, over the logarithm of the rate, is what is best for the
+/// horizon, and what the run takes: whether a longer run wants a higher rate or a lower one differs from model to model.
 ///
 /// Where the budget has no room for trials of two steps, the line search alone is what there is.
 ///
