@@ -312,7 +312,7 @@ import Testing
     Self.expect(try bench.run("\(line) --lr 1e-3 --max-steps 2 -o out --resume"), 65, "step 9 of a run of 2")
     // One that cannot be read may be of a run that can go on: it is not written over either.
     var other = whole
-    let version = Array("\"format_version\":\"3\"".utf8)
+    let version = Array("\"format_version\":\"4\"".utf8)
     other.replaceSubrange(try #require(whole.firstRange(of: version)), with: Array("\"format_version\":\"1\"".utf8))
     for (bytes, word) in [(other, "a checkpoint of format 1"), (Array(whole.prefix(100)), "state.safetensors")] {
       try bench.write(bytes, to: file)
