@@ -16,7 +16,7 @@ OUT ?= results/methods
 # Rates of A, of E and of the weights; that of B is RATIO times as large where the method says so. One sweep for all.
 RATES ?= 1e-4 4e-4 1.6e-3 6.4e-3 2.56e-2
 RATES_EQUAL ?= $(RATES)
-# Those of which less learns want more.
+# Those whose best is the highest of these have one beyond it.
 RATES_adalora ?= $(RATES) 1.02e-1
 RATES_lora-fa ?= $(RATES) 1.02e-1
 RATIO ?= 16

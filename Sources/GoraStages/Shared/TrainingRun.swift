@@ -153,7 +153,7 @@ final class TrainingRun {
   // MARK: Training
 
   /// The run before its first step. What it had before is let go of first.
-  @discardableResult private func begin() -> Trainer {
+  private func begin() -> Trainer {
     trainer = nil
     let adapted = loaded.model.linears.filter { $0.adapter != nil }
     ranks = plan.adaptsRanks ? RankRecord(adapted.map(\.name)) : nil
@@ -268,15 +268,4 @@ final class TrainingRun {
     }
     return loss
   }
-}
-
-/// What learns, and how its optimizer is made: after the estimate, which counts the memory that this takes.
-struct LearningPlan {
-  var parameters: [Parameter]
-  /// Floats that the optimizer keeps and takes.
-  var stateFloats: Int
-  /// Whether the optimizer leaves components of adapters out as it goes (AdaLoRA).
-  var adaptsRanks = false
-  /// For a rate of B over that of A; nil: the rule's own.
-  var optimizer: (_ ratio: Double?) -> any Optimizer
 }
