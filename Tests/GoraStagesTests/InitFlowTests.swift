@@ -22,7 +22,7 @@ import Testing
   private func initialise(
     _ bench: Workbench, _ start: any AdapterStart, _ output: String, trial: GammaTrialOptions? = nil, scaleOfA: Double = 1
   ) throws -> StageSummary {
-    var configuration = try InitStage.Configuration(
+    var configuration = InitStage.Configuration(
       plan: bench.file("out/plan.json"), model: bench.file("model"), gradients: bench.file("out/grad.h5"),
       output: bench.file(output), start: start, dryRun: false, context: FlowTests.context("gora-init"))
     configuration.gammaTrial = trial

@@ -46,7 +46,7 @@ import Testing
       let path = "\(toy.folder)/refused.json"
       try AtomicFile.write(path: path, text: plan.json.pretty())
       _ = try InitStage(
-        try InitStage.Configuration(
+        InitStage.Configuration(
           plan: path, model: model, gradients: gradients, output: "\(toy.folder)/refused", start: start, dryRun: false,
           context: toy.context)
       ).run { _ in }
