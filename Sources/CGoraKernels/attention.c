@@ -98,24 +98,34 @@ static const float *biases(const gora_attention_shape *shape, int64_t h, int64_t
   return shape->bias ? shape->bias + h * shape->bias_stride + j - i : NULL;
 }
 
-// Rows of d numbers, or in bf16 a copy of them with rows of zeros behind: products of few shapes, as each is compiled once.
+// Rows of d numbers, or in bf16 a copy of them with some behind, zeros or those that follow, so that products have few shapes: oneDNN
+// compiles each once, and tiles of the CPU have 32 rows.
 typedef struct {
   const float *x;
   int64_t stride, rows, padded;
   uint16_t *half;
 } operand;
 
-enum { pad = 64 };
+static int64_t padded(int64_t rows) {
+  int64_t pad = gora_libraries_open()->tiles ? 32 : 64;
+  return (rows + pad - 1) / pad * pad;
+}
 
 static operand rows_of(const gora_attention_shape *shape, const float *x, int64_t stride, int64_t rows, uint16_t *room) {
   operand t = {x, stride, rows, rows, NULL};
   if (!shape->bf16) return t;
   size_t d = (size_t)shape->d;
-  t.padded = (rows + pad - 1) / pad * pad;
+  t.padded = padded(rows);
   t.half = room;
   for (int64_t i = 0; i < rows; i++) gora_narrow(x + i * stride, room + (size_t)i * d, d);
   memset(room + (size_t)rows * d, 0, (size_t)(t.padded - rows) * d * sizeof(uint16_t));
   return t;
+}
+
+// Keys or values, which queries and heads see in turn: a copy of as many of them, or more, is good for the next.
+static operand shared_rows(const gora_attention_shape *shape, const float *x, int64_t stride, int64_t rows, uint16_t *room, operand *last) {
+  if (last->half && last->x == x && last->rows >= rows) return (operand){x, stride, rows, padded(rows), room};
+  return *last = rows_of(shape, x, stride, rows, room);
 }
 
 // Weights of queries and keys, [rows, key_tile], as far as both operands are padded.
@@ -145,6 +155,10 @@ static void add_weighted(int64_t d, operand w, operand b, float *y) {
 // y[keys, d] += wᵀ b
 static void add_transposed(int64_t d, operand w, operand b, operand keys, float *y, float *room) {
   if (!w.half) return gora_sgemm(true, false, keys.rows, d, w.rows, 1, w.x, w.stride, b.x, b.stride, 1, y, keys.stride);
+  if (gora_libraries_open()->tiles) {
+    gora_bf16_gemm(true, false, keys.rows, d, w.padded, w.half, key_tile, b.half, d, true, y, keys.stride);
+    return;
+  }
   gora_bf16_gemm(true, false, keys.padded, d, w.padded, w.half, key_tile, b.half, d, false, room, d);
   for (int64_t j = 0; j < keys.rows; j++) gora_add(y + j * keys.stride, room + j * d, (size_t)d);
 }
@@ -153,6 +167,7 @@ void gora_attention(const gora_attention_shape *shape, gora_range queries, const
                     float *lse) {
   int64_t d = shape->d, qs = shape->q_stride, ks = shape->kv_stride;
   scratch_space t = thread_scratch(d);
+  operand last_keys = {0}, last_values = {0};
   for (int64_t h = 0; h < shape->group; h++, q += d, o += d) {
     for (int64_t q0 = queries.from; q0 < queries.to; q0 += query_tile) {
       int64_t nq = least(query_tile, queries.to - q0);
@@ -165,7 +180,8 @@ void gora_attention(const gora_attention_shape *shape, gora_range queries, const
       int64_t last = newest(shape, q0 + nq - 1);
       for (int64_t k0 = oldest(shape, q0), nk; k0 < last; k0 += nk) {
         nk = tile_length(k0, last);
-        operand keys = rows_of(shape, k + k0 * ks, ks, nk, t.k), values = rows_of(shape, v + k0 * ks, ks, nk, t.v);
+        operand keys = shared_rows(shape, k + k0 * ks, ks, nk, t.k, &last_keys);
+        operand values = shared_rows(shape, v + k0 * ks, ks, nk, t.v, &last_values);
         scores(d, asking, keys, t.s);
         for (int64_t i = 0; i < nq; i++) {
           span seen = visible(shape, q0 + i, k0, nk);
@@ -238,6 +254,7 @@ void gora_attention_backward(const gora_attention_shape *shape, gora_range queri
   int64_t d = shape->d, qs = shape->q_stride, ks = shape->kv_stride;
   scratch_space t = thread_scratch(d);
   float *p = t.s, *dp = t.ds, *delta = t.running;
+  operand last_keys = {0}, last_values = {0};
   for (int64_t j = keys.from; dk && j < keys.to; j++) {
     memset(dk + j * ks, 0, (size_t)d * sizeof(float));
     memset(dv + j * ks, 0, (size_t)d * sizeof(float));
@@ -261,7 +278,8 @@ void gora_attention_backward(const gora_attention_shape *shape, gora_range queri
       if (dq) memset(t.queries, 0, (size_t)(asking.padded * d) * sizeof(float));
       for (int64_t k0 = first, nk; k0 < last; k0 += nk) {
         nk = tile_length(k0, last);
-        operand near = rows_of(shape, k + k0 * ks, ks, nk, t.k), values = rows_of(shape, v + k0 * ks, ks, nk, t.v);
+        operand near = shared_rows(shape, k + k0 * ks, ks, nk, t.k, &last_keys);
+        operand values = shared_rows(shape, v + k0 * ks, ks, nk, t.v, &last_values);
         scores(d, asking, near, p);
         scores(d, given, values, dp);
         for (int64_t i = 0; i < nq; i++) {

@@ -1,6 +1,7 @@
 // Element-wise loops, and sums along rows and columns.
 #include "clones.h"
 #include "gora_kernels.h"
+#include "lanes.h"
 
 #include <math.h>
 #include <string.h>
@@ -325,9 +326,21 @@ CLONES void gora_soft_cap(float *x, size_t n, float scale, float cap) {
   for (size_t i = 0; i < n; i++) x[i] = cap * tanh_f32(x[i] * inner);
 }
 
-static inline float maximum(const float *x, size_t n) {
+// The largest of x[i] scale; a NaN is passed over. In lanes, as the compiler keeps to the order of comparisons.
+INLINE float maximum(const float *x, size_t n, float scale) {
+  if (n >= width) {
+    lanes tops[4];
+    for (size_t k = 0; k < 4; k++) tops[k] = (lanes){} - INFINITY;
+    size_t i = 0;
+    for (; i + 4 * width <= n; i += 4 * width)
+      for (size_t k = 0; k < 4; k++) tops[k] = __builtin_elementwise_max(tops[k], *(const lanes *)(x + i + k * width) * scale);
+    // Some of the last ones are looked at twice.
+    for (; i < n; i += width) tops[0] = __builtin_elementwise_max(tops[0], *(const lanes *)(x + (i < n - width ? i : n - width)) * scale);
+    tops[0] = __builtin_elementwise_max(__builtin_elementwise_max(tops[0], tops[1]), __builtin_elementwise_max(tops[2], tops[3]));
+    return __builtin_reduce_max(tops[0]);
+  }
   float m = -INFINITY;
-  for (size_t i = 0; i < n; i++) m = x[i] > m ? x[i] : m;
+  for (size_t i = 0; i < n; i++) m = x[i] * scale > m ? x[i] * scale : m;
   return m;
 }
 
@@ -350,7 +363,7 @@ static inline double exp_sum(float *x, size_t n, float top, int keeps) {
 }
 
 CLONES double gora_cross_entropy(float *logits, size_t vocabulary, size_t label, float scale) {
-  float top = maximum(logits, vocabulary), target = logits[label];
+  float top = maximum(logits, vocabulary, 1), target = logits[label];
   double sum;
   if (scale == 0) {
     sum = exp_sum(logits, vocabulary, top, 0);
@@ -387,7 +400,7 @@ CLONES double gora_softmax_weights(float *x, size_t n, float top, float factor) 
 }
 
 CLONES size_t gora_argmax(const float *x, size_t n) {
-  float top = maximum(x, n);
+  float top = maximum(x, n, 1);
   bool has_nan = false;
   for (size_t i = 0; i < n; i++) has_nan |= x[i] != x[i];
   if (has_nan || isinf(top)) return n;
@@ -437,8 +450,7 @@ CLONES void gora_sensitivity(const float *p, const float *gradient, float *mean,
 // s[j] = e^(s[j]-new maximum) for j < n; updates the running maximum, returns the row's sum.
 CLONES float gora_attention_row(float *s, size_t n, float scale, float *running) {
   REASSOCIATE
-  float top = *running, sum = 0;
-  for (size_t j = 0; j < n; j++) top = s[j] * scale > top ? s[j] * scale : top;
+  float top = fmaxf(*running, maximum(s, n, scale)), sum = 0;
   *running = top;
   for (size_t j = 0; j < n; j++) {
     s[j] = exp_f32(s[j] * scale - top);

@@ -17,7 +17,7 @@
 #define HAVE_ONEDNN 1
 #endif
 
-static gora_libraries libraries = {"none", "", "", NULL, false};
+static gora_libraries libraries = {"none", "", "", NULL, false, false};
 
 typedef int (*dnnl_sgemm_type)(char, char, int64_t, int64_t, int64_t, float, const float *, int64_t, const float *, int64_t, float,
                                float *, int64_t);
@@ -225,9 +225,9 @@ static void open_onednn(void) {
   snprintf(version, sizeof version, "%d.%d.%d", DNNL_VERSION_MAJOR, DNNL_VERSION_MINOR, DNNL_VERSION_PATCH);
   libraries.onednn = version;
   libraries.sgemm = "oneDNN";
-  // "bf16" asks for oneDNN's bf16 product even where it has to emulate the unit: slow, for tests.
+  // "bf16" asks for oneDNN's bf16 product even where it has to emulate the unit, slowly, and where there are tiles: for tests.
   bool is_wanted = has_avx512_bf16() || (choice && strcmp(choice, "bf16") == 0);
-  libraries.bf16 = open_bf16(library) && is_wanted && multiplies_bf16();
+  libraries.bf16 = open_bf16(library) && is_wanted && !libraries.tiles && multiplies_bf16();
 #endif
 }
 
@@ -240,8 +240,11 @@ static void open_all(void) {
   const char *core = getenv("OPENBLAS_CORETYPE");
   variables[count - 1].value = core ? core : has_avx512() ? "SkylakeX" : NULL;
   for (int i = 0; i < count; i++) set_for_load(&variables[i]);
+  // With tiles bf16_tiles.c multiplies, if nothing else was asked for.
+  libraries.tiles = !getenv("GORA_MATMUL") && gora_few_bf16_unit() == GORA_BF16_TILES;
   open_openblas();
   if (!libraries.failure) open_onednn();
+  libraries.bf16 = libraries.bf16 || libraries.tiles;
   for (int i = 0; i < count; i++) set_as_before(&variables[i]);
 }
 
@@ -421,6 +424,7 @@ static dnnl_status_t bf16_multiply(bool transpose_a, bool transpose_b, int64_t m
 void gora_bf16_gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const uint16_t *a, int64_t lda,
                     const uint16_t *b, int64_t ldb, bool accumulates, float *c, int64_t ldc) {
   if (m == 0 || n == 0) return;
+  if (libraries.tiles) return gora_bf16_tiles(transpose_a, transpose_b, m, n, k, a, lda, b, ldb, accumulates, c, ldc);
   int status = 3;
 #ifdef HAVE_ONEDNN
   if (engine) status = bf16_multiply(transpose_a, transpose_b, m, n, k, a, lda, b, ldb, accumulates, c, ldc);

@@ -13,6 +13,9 @@ package enum Matmul {
   /// Whether the CPU multiplies bf16 (and oneDNN is there to do it).
   package static var hasBFloat16: Bool { gora_libraries_open().pointee.bf16 }
 
+  /// Whether it multiplies them by tiles, each part packing what it reads.
+  package static var hasTiles: Bool { gora_libraries_open().pointee.tiles }
+
   /// For `--version -v` and the first line of a run: library, its version, and what is missing.
   package static var backendDescription: String {
     let libraries = gora_libraries_open().pointee

@@ -299,6 +299,7 @@ package struct WeightMatrix: @unchecked Sendable {
   /// How a product of `count` columns with a part of the rows is shared out: by tokens as far as they go, as whole rows of results are
   /// written twice as fast as parts of them, then by columns; only a long side of a whole weight for threads of unequal speed.
   private func cut(_ count: Int, rows part: Range<Int>, tokens: Int) -> [(tokens: Range<Int>, columns: Range<Int>)] {
+    if Matmul.hasTiles { return cutForTiles(count, tokens: tokens) }
     var parts = 1
     while ThreadPool.threads % (2 * parts) == 0, tokens >= 2 * parts * Self.fewestRows { parts *= 2 }
     if parts == 1 {
@@ -311,6 +312,22 @@ package struct WeightMatrix: @unchecked Sendable {
       stride(from: 0, to: count, by: width).map { (token..<min(tokens, token + height), $0..<min(count, $0 + width)) }
     }
   }
+
+  /// For tiles by columns as far as they go, as every part packs its own of the weight, then by tokens.
+  private func cutForTiles(_ count: Int, tokens: Int) -> [(tokens: Range<Int>, columns: Range<Int>)] {
+    var parts = 1
+    while ThreadPool.threads % (2 * parts) == 0, count * 2 * parts < Self.fewestColumns * ThreadPool.threads { parts *= 2 }
+    let threads = ThreadPool.threads / parts
+    let isLong = count >= Self.worthBalancingTiles * threads
+    let columns = unevenRanges(count, grain: 2 * 16, threads: threads, rounds: isLong ? 3 : 1)
+    let height = (tokens + 32 * parts - 1) / (32 * parts) * 32
+    return stride(from: 0, to: tokens, by: height).flatMap { token in
+      columns.map { (token..<min(tokens, token + height), $0) }
+    }
+  }
+  /// Columns of a part with which reading x for them takes as long as multiplying, and of a thread from which on others take over from it.
+  private static let (fewestColumns, worthBalancingTiles) = (64, 256)
+
   /// Columns a thread from which on threads that are done early take over from others.
   private static let worthBalancing = 4096
   /// With fewer a call, the library's copy of the weight takes too much of its time.

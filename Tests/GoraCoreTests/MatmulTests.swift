@@ -1,4 +1,5 @@
 import CGoraKernels
+import Glibc
 import GoraCore
 import Testing
 
@@ -157,45 +158,98 @@ import Testing
     }
   }
 
-  /// More shapes than a thread keeps made, twice: those that gave way are made again.
-  @Test(.enabled(if: Matmul.hasBFloat16)) func manyShapes() {
-    let (n, k) = (5, 8)
-    let a = numbers(150 * k, "a").map { BFloat16($0).bitPattern }
-    let b = numbers(n * k, "b").map { BFloat16($0).bitPattern }
-    let wide = (a + b).map { Float(BFloat16(bitPattern: $0)) }
-    let exact = Self.product(false, true, 150, n, k, Array(wide.prefix(a.count)), k, Array(wide.dropFirst(a.count)), k)
-    for m in Array(1...150) + Array(1...150) {
-      var c = [Float](repeating: .nan, count: m * n)
-      gora_bf16_gemm(false, true, Int64(m), Int64(n), Int64(k), a, Int64(k), b, Int64(k), false, &c, Int64(n))
-      #expect(relativeError(c, Array(exact.prefix(m * n))) < 2e-6)
+  /// More shapes than a thread keeps made by oneDNN, twice: those that gave way are made again.
+  @Test(.enabled(if: Matmul.hasBFloat16)) func manyShapes() async {
+    await #expect(processExitsWith: .success) {
+      setenv("GORA_MATMUL", "bf16", 1)
+      #expect(Matmul.hasBFloat16)
+      let (n, k) = (5, 8)
+      let a = numbers(150 * k, "a").map { BFloat16($0).bitPattern }
+      let b = numbers(n * k, "b").map { BFloat16($0).bitPattern }
+      let wide = (a + b).map { Float(BFloat16(bitPattern: $0)) }
+      let exact = MatmulTests.product(
+        false, true, 150, n, k, Array(wide.prefix(a.count)), k, Array(wide.dropFirst(a.count)), k)
+      for m in Array(1...150) + Array(1...150) {
+        var c = [Float](repeating: .nan, count: m * n)
+        gora_bf16_gemm(false, true, Int64(m), Int64(n), Int64(k), a, Int64(k), b, Int64(k), false, &c, Int64(n))
+        #expect(relativeError(c, Array(exact.prefix(m * n))) < 2e-6)
+      }
     }
   }
 
-  /// bf16 operands multiplied exactly, summed in f32. Where the CPU has AVX-512 but no unit for it, GORA_MATMUL=bf16 runs this.
-  @Test(.enabled(if: Matmul.hasBFloat16), arguments: shapes, [(false, false), (false, true), (true, false)])
+  /// For a CPU's tiles more than is packed at once: of k; of B's columns; of the rows of an A that lies transposed.
+  static let bf16Shapes = shapes + [[33, 70, 2100], [35, 530, 1040], [300, 40, 2100]]
+
+  /// bf16 operands multiplied exactly, summed in f32; what lies between rows is NaN and does not count. Where the CPU has AVX-512 but no
+  /// unit for it, GORA_MATMUL=bf16 runs this.
+  @Test(.enabled(if: Matmul.hasBFloat16), arguments: bf16Shapes, [(false, false), (false, true), (true, false), (true, true)])
   func bf16(_ shape: [Int], transposed: (a: Bool, b: Bool)) {
+    Self.multiplyBFloat16(shape, transposed.a, transposed.b)
+  }
+
+  /// The same by oneDNN where tiles would multiply.
+  @Test(.enabled(if: Matmul.hasTiles)) func bf16ByLibrary() async {
+    await #expect(processExitsWith: .success) {
+      setenv("GORA_MATMUL", "bf16", 1)
+      #expect(Matmul.hasBFloat16 && !Matmul.hasTiles)
+      for shape in MatmulTests.shapes {
+        for transposed in [(false, false), (false, true), (true, false)] {
+          MatmulTests.multiplyBFloat16(shape, transposed.0, transposed.1)
+        }
+      }
+    }
+  }
+
+  private static func multiplyBFloat16(_ shape: [Int], _ transposeA: Bool, _ transposeB: Bool) {
     let (m, n, k) = (shape[0], shape[1], shape[2])
-    let (lda, ldb, ldc) = ((transposed.a ? m : k) + 2, (transposed.b ? k : n) + 2, n + 3)
-    let a = numbers((transposed.a ? k : m) * lda, "a").map { BFloat16($0) }
-    let b = numbers((transposed.b ? n : k) * ldb, "b").map { BFloat16($0) }
-    let exact = Self.product(transposed.a, transposed.b, m, n, k, a.map { Float($0) }, lda, b.map { Float($0) }, ldb)
-    for beta: Float in [0, 1] {
-      let before = beta == 0 ? [Float](repeating: .nan, count: m * ldc) : numbers(m * ldc, "c")
+    let (lda, ldb, ldc) = ((transposeA ? m : k) + 2, (transposeB ? k : n) + 2, n + 3)
+    func operand(_ rows: Int, _ columns: Int, _ name: String) -> [BFloat16] {
+      numbers(rows * (columns + 2), name).enumerated().map { $0 % (columns + 2) < columns ? BFloat16($1) : .init(.nan) }
+    }
+    let a = operand(transposeA ? k : m, lda - 2, "a")
+    let b = operand(transposeB ? n : k, ldb - 2, "b")
+    let exact = product(transposeA, transposeB, m, n, k, a.map { Float($0) }, lda, b.map { Float($0) }, ldb)
+    for accumulates in [false, true] {
+      let before = accumulates ? numbers(m * ldc, "c") : [Float](repeating: .nan, count: m * ldc)
       var c = before
       gora_bf16_gemm(
-        transposed.a, transposed.b, Int64(m), Int64(n), Int64(k), a.map(\.bitPattern), Int64(lda), b.map(\.bitPattern),
-        Int64(ldb), beta != 0, &c,
-        Int64(ldc))
+        transposeA, transposeB, Int64(m), Int64(n), Int64(k), a.map(\.bitPattern), Int64(lda), b.map(\.bitPattern), Int64(ldb),
+        accumulates, &c, Int64(ldc))
       var result: [Float] = []
       var expected: [Double] = []
       for i in 0..<m {
         for j in 0..<n {
           result.append(c[i * ldc + j])
-          expected.append(exact[i * n + j] + (beta == 0 ? 0 : Double(before[i * ldc + j])))
+          expected.append(exact[i * n + j] + (accumulates ? Double(before[i * ldc + j]) : 0))
         }
         for j in n..<ldc { #expect(c[i * ldc + j].bitPattern == before[i * ldc + j].bitPattern) }
       }
-      #expect(relativeError(result, expected) < 2e-6)
+      #expect(relativeError(result, expected) < max(2e-6, 1e-7 * Double(k).squareRoot()))
     }
+  }
+
+  /// However a product is shared out, tiles give an element the same bits.
+  @Test(.enabled(if: Matmul.hasTiles), arguments: [false, true]) func tilesInParts(_ transposed: Bool) {
+    let (m, n, k) = (70, 130, 600)
+    let a = numbers(m * k, "a").map { BFloat16($0).bitPattern }
+    let b = numbers(n * k, "b").map { BFloat16($0).bitPattern }
+    func multiply(_ rows: Range<Int>, _ columns: Range<Int>, into c: inout [Float]) {
+      a.withUnsafeBufferPointer { a in
+        b.withUnsafeBufferPointer { b in
+          c.withUnsafeMutableBufferPointer { c in
+            gora_bf16_gemm(
+              transposed, transposed, Int64(rows.count), Int64(columns.count), Int64(k),
+              a.baseAddress! + rows.lowerBound * (transposed ? 1 : k), Int64(transposed ? m : k),
+              b.baseAddress! + columns.lowerBound * (transposed ? k : 1), Int64(transposed ? k : n), false,
+              c.baseAddress! + rows.lowerBound * n + columns.lowerBound, Int64(n))
+          }
+        }
+      }
+    }
+    var whole = [Float](repeating: .nan, count: m * n)
+    multiply(0..<m, 0..<n, into: &whole)
+    var parts = [Float](repeating: .nan, count: m * n)
+    for rows in [0..<13, 13..<64, 64..<m] { for columns in [0..<48, 48..<49, 49..<n] { multiply(rows, columns, into: &parts) } }
+    #expect(parts == whole)
   }
 }

@@ -42,6 +42,7 @@ typedef struct {
   const char *onednn;    // its version, or ""
   const char *failure;   // why nothing could be opened, or NULL
   bool bf16;             // bf16 products run in hardware
+  bool tiles;            // and by tiles of the CPU, in bf16_tiles.c
 } gora_libraries;
 
 const gora_libraries *gora_libraries_open(void);
@@ -50,10 +51,15 @@ const gora_libraries *gora_libraries_open(void);
 // C[m,n] = alpha op(A) op(B) + beta C on the calling thread.
 void gora_sgemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, float alpha, const float *a,
                 int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
-// C[m,n] (f32) = op(A) op(B), or that added to C, with A, B in bf16 on the calling thread; slow where `bf16` is false. Each shape is
-// compiled at its first call, some milliseconds.
+// C[m,n] (f32) = op(A) op(B), or that added to C, with A, B in bf16 on the calling thread; slow where `bf16` is false. oneDNN compiles
+// each shape at its first call, some milliseconds.
 void gora_bf16_gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const uint16_t *a, int64_t lda, const uint16_t *b,
                     int64_t ldb, bool accumulates, float *c, int64_t ldc);
+
+// MARK: bf16_tiles.c — the same where the CPU has tiles: the bits of an element of C depend on its k operands and their order alone
+
+void gora_bf16_tiles(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const uint16_t *a, int64_t lda, const uint16_t *b,
+                     int64_t ldb, bool accumulates, float *c, int64_t ldc);
 
 // LAPACK (column-major, Fortran conventions). Those of type int return its info, 0 or more: what is wrong with the matrix.
 int gora_dpotrf(int n, double *a, int lda);                                     // lower Cholesky factor
