@@ -5,6 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+// What is packed at most: of B, and of an A that lies transposed, 1 MiB each; their k, and columns of B.
+enum { most_elements = 1 << 19, most_k = 2048, most_columns = 512 };
+
+size_t gora_bf16_tiles_scratch_floats(void) { return most_elements; }
+
 #if defined(__x86_64__) && defined(__linux__)
 #include <immintrin.h>
 
@@ -13,9 +18,6 @@
 
 // A tile's rows, and its elements of k; rows and columns of C that are summed at once, in four tiles.
 enum { side = 16, step = 32, tile = side * step, block = 2 * side };
-// What is packed at most: of B, and of an A that lies transposed, 1 MiB each; their k, and columns of B.
-enum { most_elements = 1 << 19, most_k = 2048, most_columns = 512 };
-
 typedef struct {
   const uint16_t *data;
   int64_t stride;
@@ -74,6 +76,7 @@ INLINE void store_rows_as_pairs(const uint16_t *rows, int64_t stride, uint16_t *
 TILES static void pack_transposed_columns(const uint16_t *x, int64_t stride, int64_t columns, int64_t k, uint16_t *out) {
   _Alignas(64) uint16_t some[tile];
   for (int64_t j = 0; j < k; j += step, x += step, out += tile) {
+    for (int64_t i = 0; i < side; i++) __builtin_prefetch(x + i * stride + 8 * step);
     bool whole = columns >= side && k - j >= step;
     if (!whole) copy_tile(x, stride, columns, k - j, some);
     store_rows_as_pairs(whole ? x : some, whole ? stride : step, out);
@@ -89,27 +92,26 @@ INLINE void pair(const uint16_t *x, int64_t stride, int64_t rows, __mmask32 colu
   *right = _mm512_permutex2var_epi64(low, _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15), high);
 }
 
-// Two strips of a B as it is, [k, columns]; the second stands `apart` behind the first.
+// Strips of a B as it is, [k, columns], two at a time; each stands `apart` behind the one before. Rows are read as they lie.
 TILES static void pack_columns(const uint16_t *x, int64_t stride, int64_t columns, int64_t k, uint16_t *out, int64_t apart) {
-  for (int64_t j = 0; j < k; j += 2, x += 2 * stride, out += step) {
-    __m512i left, right;
-    pair(x, stride, k - j, first(columns), &left, &right);
-    _mm512_store_si512(out, left);
-    _mm512_store_si512(out + apart, right);
-  }
-  for (int64_t j = (k + 1) / 2 * 2; j % step != 0; j += 2, out += step) {
-    _mm512_store_si512(out, _mm512_setzero_si512());
-    _mm512_store_si512(out + apart, _mm512_setzero_si512());
-  }
+  for (int64_t j = 0; j < k || j % step != 0; j += 2, x += 2 * stride, out += step)
+    for (int64_t i = 0; i < columns; i += block) {
+      __m512i left, right;
+      __builtin_prefetch(x + i + 8 * stride);
+      __builtin_prefetch(x + i + 9 * stride);
+      pair(x + i, stride, k - j, first(columns - i), &left, &right);
+      _mm512_store_si512(out + i / side * apart, left);
+      _mm512_store_si512(out + (i / side + 1) * apart, right);
+    }
 }
 
 // Two strips of an A that lies transposed: [k, rows].
 TILES static void pack_transposed_rows(const uint16_t *x, int64_t stride, int64_t rows, int64_t k, uint16_t *out, int64_t apart) {
-  _Alignas(64) uint16_t left[tile], right[tile];
+  _Alignas(64) uint16_t pairs[2 * tile];
   for (int64_t j = 0; j < k; j += step, x += step * stride, out += tile) {
-    pack_columns(x, stride, rows, k - j < step ? k - j : step, left, right - left);
-    store_rows_as_pairs(left, step, out);
-    store_rows_as_pairs(right, step, out + apart);
+    pack_columns(x, stride, rows < block ? rows : block, k - j < step ? k - j : step, pairs, tile);
+    store_rows_as_pairs(pairs, step, out);
+    store_rows_as_pairs(pairs + tile, step, out + apart);
   }
 }
 
@@ -226,16 +228,10 @@ TILES void gora_bf16_tiles(bool transpose_a, bool transpose_b, int64_t m, int64_
         pack_transposed_rows(part(a, m0 + i, k0).data, lda, rows - i, depth, packed_a + i / side * strip, strip);
       for (int64_t n0 = 0; n0 < n; n0 += columns_at_once) {
         int64_t columns = least(n - n0, columns_at_once), ahead = (columns + block - 1) / block;
-        for (int64_t j = 0; j < columns; j += block) {
-          const uint16_t *from = part(b, k0, n0 + j).data;
-          uint16_t *to = packed_b + j / side * strip;
-          if (transpose_b) {
-            pack_transposed_columns(from, ldb, columns - j, depth, to);
-            pack_transposed_columns(from + side * ldb, ldb, columns - j - side, depth, to + strip);
-          } else {
-            pack_columns(from, ldb, columns - j, depth, to, strip);
-          }
-        }
+        const uint16_t *from = part(b, k0, n0).data;
+        if (!transpose_b) pack_columns(from, ldb, columns, depth, packed_b, strip);
+        for (int64_t j = 0; transpose_b && j < columns; j += side)
+          pack_transposed_columns(from + j * ldb, ldb, columns - j, depth, packed_b + j / side * strip);
         for (int64_t i = 0; i < rows; i += block) {
           strips x = {part(a, m0 + i, k0).data, side * lda, step, lda};
           bool is_next_near = i + 2 * block <= rows && !transpose_a;

@@ -102,6 +102,15 @@ void gora_narrow(const float *x, uint16_t *y, size_t n) {
   gora_f32_to_bf16(x + done, y + done, n - done);
 }
 
+void gora_narrow_in_place(float *x, size_t n) {
+  uint16_t some[1024], *y = (uint16_t *)x;
+  for (size_t from = 0, count; from < n; from += count) {
+    count = n - from < 1024 ? n - from : 1024;
+    gora_narrow(x + from, some, count);
+    memcpy(y + from, some, count * sizeof *some);
+  }
+}
+
 CLONES void gora_round_bf16(const float *x, float *y, size_t n) {
   for (size_t i = 0; i < n; i++) y[i] = from_bits((uint32_t)bf16_from(x[i]) << 16);
 }

@@ -35,11 +35,15 @@ package enum Matmul {
   private static let worthBalancing = 8_000_000
 
   /// The ranges into which the larger side of a product is cut.
-  /// - Parameter balances: whether threads that are done early take over from others; nil: where it pays for a library's product.
-  static func ranges(_ count: Int, multiplications: Int, balances: Bool? = nil) -> [Range<Int>] {
-    if multiplications < worthSplitting || ThreadPool.threads == 1 { return [0..<count] }
+  /// - Parameters:
+  ///   - balances: whether threads that are done early take over from others; nil: where it pays for a library's product
+  ///   - grain: ranges are multiples of it (but the last)
+  static func ranges(
+    _ count: Int, multiplications: Int, balances: Bool? = nil, grain: Int = 16, threads: Int = ThreadPool.threads
+  ) -> [Range<Int>] {
+    if multiplications < worthSplitting || threads == 1 { return [0..<count] }
     return unevenRanges(
-      count, grain: 16, threads: ThreadPool.threads, rounds: balances ?? (multiplications >= worthBalancing) ? 3 : 1)
+      count, grain: grain, threads: threads, rounds: balances ?? (multiplications >= worthBalancing) ? 3 : 1)
   }
 
   /// How a product is cut up for the threads.

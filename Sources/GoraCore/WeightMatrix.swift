@@ -162,22 +162,60 @@ package struct WeightMatrix: @unchecked Sendable {
     }
     if isMultipliedInBFloat16 {
       let half = narrow(dy, count: tokens * rows, scratch: scratch)
-      return inBFloat16(scratch) { part, w, stride in
-        let tiles = cut(columns, rows: part, tokens: tokens)
-        parallelParts(tiles.count) {
-          let (some, range) = tiles[$0]
-          for from in Swift.stride(from: 0, to: part.count, by: Self.longestSum) {
-            let row = part.lowerBound + from
-            gora_bf16_gemm(
-              false, false, Int64(some.count), Int64(range.count), Int64(min(Self.longestSum, part.count - from)),
-              half + some.lowerBound * rows + row, Int64(rows), w + from * stride + range.lowerBound, Int64(stride),
-              row > 0 || accumulates, dx + some.lowerBound * columns + range.lowerBound, Int64(columns))
-          }
+      return multiplyTransposed(
+        narrowed: half, stride: rows, tokens: tokens, into: dx, accumulates: accumulates, scratch: scratch)
+    }
+    let dy = roundsInputs ? round(dy, count: tokens * rows, scratch: scratch) : dy
+    multiplyTransposed(rounded: dy, tokens: tokens, into: dx, accumulates: accumulates, scratch: scratch)
+  }
+
+  /// The same of a dy that is not needed afterwards: it is rounded where it lies.
+  package func multiplyTransposed(
+    consuming dy: UnsafeMutablePointer<Float>, tokens: Int, into dx: UnsafeMutablePointer<Float>, scratch: MatmulScratch
+  ) {
+    if case .f32 = storage { return multiplyTransposed(dy, tokens: tokens, into: dx, scratch: scratch) }
+    let narrows = isMultipliedInBFloat16
+    parallelRanges(tokens, grain: max(1, 65_536 / rows)) {
+      for row in $0 {
+        if narrows {
+          gora_narrow_in_place(dy + row * rows, rows)
+        } else if roundsInputs {
+          gora_round_bf16(dy + row * rows, dy + row * rows, rows)
         }
       }
     }
+    if narrows {
+      let half = UnsafeRawPointer(dy).assumingMemoryBound(to: UInt16.self)
+      multiplyTransposed(narrowed: half, stride: 2 * rows, tokens: tokens, into: dx, accumulates: false, scratch: scratch)
+    } else {
+      multiplyTransposed(rounded: dy, tokens: tokens, into: dx, accumulates: false, scratch: scratch)
+    }
+  }
+
+  /// - Parameter stride: of a dy in bf16, from row to row.
+  private func multiplyTransposed(
+    narrowed dy: UnsafePointer<UInt16>, stride: Int, tokens: Int, into dx: UnsafeMutablePointer<Float>, accumulates: Bool,
+    scratch: MatmulScratch
+  ) {
+    inBFloat16(scratch) { part, w, weightStride in
+      let tiles = cut(columns, rows: part, tokens: tokens)
+      parallelParts(tiles.count) {
+        let (some, range) = tiles[$0]
+        for from in Swift.stride(from: 0, to: part.count, by: Self.longestSum) {
+          let row = part.lowerBound + from
+          gora_bf16_gemm(
+            false, false, Int64(some.count), Int64(range.count), Int64(min(Self.longestSum, part.count - from)),
+            dy + some.lowerBound * stride + row, Int64(stride), w + from * weightStride + range.lowerBound, Int64(weightStride),
+            row > 0 || accumulates, dx + some.lowerBound * columns + range.lowerBound, Int64(columns))
+        }
+      }
+    }
+  }
+
+  private func multiplyTransposed(
+    rounded dy: UnsafePointer<Float>, tokens: Int, into dx: UnsafeMutablePointer<Float>, accumulates: Bool, scratch: MatmulScratch
+  ) {
     let ranges = Matmul.ranges(columns, multiplications: tokens * rows * columns)
-    let dy = roundsInputs ? round(dy, count: tokens * rows, scratch: scratch) : dy
     if case .blocks = storage {
       return inFloats(scratch) { part, w in
         Matmul.sgemm(
@@ -296,10 +334,14 @@ package struct WeightMatrix: @unchecked Sendable {
   /// From one decoded row to the next in bf16: one cache line more than the row where that would fall onto the same lines of the cache.
   private var decodedStride: Int { columns % 512 == 0 ? columns + 32 : columns }
 
-  /// How a product of `count` columns with a part of the rows is shared out: by tokens as far as they go, as whole rows of results are
-  /// written twice as fast as parts of them, then by columns; only a long side of a whole weight for threads of unequal speed.
+  /// How a product of `count` columns with a part of the rows is shared out.
   private func cut(_ count: Int, rows part: Range<Int>, tokens: Int) -> [(tokens: Range<Int>, columns: Range<Int>)] {
-    if Matmul.hasTiles { return cutForTiles(count, tokens: tokens) }
+    Matmul.hasTiles ? cutForTiles(count, rows: part, tokens: tokens) : cutForLibrary(count, rows: part, tokens: tokens)
+  }
+
+  /// By tokens as far as they go, as whole rows of results are written twice as fast as parts of them, then by columns; only a long side
+  /// of a whole weight for threads of unequal speed.
+  private func cutForLibrary(_ count: Int, rows part: Range<Int>, tokens: Int) -> [(tokens: Range<Int>, columns: Range<Int>)] {
     var parts = 1
     while ThreadPool.threads % (2 * parts) == 0, tokens >= 2 * parts * Self.fewestRows { parts *= 2 }
     if parts == 1 {
@@ -312,26 +354,30 @@ package struct WeightMatrix: @unchecked Sendable {
       stride(from: 0, to: count, by: width).map { (token..<min(tokens, token + height), $0..<min(count, $0 + width)) }
     }
   }
-
-  /// For tiles by columns as far as they go, as every part packs its own of the weight, then by tokens.
-  private func cutForTiles(_ count: Int, tokens: Int) -> [(tokens: Range<Int>, columns: Range<Int>)] {
-    var parts = 1
-    while ThreadPool.threads % (2 * parts) == 0, count * 2 * parts < Self.fewestColumns * ThreadPool.threads { parts *= 2 }
-    let threads = ThreadPool.threads / parts
-    let isLong = count >= Self.worthBalancingTiles * threads
-    let columns = unevenRanges(count, grain: 2 * 16, threads: threads, rounds: isLong ? 3 : 1)
-    let height = (tokens + 32 * parts - 1) / (32 * parts) * 32
-    return stride(from: 0, to: tokens, by: height).flatMap { token in
-      columns.map { (token..<min(tokens, token + height), $0) }
-    }
-  }
-  /// Columns of a part with which reading x for them takes as long as multiplying, and of a thread from which on others take over from it.
-  private static let (fewestColumns, worthBalancingTiles) = (64, 256)
-
   /// Columns a thread from which on threads that are done early take over from others.
   private static let worthBalancing = 4096
   /// With fewer a call, the library's copy of the weight takes too much of its time.
   private static let fewestRows = 128
+
+  /// By columns as far as they go, as every part packs its own of the weight, then by tokens.
+  private func cutForTiles(_ count: Int, rows part: Range<Int>, tokens: Int) -> [(tokens: Range<Int>, columns: Range<Int>)] {
+    var parts = 1
+    while ThreadPool.threads % (2 * parts) == 0, count * 2 * parts < Self.fewestColumns * ThreadPool.threads { parts *= 2 }
+    let threads = ThreadPool.threads / parts
+    let ranges = Matmul.ranges(
+      count, multiplications: tokens * part.count * columns, balances: count >= Self.worthBalancingTiles * threads,
+      grain: Self.tileBlock, threads: threads)
+    let height = max(1, (tokens + Self.tileBlock * parts - 1) / (Self.tileBlock * parts)) * Self.tileBlock
+    return stride(from: 0, to: tokens, by: height).flatMap { token in
+      ranges.map { (token..<min(tokens, token + height), $0) }
+    }
+  }
+  /// Tokens and columns that tiles sum up at once.
+  private static let tileBlock = 32
+  /// With fewer columns a part, reading x takes as long as multiplying it.
+  private static let fewestColumns = 64
+  /// Columns a thread from which on threads that are done early take over from others.
+  private static let worthBalancingTiles = 256
 
   /// Room for so many numbers in bf16.
   func halves(_ count: Int, in scratch: FloatBuffer) -> UnsafeMutablePointer<UInt16> {

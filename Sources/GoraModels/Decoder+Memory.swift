@@ -4,17 +4,17 @@ extension Decoder {
   package var activationBytesPerToken: Int { 4 * layers.count * DecoderLayer.kept(config).reduce(0) { $0 + $1.width } }
 
   package func activationBytes(tokens: Int, labelled: Int, lowest: Int, recomputes: Bool) -> Int {
-    let rows = OutputHead.rows(labelled, vocabulary: config.vocabularySize)
+    let rows = OutputHead.rows(labelled, vocabularyProjection)
     let floats =
       ActivationStore.floats(layers.map(\.kept), lowest: lowest, keeping(recomputes: recomputes), tokens: tokens)
       + LayerScratch.floats(config, tokens: tokens, backward: true)
       + tokens * (2 * config.hiddenSize + adapterScratchWidth)
       + OutputHead.floats(config.embedding.shape, rows: rows, backward: true)
-    return 4 * (floats + scratchFloats(tokens: tokens, rows: rows, rowWidth: max(config.vocabularySize, config.hiddenSize)))
+    return 4 * (floats + scratchFloats(tokens: tokens, rows: rows))
   }
 
   package func lossBytes(tokens: Int, labelled: Int) -> Int {
-    forwardBytes(tokens: tokens, rows: OutputHead.rows(labelled, vocabulary: config.vocabularySize))
+    forwardBytes(tokens: tokens, rows: OutputHead.rows(labelled, vocabularyProjection))
   }
 
   /// Bytes that a forward pass takes which keeps nothing: one layer's activations are shared among all.
@@ -25,14 +25,14 @@ extension Decoder {
       + LayerScratch.floats(config, tokens: tokens, backward: false)
       + tokens * config.hiddenSize
       + OutputHead.floats(config.embedding.shape, rows: rows, backward: false)
-    return 4 * (floats + scratchFloats(tokens: tokens, rows: rows, rowWidth: config.hiddenSize))
+    return 4 * (floats + scratchFloats(tokens: tokens, rows: rows))
   }
 
   /// Attention's tiles a thread, and what products widen and round.
-  private func scratchFloats(tokens: Int, rows: Int, rowWidth: Int) -> Int {
+  private func scratchFloats(tokens: Int, rows: Int) -> Int {
     let widest = max(config.intermediateSize, config.hiddenSize, config.querySize)
     return productScratchFloats(
-      headSize: config.headSize, last: vocabularyProjection, rounded: max(tokens * widest, rows * rowWidth))
+      headSize: config.headSize, last: vocabularyProjection, rounded: max(tokens * widest, rows * config.hiddenSize))
   }
 
   package func mappedBytes(distinctTokens: Int, releases: Bool) -> Int {

@@ -12,7 +12,7 @@ extension Model {
     return low + dropped + scaled
   }
 
-  /// Floats of attention's tiles a thread, and of what products widen and round.
+  /// Floats of attention's tiles a thread, and of what products pack, widen and round.
   /// - Parameters:
   ///   - headSize: of attention.
   ///   - last: of the head, beside the linears.
@@ -20,7 +20,8 @@ extension Model {
   func productScratchFloats(headSize: Int, last: WeightMatrix, rounded: Int) -> Int {
     let threads = ThreadPool.threads
     let matrices = linears.map(\.weight.matrix) + [last]
-    return threads * gora_attention_scratch_floats(Int64(headSize))
+    let tiles = Matmul.hasTiles && matrices.contains(where: \.roundsInputs) ? gora_bf16_tiles_scratch_floats() : 0
+    return threads * (gora_attention_scratch_floats(Int64(headSize)) + tiles)
       + (matrices.map { $0.scratchCount(threads: threads) }.max() ?? 0)
       + (matrices.contains(where: \.roundsInputs) ? rounded : 0)
   }

@@ -27,11 +27,15 @@ final class OutputHead {
   }
 
   private var vocabulary: Int { projection.shape[0] }
-  /// Rows of logits at a time: about 16 MiB of them, more for large vocabularies, as each chunk reads the whole projection.
-  private static func chunk(vocabulary: Int) -> Int { max(64, min(1024, 4_194_304 / vocabulary)) }
-  private var chunk: Int { Self.chunk(vocabulary: vocabulary) }
+  /// Rows of logits at a time: about 16 MiB of them, 24 where products round, as their gradient then takes no room of its own, and more
+  /// for large vocabularies, as each chunk reads the whole projection.
+  private static func chunk(_ projection: WeightMatrix) -> Int {
+    let unit = projection.roundsInputs ? 96 : 64
+    return max(unit, min(16 * unit, 65_536 * unit / projection.rows))
+  }
+  private var chunk: Int { Self.chunk(projection.matrix) }
   /// The most rows of logits at a time for so many labelled tokens.
-  static func rows(_ labelled: Int, vocabulary: Int) -> Int { min(labelled, chunk(vocabulary: vocabulary)) }
+  static func rows(_ labelled: Int, _ projection: WeightMatrix) -> Int { min(labelled, chunk(projection)) }
 
   /// Floats that its buffers come to hold: per row logits, norm's factor, two of the hidden size, and two gradients of theirs.
   /// - Parameter projection: its shape, [vocabulary, hidden].
@@ -103,7 +107,7 @@ final class OutputHead {
           ldb: hiddenSize, beta: 1, c: gradient.pointer, ldc: hiddenSize)
       }
       let dNormalised = normalisedGradient.reserve(rows * hiddenSize)
-      projection.matrix.multiplyTransposed(out, tokens: rows, into: dNormalised, scratch: workspace.matmul)
+      projection.matrix.multiplyTransposed(consuming: out, tokens: rows, into: dNormalised, scratch: workspace.matmul)
       if self.scale != 1 { gora_scale(dNormalised, self.scale, rows * hiddenSize) }
       let dGathered = gatheredGradient.reserve(rows * hiddenSize)
       norm.backward(

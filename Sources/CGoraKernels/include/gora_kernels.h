@@ -60,6 +60,8 @@ void gora_bf16_gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, in
 
 void gora_bf16_tiles(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const uint16_t *a, int64_t lda, const uint16_t *b,
                      int64_t ldb, bool accumulates, float *c, int64_t ldc);
+// What it packs on a thread, in floats.
+size_t gora_bf16_tiles_scratch_floats(void);
 
 // LAPACK (column-major, Fortran conventions). Those of type int return its info, 0 or more: what is wrong with the matrix.
 int gora_dpotrf(int n, double *a, int lda);                                     // lower Cholesky factor
@@ -111,6 +113,7 @@ void gora_f16_to_f32(const uint16_t *x, float *y, size_t n);
 void gora_f32_to_bf16(const float *x, uint16_t *y, size_t n);  // nearest, ties to even
 // The same for operands of products, by the CPU's own instruction where it has one: what is below 2^-126 may become 0.
 void gora_narrow(const float *x, uint16_t *y, size_t n);
+void gora_narrow_in_place(float *x, size_t n);  // the same to the first half of x's own memory
 void gora_round_bf16(const float *x, float *y, size_t n);      // the value bf16 would hold
 void gora_add(float *y, const float *x, size_t n);             // y += x
 // Rows from..to of y [rows, columns] += the transposed x [columns, rows].

@@ -18,7 +18,7 @@ extension T5Model {
   }
 
   package func lossBytes(tokens: Int, labelled: Int) -> Int {
-    forwardBytes(tokens: tokens, rows: OutputHead.rows(labelled, vocabulary: config.vocabularySize))
+    forwardBytes(tokens: tokens, rows: OutputHead.rows(labelled, vocabularyProjection))
   }
 
   package func forwardBytes(tokens: Int, rows: Int) -> Int {
@@ -31,14 +31,14 @@ extension T5Model {
     let ofEncoder = min(lowest, config.encoderLayers)
     let reachesEncoder = ofEncoder < config.encoderLayers
     let ofDecoder = reachesEncoder ? 0 : lowest - config.encoderLayers
-    let rows = OutputHead.rows(labelled, vocabulary: config.vocabularySize)
+    let rows = OutputHead.rows(labelled, vocabularyProjection)
     let tokens = max(source, target)
     let floats =
       ofStacks(source: source, target: target, lowest: (ofEncoder, ofDecoder), keeping)
       + T5Scratch.floats(config, tokens: tokens, backward: true) + biases(source: source, target: target, backward: true)
       + target * 2 * config.hiddenSize + source * ((reachesEncoder ? 3 : 2) * config.hiddenSize + 1)
       + tokens * (adapterScratchWidth) + OutputHead.floats(projectionShape, rows: rows, backward: true)
-    return 4 * (floats + scratchFloats(tokens: tokens, rows: rows, rowWidth: max(config.vocabularySize, config.hiddenSize)))
+    return 4 * (floats + scratchFloats(tokens: tokens, rows: rows))
   }
 
   /// Bytes that a forward pass takes which keeps nothing.
@@ -49,7 +49,7 @@ extension T5Model {
       + T5Scratch.floats(config, tokens: tokens, backward: false) + biases(source: source, target: target, backward: false)
       + target * config.hiddenSize + source * (2 * config.hiddenSize + 1)
       + OutputHead.floats(projectionShape, rows: rows, backward: false)
-    return 4 * (floats + scratchFloats(tokens: tokens, rows: rows, rowWidth: config.hiddenSize))
+    return 4 * (floats + scratchFloats(tokens: tokens, rows: rows))
   }
 
   private var projectionShape: [Int] { config.embedding.shape }
@@ -70,10 +70,10 @@ extension T5Model {
   }
 
   /// Attention's tiles a thread, and what products widen and round.
-  private func scratchFloats(tokens: Int, rows: Int, rowWidth: Int) -> Int {
+  private func scratchFloats(tokens: Int, rows: Int) -> Int {
     let widest = max(config.intermediateSize, config.hiddenSize, config.innerSize)
     return productScratchFloats(
-      headSize: config.headSize, last: vocabularyProjection, rounded: max(tokens * widest, rows * rowWidth))
+      headSize: config.headSize, last: vocabularyProjection, rounded: max(tokens * widest, rows * config.hiddenSize))
   }
 
   package func mappedBytes(distinctTokens: Int, releases: Bool) -> Int {
