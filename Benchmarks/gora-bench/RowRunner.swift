@@ -1,3 +1,4 @@
+import Glibc
 import GoraCore
 import GoraFormats
 
@@ -126,6 +127,8 @@ struct RowRunner {
     let common = ["--model", model, "--data", rows, "--dtype", row.dtype, "--batch-size", "\(row.batch)", "--json"]
     let steps = "\(row.steps + 1)"
     let folder = workplace.folder
+    // A run of a bench before that did not end would be gone on with.
+    unlink("\(folder)/tuned/checkpoint/state.safetensors")
     let arguments =
       switch row.work {
       case .grad:

@@ -1,8 +1,8 @@
 // Products of two bf16 matrices on CPUs with tiles (AMX), the order of loops that of Goto and van de Geijn (2008): some columns of B are
-// packed in pairs of rows, as tiles read them, and stay in the second cache while the rows of A go by, 32 at a time. Each element of C is summed up over k from the first to the last, however a product is shared out.
+// packed in pairs of rows, as tiles read them, and stay in the second cache while the rows of A go by, 32 at a time. Each
+// element of C is summed up over k from the first to the last, 32 at a time, however a product is shared out.
 #include "gora_kernels.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 // What is packed at most: of B, and of an A that lies transposed, 1 MiB each; their k, and columns of B.
@@ -13,7 +13,7 @@ size_t gora_bf16_tiles_scratch_floats(void) { return most_elements; }
 #if defined(__x86_64__) && defined(__linux__)
 #include <immintrin.h>
 
-#define TILES __attribute__((target("amx-tile,amx-bf16,avx512bf16,avx512bw,avx512vl,avx512dq")))
+#define TILES __attribute__((target("amx-tile,amx-bf16,avx512bf16,avx512bw,avx512vl")))
 #define INLINE TILES static inline __attribute__((always_inline))
 
 // A tile's rows, and its elements of k; rows and columns of C that are summed at once, in four tiles.

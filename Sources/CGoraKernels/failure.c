@@ -49,7 +49,8 @@ void *gora_allocate(size_t bytes) {
   if (posix_memalign(&memory, 64, bytes < 64 ? 64 : bytes) != 0)
     gora_fail(GORA_UNAVAILABLE, "out of memory: %zu bytes are not to be had", bytes);
 #ifdef MADV_HUGEPAGE
-  // A page of 2 MiB is one fault and one entry of the table of addresses where 512 small ones were. Whole ones only: a buffer takes no more.
+  // A page of 2 MiB is one fault and one entry of the table of addresses where 512 small ones were. Whole ones only, so that a buffer takes
+  // no more than its size.
   uintptr_t page = 1 << 21, from = ((uintptr_t)memory + page - 1) & ~(page - 1), to = ((uintptr_t)memory + bytes) & ~(page - 1);
   if (to > from) madvise((void *)from, to - from, MADV_HUGEPAGE);
 #endif

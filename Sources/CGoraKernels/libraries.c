@@ -1,4 +1,5 @@
-// OpenBLAS (with its LAPACK) and oneDNN, opened with dlopen on first use. Three reasons:
+// OpenBLAS (with its LAPACK) and oneDNN, opened with dlopen on first use; bf16 is multiplied by the CPU's tiles where it has some. Three
+// reasons for dlopen:
 //  - OpenBLAS and OpenMP read their environment when they are loaded: opened here, they are told to stay single-threaded (the pool
 //    owns the threads), and OpenBLAS which kernels to use (0.3.21 takes Haswell's on CPUs with AVX-512);
 //  - a stage that multiplies nothing starts without them;
@@ -227,7 +228,7 @@ static void open_onednn(void) {
   libraries.sgemm = "oneDNN";
   // "bf16" asks for oneDNN's bf16 product even where it has to emulate the unit, slowly, and where there are tiles: for tests.
   bool is_wanted = has_avx512_bf16() || (choice && strcmp(choice, "bf16") == 0);
-  libraries.bf16 = open_bf16(library) && is_wanted && !libraries.tiles && multiplies_bf16();
+  libraries.bf16 = !libraries.tiles && open_bf16(library) && is_wanted && multiplies_bf16();
 #endif
 }
 
@@ -240,8 +241,10 @@ static void open_all(void) {
   const char *core = getenv("OPENBLAS_CORETYPE");
   variables[count - 1].value = core ? core : has_avx512() ? "SkylakeX" : NULL;
   for (int i = 0; i < count; i++) set_for_load(&variables[i]);
-  // With tiles bf16_tiles.c multiplies, if nothing else was asked for.
-  libraries.tiles = !getenv("GORA_MATMUL") && gora_few_bf16_unit() == GORA_BF16_TILES;
+  // With tiles bf16_tiles.c multiplies, if no library was asked for.
+  const char *choice = getenv("GORA_MATMUL");
+  bool is_library = choice && (strcmp(choice, "openblas") == 0 || strcmp(choice, "bf16") == 0);
+  libraries.tiles = !is_library && gora_few_bf16_unit() == GORA_BF16_TILES;
   open_openblas();
   if (!libraries.failure) open_onednn();
   libraries.bf16 = libraries.bf16 || libraries.tiles;

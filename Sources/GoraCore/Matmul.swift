@@ -1,6 +1,6 @@
 import CGoraKernels
 
-/// Matrix products, row-major, spread over the pool: OpenBLAS or oneDNN multiply, each part on one thread.
+/// Matrix products, row-major, spread over the pool: OpenBLAS, oneDNN or bf16_tiles.c multiply, each part on one thread.
 package enum Matmul {
   /// Which library multiplies, or why none can.
   package static func open() throws(GoraError) {
@@ -10,7 +10,7 @@ package enum Matmul {
     }
   }
 
-  /// Whether the CPU multiplies bf16 (and oneDNN is there to do it).
+  /// Whether the CPU multiplies bf16, by tiles or, where it is there, by oneDNN.
   package static var hasBFloat16: Bool { gora_libraries_open().pointee.bf16 }
 
   /// Whether it multiplies them by tiles, each part packing what it reads.
@@ -26,12 +26,13 @@ package enum Matmul {
     let version = words.dropFirst().first.map(String.init) ?? "?"
     let core = words.first { !$0.contains("=") && !$0.contains("_") && $0 != "OpenBLAS" && $0 != version } ?? ""
     let blas = "OpenBLAS \(version) (\(core))"
-    if onednn.isEmpty { return "\(blas); oneDNN not used: bf16 products run as f32" }
-    return "oneDNN \(onednn), \(blas)\(libraries.bf16 ? "" : "; no bf16 unit: bf16 products run as f32")"
+    let tiles = libraries.tiles ? "; bf16 products by tiles" : nil
+    if onednn.isEmpty { return "\(blas); oneDNN not used" + (tiles ?? ": bf16 products run as f32") }
+    return "oneDNN \(onednn), \(blas)" + (tiles ?? (libraries.bf16 ? "" : "; no bf16 unit: bf16 products run as f32"))
   }
 
   /// Threads pay from about this many multiplications on, ranges of unequal size from this many.
-  private static let worthSplitting = 150_000
+  static let worthSplitting = 150_000
   private static let worthBalancing = 8_000_000
 
   /// The ranges into which the larger side of a product is cut.

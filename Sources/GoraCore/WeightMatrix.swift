@@ -175,12 +175,11 @@ package struct WeightMatrix: @unchecked Sendable {
   ) {
     if case .f32 = storage { return multiplyTransposed(dy, tokens: tokens, into: dx, scratch: scratch) }
     let narrows = isMultipliedInBFloat16
-    parallelRanges(tokens, grain: max(1, 65_536 / rows)) {
-      for row in $0 {
-        if narrows {
-          gora_narrow_in_place(dy + row * rows, rows)
-        } else if roundsInputs {
-          gora_round_bf16(dy + row * rows, dy + row * rows, rows)
+    if roundsInputs {
+      parallelRanges(tokens, grain: max(1, 65_536 / rows)) {
+        for row in $0 {
+          let own = dy + row * rows
+          if narrows { gora_narrow_in_place(own, rows) } else { gora_round_bf16(own, own, rows) }
         }
       }
     }
@@ -245,7 +244,7 @@ package struct WeightMatrix: @unchecked Sendable {
     }
   }
 
-  /// Products that one call sums up: over a whole vocabulary oneDNN is up to seven times as slow.
+  /// Products that one call sums up: over a whole vocabulary oneDNN is up to seven times as slow. A multiple of what tiles sum up at once.
   private static let longestSum = 4096
 
   /// dW[rows, columns] = dyᵀ·x, or that added to dW; where the CPU multiplies the weight in bf16 both are rounded to it.
@@ -263,7 +262,7 @@ package struct WeightMatrix: @unchecked Sendable {
     let (left, right) = (halves, halves + tokens * rows)
     narrow(dy, count: tokens * rows, into: left)
     narrow(x, count: tokens * columns, into: right)
-    let ranges = Matmul.ranges(rows, multiplications: tokens * rows * columns, balances: false)
+    let ranges = Matmul.ranges(rows, multiplications: tokens * rows * columns, balances: false, grain: Self.tileBlock)
     parallelParts(ranges.count) {
       let range = ranges[$0]
       gora_bf16_gemm(
@@ -328,7 +327,7 @@ package struct WeightMatrix: @unchecked Sendable {
   private func rowsDecoded(threads: Int) -> Int {
     let most = decodedElements * max(4, threads) / 4
     let parts = (rows * columns + most - 1) / most
-    return min(rows, (rows + 16 * parts - 1) / (16 * parts) * 16)
+    return min(rows, (rows + Self.tileBlock * parts - 1) / (Self.tileBlock * parts) * Self.tileBlock)
   }
 
   /// From one decoded row to the next in bf16: one cache line more than the row where that would fall onto the same lines of the cache.
@@ -359,23 +358,28 @@ package struct WeightMatrix: @unchecked Sendable {
   /// With fewer a call, the library's copy of the weight takes too much of its time.
   private static let fewestRows = 128
 
-  /// By columns as far as they go, as every part packs its own of the weight, then by tokens.
+  /// By columns, as every part packs its own of the weight, and by tokens where the busiest thread then has a tenth less to do.
   private func cutForTiles(_ count: Int, rows part: Range<Int>, tokens: Int) -> [(tokens: Range<Int>, columns: Range<Int>)] {
-    var parts = 1
-    while ThreadPool.threads % (2 * parts) == 0, count * 2 * parts < Self.fewestColumns * ThreadPool.threads { parts *= 2 }
+    let multiplications = tokens * part.count * columns
+    if multiplications < Matmul.worthSplitting { return [(0..<tokens, 0..<count)] }
+    func blocks(_ size: Int, parts: Int) -> Int { (size + Self.tileBlock * parts - 1) / (Self.tileBlock * parts) }
+    func most(_ parts: Int) -> Int { blocks(count, parts: ThreadPool.threads / parts) * blocks(tokens, parts: parts) }
+    var (parts, next) = (1, 2)
+    while ThreadPool.threads % next == 0 {
+      if 10 * most(next) < 9 * most(parts) { parts = next }
+      next *= 2
+    }
     let threads = ThreadPool.threads / parts
     let ranges = Matmul.ranges(
-      count, multiplications: tokens * part.count * columns, balances: count >= Self.worthBalancingTiles * threads,
-      grain: Self.tileBlock, threads: threads)
-    let height = max(1, (tokens + Self.tileBlock * parts - 1) / (Self.tileBlock * parts)) * Self.tileBlock
+      count, multiplications: multiplications, balances: count >= Self.worthBalancingTiles * threads, grain: Self.tileBlock,
+      threads: threads)
+    let height = blocks(tokens, parts: parts) * Self.tileBlock
     return stride(from: 0, to: tokens, by: height).flatMap { token in
       ranges.map { (token..<min(tokens, token + height), $0) }
     }
   }
   /// Tokens and columns that tiles sum up at once.
   private static let tileBlock = 32
-  /// With fewer columns a part, reading x takes as long as multiplying it.
-  private static let fewestColumns = 64
   /// Columns a thread from which on threads that are done early take over from others.
   private static let worthBalancingTiles = 256
 

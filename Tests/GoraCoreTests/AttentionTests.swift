@@ -194,7 +194,8 @@ import Testing
   }
 
   /// In bf16 the weights and their gradients are rounded, each by 2⁻⁹ (0.002) of itself at most; gradients are of differences, in which up to
-  /// three such errors come together. Where the CPU has AVX-512 but no unit for it, GORA_MATMUL=bf16 runs this.
+  /// three such errors come together. Where the CPU has AVX-512 but no unit for it, GORA_MATMUL=bf16 runs this;
+  /// where it has tiles, it runs it by oneDNN.
   @Test(arguments: shapes, Matmul.hasBFloat16 ? [false, true] : [false])
   func againstPlainFormula(_ shape: Shape, bf16: Bool) throws {
     _ = gora_libraries_open()

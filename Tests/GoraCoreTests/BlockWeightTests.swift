@@ -129,6 +129,9 @@ import Testing
           matrix.multiplyTransposed(dy, tokens: tokens, into: &dx, accumulates: base != 0, scratch: scratch)
           #expect(relativeError(dx, backward.map { $0 + Double(base) }) < 5e-6)
         }
+        var (consumed, dx) = (dy, [Float](repeating: .nan, count: tokens * columns))
+        matrix.multiplyTransposed(consuming: &consumed, tokens: tokens, into: &dx, scratch: scratch)
+        #expect(relativeError(dx, backward) < 5e-6)
         var last = [Float](repeating: canary, count: columns + 1)
         matrix.widen(rows - 1..<rows, into: &last)
         #expect(last == dense.suffix(columns) + [canary])

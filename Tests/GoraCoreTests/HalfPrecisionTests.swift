@@ -106,7 +106,8 @@ import Testing
     #expect(wide == values.map { Float(Float16($0)) } + [canary, canary, canary])
   }
 
-  /// The CPU's own instruction gives the bits of the plain loop wherever these are a number that is not subnormal, or no number.
+  /// The CPU's own instruction gives the bits of the plain loop wherever these are a number that is not subnormal, or no number; in place
+  /// too, in several pieces.
   @Test func narrowing() {
     let values =
       numbers(1003, "narrow", range: 3e38) + numbers(515, "narrow", range: 1) + [0, -0.0, .infinity, -.infinity, .nan, 3.4e38]
@@ -116,6 +117,9 @@ import Testing
       gora_f32_to_bf16(values, &plain, count)
       gora_narrow(values, &narrow, count)
       #expect(narrow == plain)
+      var own = values
+      gora_narrow_in_place(&own, count)
+      own.withUnsafeBytes { #expect(Array($0.bindMemory(to: UInt16.self).prefix(count)) == Array(plain.prefix(count))) }
     }
   }
 }

@@ -171,10 +171,14 @@ import Testing
     var y = [Float](repeating: .nan, count: tokens * rows)
     matrix.multiply(x, tokens: tokens, into: &y, scratch: scratch)
     #expect(relativeError(y, MatmulTests.product(false, true, tokens, rows, columns, operand(x), columns, dense, columns)) < 5e-6)
+    let backward = MatmulTests.product(false, false, tokens, columns, rows, operand(dy), rows, dense, columns)
     var dx = [Float](repeating: .nan, count: tokens * columns)
     matrix.multiplyTransposed(dy, tokens: tokens, into: &dx, scratch: scratch)
-    #expect(
-      relativeError(dx, MatmulTests.product(false, false, tokens, columns, rows, operand(dy), rows, dense, columns)) < 5e-6)
+    #expect(relativeError(dx, backward) < 5e-6)
+    var consumed = dy
+    dx = [Float](repeating: .nan, count: tokens * columns)
+    matrix.multiplyTransposed(consuming: &consumed, tokens: tokens, into: &dx, scratch: scratch)
+    #expect(relativeError(dx, backward) < 5e-6)
     var some = [Float](repeating: canary, count: columns + 1)
     matrix.widen(rows - 1..<rows, into: &some)
     #expect(some == dense.suffix(columns) + [canary])

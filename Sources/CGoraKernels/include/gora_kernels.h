@@ -56,13 +56,6 @@ void gora_sgemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_
 void gora_bf16_gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const uint16_t *a, int64_t lda, const uint16_t *b,
                     int64_t ldb, bool accumulates, float *c, int64_t ldc);
 
-// MARK: bf16_tiles.c — the same where the CPU has tiles: the bits of an element of C depend on its k operands and their order alone
-
-void gora_bf16_tiles(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const uint16_t *a, int64_t lda, const uint16_t *b,
-                     int64_t ldb, bool accumulates, float *c, int64_t ldc);
-// What it packs on a thread, in floats.
-size_t gora_bf16_tiles_scratch_floats(void);
-
 // LAPACK (column-major, Fortran conventions). Those of type int return its info, 0 or more: what is wrong with the matrix.
 int gora_dpotrf(int n, double *a, int lda);                                     // lower Cholesky factor
 int gora_dpotrs(int n, int columns, const double *a, int lda, double *b, int ldb);  // solve with that factor
@@ -72,6 +65,13 @@ void gora_sgeqrf_q(int m, int n, float *a, int lda, float *r_diagonal);         
 // With k = min(m, n): u is m x k, vt k x n, a is overwritten.
 int gora_dgesdd(int m, int n, double *a, double *s, double *u, double *vt);
 void gora_dgeqrf(int m, int n, double *a, double *r);                           // a begins with Q (m x k), r is k x n
+
+// MARK: bf16_tiles.c — the same where the CPU has tiles: the bits of an element of C depend on its k operands and their order alone
+
+void gora_bf16_tiles(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const uint16_t *a, int64_t lda, const uint16_t *b,
+                     int64_t ldb, bool accumulates, float *c, int64_t ldc);
+// What it packs on a thread, in floats.
+size_t gora_bf16_tiles_scratch_floats(void);
 
 // MARK: few_tokens.c — products of a weight that is read once
 
