@@ -1,6 +1,6 @@
 // Products of two bf16 matrices on CPUs with tiles (AMX), the order of loops that of Goto and van de Geijn (2008): some columns of B are
-// packed in pairs of rows, as tiles read them, and stay in the second cache while the rows of A go by, 32 at a time. Each
-// element of C is summed up over k from the first to the last, 32 at a time, however a product is shared out.
+// packed in pairs of rows, as tiles read them, and stay in the second cache while the rows of A go by, 32 at a time. Each element of C is
+// summed up over k from the first to the last, 32 at a time, however a product is shared out.
 #include "gora_kernels.h"
 
 #include <string.h>
@@ -18,6 +18,7 @@ size_t gora_bf16_tiles_scratch_floats(void) { return most_elements; }
 
 // A tile's rows, and its elements of k; rows and columns of C that are summed at once, in four tiles.
 enum { side = 16, step = 32, tile = side * step, block = 2 * side };
+
 typedef struct {
   const uint16_t *data;
   int64_t stride;
@@ -189,6 +190,27 @@ INLINE void multiply_edge(strips a, const uint16_t *b, int64_t apart, int64_t st
   for (int64_t i = 0; i < rows; i++) memcpy(t.c + i * t.stride, some + i * block, bytes);
 }
 
+// Columns of B, packed: strips of so many tiles.
+typedef struct {
+  const uint16_t *data;
+  int64_t columns, steps;
+} packed_columns;
+
+// At most 32 rows of A with them. Where A is read as it lies, the next 32 are asked for meanwhile.
+INLINE void multiply_rows(strips a, int64_t rows, bool asks_for_next, packed_columns b, float *c, int64_t stride, bool accumulates) {
+  int64_t blocks = (b.columns + block - 1) / block, strip = b.steps * tile;
+  for (int64_t j = 0; j < b.columns; j += block) {
+    target t = {c + j, stride, accumulates, j + block < b.columns ? c + j + block : c + block * stride, a.data, 0};
+    if (asks_for_next) {
+      t.next_a += (block + j / blocks) * a.stride;
+      t.next_rows = (block + blocks - 1) / blocks;
+    }
+    const uint16_t *of_b = b.data + j / side * strip;
+    if (rows >= block && b.columns - j >= block) multiply_block(a, of_b, strip, b.steps, t);
+    else multiply_edge(a, of_b, strip, b.steps, t, rows, b.columns - j);
+  }
+}
+
 TILES static void configure(void) {
   struct {
     uint8_t palette, start_row, reserved[14];
@@ -227,30 +249,19 @@ TILES void gora_bf16_tiles(bool transpose_a, bool transpose_b, int64_t m, int64_
       for (int64_t i = 0; transpose_a && i < rows; i += block)
         pack_transposed_rows(part(a, m0 + i, k0).data, lda, rows - i, depth, packed_a + i / side * strip, strip);
       for (int64_t n0 = 0; n0 < n; n0 += columns_at_once) {
-        int64_t columns = least(n - n0, columns_at_once), ahead = (columns + block - 1) / block;
+        packed_columns some = {packed_b, least(n - n0, columns_at_once), steps};
         const uint16_t *from = part(b, k0, n0).data;
-        if (!transpose_b) pack_columns(from, ldb, columns, depth, packed_b, strip);
-        for (int64_t j = 0; transpose_b && j < columns; j += side)
-          pack_transposed_columns(from + j * ldb, ldb, columns - j, depth, packed_b + j / side * strip);
+        if (!transpose_b) pack_columns(from, ldb, some.columns, depth, packed_b, strip);
+        for (int64_t j = 0; transpose_b && j < some.columns; j += side)
+          pack_transposed_columns(from + j * ldb, ldb, some.columns - j, depth, packed_b + j / side * strip);
         for (int64_t i = 0; i < rows; i += block) {
-          strips x = {part(a, m0 + i, k0).data, side * lda, step, lda};
-          bool is_next_near = i + 2 * block <= rows && !transpose_a;
-          if (transpose_a) x = (strips){packed_a + i / side * strip, strip, tile, step};
-          else if (rows - i < block || depth % step != 0) {
-            pack_rows(x.data, lda, rows - i, depth, packed_a, strip);
-            x = (strips){packed_a, strip, tile, step};
-            is_next_near = false;
-          }
-          for (int64_t j = 0; j < columns; j += block) {
-            float *to = c + (m0 + i) * ldc + n0 + j;
-            const float *next = j + block < columns ? to + block : to - j + block * ldc;
-            int64_t first_row = block + j / block * block / ahead;
-            target t = {to, ldc, accumulates || k0 > 0, next, x.data + (is_next_near ? first_row * lda : 0),
-                        is_next_near ? (block + ahead - 1) / ahead : 0};
-            const uint16_t *y = packed_b + j / side * strip;
-            if (rows - i >= block && columns - j >= block) multiply_block(x, y, strip, steps, t);
-            else multiply_edge(x, y, strip, steps, t, rows - i, columns - j);
-          }
+          strips packed = {packed_a, strip, tile, step}, x = {part(a, m0 + i, k0).data, side * lda, step, lda};
+          bool is_edge = rows - i < block || depth % step != 0;
+          if (transpose_a) packed.data += i / side * strip;
+          else if (is_edge) pack_rows(x.data, lda, rows - i, depth, packed_a, strip);
+          if (transpose_a || is_edge) x = packed;
+          multiply_rows(x, rows - i, x.data != packed.data && i + 2 * block <= rows, some, c + (m0 + i) * ldc + n0, ldc,
+                        accumulates || k0 > 0);
         }
       }
     }

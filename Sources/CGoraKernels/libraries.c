@@ -198,9 +198,13 @@ static bool multiplies_bf16(void) {
 }
 #endif
 
+static bool is_asked_for(const char *choice) {
+  const char *asked = getenv("GORA_MATMUL");
+  return asked && strcmp(asked, choice) == 0;
+}
+
 static void open_onednn(void) {
-  const char *choice = getenv("GORA_MATMUL");
-  if (choice && strcmp(choice, "openblas") == 0) return;
+  if (is_asked_for("openblas")) return;
 #ifdef HAVE_ONEDNN
   // Debian 13 has no name by the major version alone.
   char names[2][32];
@@ -227,7 +231,7 @@ static void open_onednn(void) {
   libraries.onednn = version;
   libraries.sgemm = "oneDNN";
   // "bf16" asks for oneDNN's bf16 product even where it has to emulate the unit, slowly, and where there are tiles: for tests.
-  bool is_wanted = has_avx512_bf16() || (choice && strcmp(choice, "bf16") == 0);
+  bool is_wanted = has_avx512_bf16() || is_asked_for("bf16");
   libraries.bf16 = !libraries.tiles && open_bf16(library) && is_wanted && multiplies_bf16();
 #endif
 }
@@ -242,9 +246,7 @@ static void open_all(void) {
   variables[count - 1].value = core ? core : has_avx512() ? "SkylakeX" : NULL;
   for (int i = 0; i < count; i++) set_for_load(&variables[i]);
   // With tiles bf16_tiles.c multiplies, if no library was asked for.
-  const char *choice = getenv("GORA_MATMUL");
-  bool is_library = choice && (strcmp(choice, "openblas") == 0 || strcmp(choice, "bf16") == 0);
-  libraries.tiles = !is_library && gora_few_bf16_unit() == GORA_BF16_TILES;
+  libraries.tiles = !is_asked_for("openblas") && !is_asked_for("bf16") && gora_few_bf16_unit() == GORA_BF16_TILES;
   open_openblas();
   if (!libraries.failure) open_onednn();
   libraries.bf16 = libraries.bf16 || libraries.tiles;
