@@ -1,73 +1,73 @@
-// Products of much memory with few tokens, as in generation: reading is what takes the time.
+// Products of much memory with few tokens, as in generation: reading is what takes the time. A weight in f32 or bf16 is read where it lies,
+// once for up to eight tokens.
 #include "clones.h"
 #include "gora_kernels.h"
 #include "lanes.h"
 
 #include <string.h>
 
-enum { block = 768 };
+// Rows of a weight, or some of their columns.
+typedef struct {
+  const char *memory;
+  size_t size, stride;  // of an element and from row to row, in bytes
+  size_t rows, columns;
+} weight_part;
 
-// MARK: A weight: each element is read and widened once for up to eight tokens, and two rows share every read of x.
+// The same columns of x: as they lie, `stride` elements from token to token, and packed.
+typedef struct {
+  const float *x;
+  size_t stride;
+  const float *packed;
+  size_t tokens;
+} operand;
 
-// x's columns from..<from+count of `tokens` rows, in the order in which `chunk_of_tokens` reads them: [count / width][tokens][width].
-INLINE void pack(const float *x, size_t columns, size_t from, size_t count, size_t tokens, float *packed) {
-  for (size_t j = 0; j + width <= count; j += width)
-    for (size_t t = 0; t < tokens; t++, packed += width) memcpy(packed, x + t * columns + from + j, width * sizeof(float));
+typedef struct {
+  float *memory;
+  size_t stride;
+  bool accumulates;
+} result;
+
+// Bytes: the processor's own prefetching stays within a page. Floats: three quarters of the first cache.
+enum { ahead = 1024, packed_floats = 6144 };
+
+typedef float eight_lanes __attribute__((vector_size(32), aligned(4)));
+
+// One number of y: the sum over whole steps, and the columns that are left.
+INLINE void put_sum(float sum, weight_part w, size_t row, size_t whole, operand x, size_t token, result y) {
+  for (size_t j = whole; j < w.columns; j++) sum += element(w.memory + row * w.stride, w.size == 2, j) * x.x[token * x.stride + j];
+  float *out = y.memory + token * y.stride + row;
+  *out = y.accumulates ? *out + sum : sum;
 }
 
-// y (+)= W x for a chunk of `tokens`, a constant of at most eight where this is inlined. Columns go by blocks, whose x is packed:
-// it stays in the first cache, whatever the distance between tokens.
-INLINE void chunk_of_tokens(const void *w, bool bf16, const float *x, float *y, size_t rows, size_t columns, size_t tokens,
-                            size_t stride, bool accumulates) {
-  size_t size = bf16 ? sizeof(uint16_t) : sizeof(float);
-  _Alignas(64) float packed[8 * block];
-  for (size_t from = 0; from < columns; from += block, accumulates = true) {
-    size_t count = columns - from < block ? columns - from : block, whole = count / width * width;
-    pack(x, columns, from, count, tokens, packed);
-    for (size_t i = 0; i < rows; i += 2) {
-      const char *w0 = (const char *)w + (i * columns + from) * size, *w1 = i + 1 < rows ? w0 + columns * size : w0;
-      lanes s0[8] = {}, s1[8] = {};
-      const lanes *v = (const lanes *)packed;
-      for (size_t j = 0; j < whole; j += width, v += tokens) {
-        // The processor's own prefetching does not cross to the next rows' blocks.
-        __builtin_prefetch(w0 + (j + 2 * columns) * size);
-        __builtin_prefetch(w1 + (j + 2 * columns) * size);
-        lanes a = elements(w0, bf16, j), b = elements(w1, bf16, j);
-        for (size_t t = 0; t < tokens; t++) {
-          s0[t] += a * v[t];
-          s1[t] += b * v[t];
-        }
-      }
-      float sums[2][8];
-      sums_of_eight(s0, sums[0]);
-      sums_of_eight(s1, sums[1]);
-      for (size_t t = 0; t < tokens; t++)
-        for (size_t k = 0; k < 2 && i + k < rows; k++) {
-          for (size_t j = whole; j < count; j++) sums[k][t] += element(k == 0 ? w0 : w1, bf16, j) * x[t * columns + from + j];
-          float *out = y + t * stride + i + k;
-          *out = accumulates ? *out + sums[k][t] : sums[k][t];
-        }
-    }
-  }
+#define WIDTH 8
+#include "few_rows.h"
+#undef WIDTH
+
+CLONES void gora_few_tokens_by_eight(const void *w, bool bf16, const float *x, float *y, size_t rows, size_t columns, size_t tokens,
+                                     size_t stride, bool accumulates) {
+  result out = {y, stride, accumulates};
+  if (bf16) few_tokens_8((weight_part){w, 2, 2 * columns, rows, columns}, x, tokens, out);
+  else few_tokens_8((weight_part){w, 4, 4 * columns, rows, columns}, x, tokens, out);
 }
 
-INLINE void all_tokens(const void *w, bool bf16, const float *x, float *y, size_t rows, size_t columns, size_t tokens, size_t stride,
-                       bool accumulates) {
-  for (; tokens >= 8; tokens -= 8, x += 8 * columns, y += 8 * stride)
-    chunk_of_tokens(w, bf16, x, y, rows, columns, 8, stride, accumulates);
-  if (tokens & 4) {
-    chunk_of_tokens(w, bf16, x, y, rows, columns, 4, stride, accumulates);
-    x += 4 * columns, y += 4 * stride;
-  }
-  if (tokens & 2) {
-    chunk_of_tokens(w, bf16, x, y, rows, columns, 2, stride, accumulates);
-    x += 2 * columns, y += 2 * stride;
-  }
-  if (tokens & 1) chunk_of_tokens(w, bf16, x, y, rows, columns, 1, stride, accumulates);
-}
+#if defined(__x86_64__)
+#define WIDTH 16
+#include "few_rows.h"
+#undef WIDTH
 
-CLONES void gora_few_tokens(const void *w, bool bf16, const float *x, float *y, size_t rows, size_t columns, size_t tokens,
-                            size_t stride, bool accumulates) {
-  if (bf16) all_tokens(w, true, x, y, rows, columns, tokens, stride, accumulates);
-  else all_tokens(w, false, x, y, rows, columns, tokens, stride, accumulates);
+__attribute__((target("avx512f"))) static void by_sixteen(const void *w, bool bf16, const float *x, float *y, size_t rows, size_t columns,
+                                                          size_t tokens, size_t stride, bool accumulates) {
+  result out = {y, stride, accumulates};
+  if (bf16) few_tokens_16((weight_part){w, 2, 2 * columns, rows, columns}, x, tokens, out);
+  else few_tokens_16((weight_part){w, 4, 4 * columns, rows, columns}, x, tokens, out);
+}
+#endif
+
+void gora_few_tokens(const void *w, bool bf16, const float *x, float *y, size_t rows, size_t columns, size_t tokens, size_t stride,
+                     bool accumulates) {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx512f")) return by_sixteen(w, bf16, x, y, rows, columns, tokens, stride, accumulates);
+#endif
+  gora_few_tokens_by_eight(w, bf16, x, y, rows, columns, tokens, stride, accumulates);
 }

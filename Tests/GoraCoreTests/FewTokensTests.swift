@@ -3,7 +3,7 @@ import Testing
 
 @testable import GoraCore
 
-/// Products with few tokens by the CPU's own bf16 products, beside triple loops in double: operands are exact, sums of up to 4096 products in
+/// Products with few tokens beside triple loops in double: operands are exact, sums of up to 4096 products in
 /// f32 err by 2e-7 of their norm, of which 2e-6 leaves room.
 @Suite struct FewTokensTests {
   init() { ThreadPool.start(threads: 2) }
@@ -36,6 +36,32 @@ import Testing
       #expect(relativeError(own, exact.map { $0 + (accumulates ? 0.75 : 0) }) < 2e-6)
       let between = (0..<tokens).flatMap { y[$0 * stride + rows..<($0 + 1) * stride] }
       #expect(between.allSatisfy { accumulates ? $0 == 0.75 : $0.isNaN })
+    }
+  }
+
+  /// Weights in f32 and bf16 on any CPU: by vectors of eight floats, and by those of sixteen where it has some.
+  @Test(arguments: shapes, [false, true]) func vectors(_ shape: [Int], accumulates: Bool) {
+    let (rows, columns, tokens) = (shape[0], shape[1], shape[2])
+    let halves = numbers(rows * columns, "w").map { BFloat16($0) }
+    let floats = numbers(rows * columns, "w")
+    let x = numbers(tokens * columns, "x")
+    for bf16 in [false, true] {
+      let w = bf16 ? halves.map { Float($0) } : floats
+      let exact = MatmulTests.product(false, true, tokens, rows, columns, x, columns, w, columns)
+      for kernel in [gora_few_tokens, gora_few_tokens_by_eight] {
+        let stride = rows + 3
+        var y = [Float](repeating: accumulates ? 0.75 : .nan, count: tokens * stride)
+        let bits = halves.map(\.bitPattern)
+        bits.withUnsafeBytes { half in
+          floats.withUnsafeBytes { full in
+            kernel(bf16 ? half.baseAddress : full.baseAddress, bf16, x, &y, rows, columns, tokens, stride, accumulates)
+          }
+        }
+        let own = (0..<tokens).flatMap { y[$0 * stride..<$0 * stride + rows] }
+        #expect(relativeError(own, exact.map { $0 + (accumulates ? 0.75 : 0) }) < 2e-6)
+        let between = (0..<tokens).flatMap { y[$0 * stride + rows..<($0 + 1) * stride] }
+        #expect(between.allSatisfy { accumulates ? $0 == 0.75 : $0.isNaN })
+      }
     }
   }
 

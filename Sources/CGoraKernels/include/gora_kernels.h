@@ -78,6 +78,9 @@ size_t gora_bf16_tiles_scratch_floats(void);
 // y[t * stride + i] = sum over j of W[i, j] x[t, j], or that added, for rows of W in f32 or bf16 and few tokens.
 void gora_few_tokens(const void *w, bool bf16, const float *x, float *y, size_t rows, size_t columns, size_t tokens, size_t stride,
                      bool accumulates);
+// By vectors of eight floats, on any CPU; where there are vectors of sixteen the other takes those.
+void gora_few_tokens_by_eight(const void *w, bool bf16, const float *x, float *y, size_t rows, size_t columns, size_t tokens,
+                              size_t stride, bool accumulates);
 
 // MARK: few_bf16.c — the same by the CPU's own bf16 products
 

@@ -1,0 +1,151 @@
+// The loops of few_tokens.c by vectors of WIDTH floats: included once for each width. A weight's elements are read and widened where they
+// lie, two vectors a step; in bf16 those at even places come first, as they take less to widen than neighbours do, and x is put beside
+// them in the same order. Eight sums at a time leave room for all of a step in sixteen vectors.
+#define JOIN_WORDS(name, width) name##_##width
+#define JOIN(name, width) JOIN_WORDS(name, width)
+#define SIZED(name) JOIN(name, WIDTH)
+#define vector SIZED(vector)
+enum { SIZED(step) = 2 * WIDTH };
+
+typedef float vector __attribute__((vector_size(4 * WIDTH), aligned(4)));
+typedef uint32_t SIZED(pairs) __attribute__((vector_size(4 * WIDTH), aligned(2)));
+
+// Whole steps of x: [steps][tokens][2][WIDTH].
+INLINE void SIZED(pack)(const float *x, bool bf16, size_t columns, size_t steps, size_t tokens, float *packed) {
+  for (size_t j = 0; j < steps; j++)
+    for (size_t t = 0; t < tokens; t++, packed += SIZED(step)) {
+      const float *from = x + t * columns + j * SIZED(step);
+      if (!bf16) memcpy(packed, from, SIZED(step) * sizeof(float));
+      for (size_t i = 0; bf16 && i < WIDTH; i++) {
+        packed[i] = from[2 * i];
+        packed[WIDTH + i] = from[2 * i + 1];
+      }
+    }
+}
+
+INLINE void SIZED(widen)(const char *w, bool bf16, vector out[2]) {
+  if (bf16) {
+    SIZED(pairs) both = *(const SIZED(pairs) *)w;
+    out[0] = (vector)(both << 16);
+    out[1] = (vector)(both & 0xFFFF0000u);
+  } else {
+    out[0] = ((const vector *)w)[0];
+    out[1] = ((const vector *)w)[1];
+  }
+}
+
+// One step of a row with up to four tokens; `sums` of even and of odd vectors apart.
+INLINE void SIZED(add_step)(const char *w, bool bf16, const float *x, size_t tokens, vector sums[2][4]) {
+  vector elements[2];
+  SIZED(widen)(w, bf16, elements);
+  for (size_t t = 0; t < tokens; t++)
+    for (size_t half = 0; half < 2; half++) sums[half][t] += elements[half] * ((const vector *)x)[2 * t + half];
+}
+
+// The lanes of each, added up.
+INLINE void SIZED(sums_of_eight)(const vector s[8], float *sums) {
+  eight_lanes half[8], four[4], two[2];
+#if WIDTH == 16
+  for (int i = 0; i < 8; i++)
+    half[i] = __builtin_shufflevector(s[i], s[i], 0, 1, 2, 3, 4, 5, 6, 7) + __builtin_shufflevector(s[i], s[i], 8, 9, 10, 11, 12, 13, 14, 15);
+#else
+  memcpy(half, s, sizeof half);
+#endif
+  for (int i = 0; i < 4; i++)
+    four[i] = __builtin_shufflevector(half[i], half[i + 4], 0, 1, 2, 3, 8, 9, 10, 11) +
+              __builtin_shufflevector(half[i], half[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+  for (int i = 0; i < 2; i++)
+    two[i] = __builtin_shufflevector(four[i], four[i + 2], 0, 1, 8, 9, 4, 5, 12, 13) +
+             __builtin_shufflevector(four[i], four[i + 2], 2, 3, 10, 11, 6, 7, 14, 15);
+  eight_lanes one = __builtin_shufflevector(two[0], two[1], 0, 8, 2, 10, 4, 12, 6, 14) +
+                    __builtin_shufflevector(two[0], two[1], 1, 9, 3, 11, 5, 13, 7, 15);
+  memcpy(sums, &one, sizeof one);
+}
+
+// Up to four tokens, a constant: row after row as they lie, as many as make eight sums. One or two tokens take two steps at a time.
+INLINE void SIZED(rows_in_turn)(weight_part w, operand x, result y, size_t tokens) {
+  size_t steps = w.columns / SIZED(step), bytes = SIZED(step) * w.size, group = 8 / tokens, at_a_time = tokens <= 2 ? 2 : 1;
+  for (size_t i = 0, n; i < w.rows; i += n) {
+    vector of_rows[8] = {};
+    float all[8];
+    n = w.rows - i < group ? w.rows - i : group;
+    for (size_t r = 0; r < n; r++) {
+      const char *row = w.memory + (i + r) * w.stride;
+      const float *packed = x.packed;
+      vector sums[2][2][4] = {};
+      size_t j = 0;
+      for (; j + at_a_time <= steps; j += at_a_time)
+        for (size_t k = 0; k < at_a_time; k++, row += bytes, packed += SIZED(step) * tokens) {
+          if (k == 0 || bytes >= 64) __builtin_prefetch(row + ahead);
+          SIZED(add_step)(row, w.size == 2, packed, tokens, sums[k]);
+        }
+      if (j < steps) SIZED(add_step)(row, w.size == 2, packed, tokens, sums[0]);
+      for (size_t t = 0; t < tokens; t++)
+        of_rows[r * tokens + t] = (sums[0][0][t] + sums[0][1][t]) + (sums[1][0][t] + sums[1][1][t]);
+    }
+    SIZED(sums_of_eight)(of_rows, all);
+    for (size_t r = 0; r < n; r++)
+      for (size_t t = 0; t < tokens; t++) put_sum(all[r * tokens + t], w, i + r, steps * SIZED(step), x, t, y);
+  }
+}
+
+// Up to four of more tokens, a constant: two rows share every read of x.
+INLINE void SIZED(two_rows)(weight_part w, size_t i, operand x, size_t token, result y, size_t tokens) {
+  size_t steps = w.columns / SIZED(step), bytes = SIZED(step) * w.size, n = i + 1 < w.rows ? 2 : 1;
+  const char *first = w.memory + i * w.stride, *second = first + (n - 1) * w.stride;
+  const float *packed = x.packed + SIZED(step) * token;
+  vector sums[8] = {}, elements[2][2];
+  float all[8];
+  for (size_t j = 0; j < steps; j++, first += bytes, second += bytes, packed += SIZED(step) * x.tokens) {
+    // The processor's own prefetching does not cross to the next rows' parts.
+    __builtin_prefetch(first + 2 * w.stride);
+    __builtin_prefetch(second + 2 * w.stride);
+    SIZED(widen)(first, w.size == 2, elements[0]);
+    SIZED(widen)(second, w.size == 2, elements[1]);
+    for (size_t half = 0; half < 2; half++)
+      for (size_t t = 0; t < tokens; t++)
+        for (size_t r = 0; r < 2; r++) sums[4 * r + t] += elements[r][half] * ((const vector *)packed)[2 * t + half];
+  }
+  SIZED(sums_of_eight)(sums, all);
+  for (size_t r = 0; r < n; r++)
+    for (size_t t = 0; t < tokens; t++) put_sum(all[4 * r + t], w, i + r, steps * SIZED(step), x, token + t, y);
+}
+
+// Up to eight tokens, by parts of the columns whose x, packed, stays in the first cache.
+INLINE void SIZED(tokens_at_once)(weight_part w, const float *x, size_t tokens, result y) {
+  _Alignas(64) float packed[packed_floats];
+  size_t columns = w.columns, most = packed_floats / tokens / SIZED(step) * SIZED(step);
+  for (size_t from = 0; from < columns; from += w.columns, w.memory += w.columns * w.size, y.accumulates = true) {
+    w.columns = columns - from < most ? columns - from : most;
+    SIZED(pack)(x + from, w.size == 2, columns, w.columns / SIZED(step), tokens, packed);
+    operand part = {x + from, columns, packed, tokens};
+    switch (tokens) {
+      case 1: SIZED(rows_in_turn)(w, part, y, 1); continue;
+      case 2: SIZED(rows_in_turn)(w, part, y, 2); continue;
+      case 3: SIZED(rows_in_turn)(w, part, y, 3); continue;
+      case 4: SIZED(rows_in_turn)(w, part, y, 4); continue;
+      default: break;
+    }
+    for (size_t i = 0; i < w.rows; i += 2) {
+      SIZED(two_rows)(w, i, part, 0, y, 4);
+      switch (tokens - 4) {
+        case 1: SIZED(two_rows)(w, i, part, 4, y, 1); break;
+        case 2: SIZED(two_rows)(w, i, part, 4, y, 2); break;
+        case 3: SIZED(two_rows)(w, i, part, 4, y, 3); break;
+        default: SIZED(two_rows)(w, i, part, 4, y, 4); break;
+      }
+    }
+  }
+}
+
+INLINE void SIZED(few_tokens)(weight_part w, const float *x, size_t tokens, result y) {
+  for (size_t n; tokens > 0; tokens -= n, x += n * w.columns, y.memory += n * y.stride) {
+    n = tokens < 8 ? tokens : 8;
+    SIZED(tokens_at_once)(w, x, n, y);
+  }
+}
+
+#undef vector
+#undef SIZED
+#undef JOIN
+#undef JOIN_WORDS
