@@ -40,10 +40,10 @@ INLINE void add(target x, size_t at, lanes low, lanes high) {
   x.sums[1] += high * *(const lanes *)((const float *)x.memory + at + width);
 }
 
-// The nearest bf16, ties to even, in the upper halves.
+// The nearest bf16, ties to even, in the upper halves. A NaN here is one that scales_at or the CPU has made: its lower bits are zero.
 INLINE words rounded(lanes v) {
-  words bits = (words)v, nan = (words)(v != v);
-  return ((bits + 0x7FFF + (bits >> 16 & 1)) & ~nan) | ((bits | 0x400000) & nan);
+  words bits = (words)v;
+  return bits + 0x7FFF + (bits >> 16 & 1);
 }
 
 INLINE void put_half(target y, size_t at, lanes low, lanes high) {
@@ -51,9 +51,8 @@ INLINE void put_half(target y, size_t at, lanes low, lanes high) {
   *(halves *)((uint16_t *)y.memory + at + width) = __builtin_convertvector(rounded(high) >> 16, halves);
 }
 
-INLINE void add_half(target x, size_t at, lanes low, lanes high) {
-  x.sums[0] += (lanes)(rounded(low) & 0xFFFF0000) * widened_lanes((const uint16_t *)x.memory + at);
-  x.sums[1] += (lanes)(rounded(high) & 0xFFFF0000) * widened_lanes((const uint16_t *)x.memory + at + width);
+INLINE void add_rounded(target x, size_t at, lanes low, lanes high) {
+  add(x, at, (lanes)(rounded(low) & 0xFFFF0000), (lanes)(rounded(high) & 0xFFFF0000));
 }
 
 #ifdef BF16_UNIT
@@ -284,10 +283,10 @@ INLINE void scales_at(const uint8_t *blocks, size_t size, size_t at, size_t n, f
   for (size_t i = 0; i < n; i += width) {
     const uint8_t *first = blocks + i * size + at;
     words wide = n - i >= width ? sixteen(first, size, width) : sixteen(first, size, n - i), magnitude = wide & 0x7FFF;
-    // Subnormals are numbers of 2^-24; infinities and NaNs get the top exponent.
+    // Subnormals are numbers of 2^-24; infinities get the top exponent, and NaNs are all the same.
     words bits = (magnitude << 13) + (112 << 23), small = (words)(numbers((ints)magnitude) * 0x1p-24f);
-    words isSmall = (words)(magnitude < 0x400), isSpecial = (words)(magnitude >= 0x7C00);
-    bits = (bits & ~isSmall) | (small & isSmall) | (isSpecial & 0x7F800000);
+    words isSmall = (words)(magnitude < 0x400), isInfinite = (words)(magnitude == 0x7C00), isNaN = (words)(magnitude > 0x7C00);
+    bits = (bits & ~(isSmall | isNaN)) | (small & isSmall) | (isInfinite & 0x7F800000) | (isNaN & 0x7FC00000);
     *(lanes *)(values + i) = (lanes)(bits | (wide & 0x8000) << 16);
   }
 }
@@ -421,8 +420,8 @@ CLONES static void multiply(gora_block_type type, const uint8_t *blocks, size_t 
   run_any(type, layout_of, (job){add, blocks, count, {(char *)x, sizeof(float)}, rows, y});
 }
 
-CLONES static void multiply_half(gora_block_type type, const uint8_t *blocks, size_t count, const void *x, size_t rows, float *y) {
-  run_any(type, layout_of, (job){add_half, blocks, count, {(char *)x, sizeof(uint16_t)}, rows, y});
+CLONES static void multiply_rounded(gora_block_type type, const uint8_t *blocks, size_t count, const void *x, size_t rows, float *y) {
+  run_any(type, layout_of, (job){add_rounded, blocks, count, {(char *)x, sizeof(float)}, rows, y});
 }
 
 #ifdef BF16_UNIT
@@ -434,15 +433,19 @@ BF16_UNIT static void multiply_half_in_unit(gora_block_type type, const uint8_t 
                                             float *y) {
   run_any(type, picking_layout_of, (job){add_half_in_unit, blocks, count, {(char *)x, sizeof(uint16_t)}, rows, y});
 }
-
-#define IN_UNIT(name) (__builtin_cpu_supports("avx512bf16") ? name##_in_unit : name)
-#else
-#define IN_UNIT(name) name
 #endif
 
+typedef void (*decoding)(gora_block_type, const uint8_t *blocks, size_t count, void *y);
+
+static decoding decoding_to_half(void) {
+#ifdef BF16_UNIT
+  if (__builtin_cpu_supports("avx512bf16")) return decode_half_in_unit;
+#endif
+  return decode_half;
+}
+
 // Elements of `size` bytes each; blocks of which a part is wanted go through a buffer.
-static void decode_range(void (*whole)(gora_block_type, const uint8_t *, size_t, void *), gora_block_type type, const uint8_t *blocks,
-                         size_t from, size_t count, void *y, size_t size) {
+static void decode_range(decoding whole, gora_block_type type, const uint8_t *blocks, size_t from, size_t count, void *y, size_t size) {
   layout l = layout_of(type);
   blocks += from / l.elements * l.size;
   for (size_t skip = from % l.elements, n; count > 0; count -= n, y = (char *)y + n * size) {
@@ -467,13 +470,15 @@ void gora_blocks_decode(gora_block_type type, const void *blocks, size_t from, s
 }
 
 void gora_blocks_decode_bf16(gora_block_type type, const void *blocks, size_t from, size_t count, uint16_t *y) {
-  decode_range(IN_UNIT(decode_half), type, blocks, from, count, y, sizeof *y);
+  decode_range(decoding_to_half(), type, blocks, from, count, y, sizeof *y);
 }
 
-void gora_blocks_multiply(gora_block_type type, const void *blocks, const float *x, float *y, size_t rows, size_t columns) {
-  multiply(type, blocks, columns / layout_of(type).elements, x, rows, y);
+void gora_blocks_multiply(gora_block_type type, const void *blocks, bool rounds, const float *x, float *y, size_t rows, size_t columns) {
+  (rounds ? multiply_rounded : multiply)(type, blocks, columns / layout_of(type).elements, x, rows, y);
 }
 
 void gora_blocks_multiply_bf16(gora_block_type type, const void *blocks, const uint16_t *x, float *y, size_t rows, size_t columns) {
-  IN_UNIT(multiply_half)(type, blocks, columns / layout_of(type).elements, x, rows, y);
+#ifdef BF16_UNIT
+  multiply_half_in_unit(type, blocks, columns / layout_of(type).elements, x, rows, y);
+#endif
 }

@@ -43,13 +43,14 @@ package struct BlockWeight: @unchecked Sendable {
 
   /// y = W·x of the rows that lie in a range, each put where it belongs in y: decoded in registers, so that reading the blocks is all the
   /// reading there is.
+  /// - Parameter rounds: whether W is rounded to bf16
   package func multiply(
-    stored range: Range<Int>, _ x: UnsafePointer<Float>, into y: UnsafeMutablePointer<Float>, accumulates: Bool
+    stored range: Range<Int>, rounds: Bool, _ x: UnsafePointer<Float>, into y: UnsafeMutablePointer<Float>, accumulates: Bool
   ) {
-    place(range, into: y, accumulates: accumulates) { gora_blocks_multiply(type, $0, x, $1, range.count, columns) }
+    place(range, into: y, accumulates: accumulates) { gora_blocks_multiply(type, $0, rounds, x, $1, range.count, columns) }
   }
 
-  /// The same for W rounded to bf16 and x in it.
+  /// The same for W rounded to bf16 and x in it, where the CPU multiplies bf16 itself.
   package func multiply(
     stored range: Range<Int>, _ x: UnsafePointer<UInt16>, into y: UnsafeMutablePointer<Float>, accumulates: Bool
   ) {

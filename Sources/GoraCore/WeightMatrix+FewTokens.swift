@@ -43,7 +43,7 @@ extension WeightMatrix {
   /// x as products with few tokens take it.
   private enum Operand {
     case floats(UnsafePointer<Float>)
-    /// One token in bf16, for blocks.
+    /// One token in bf16, for blocks and the CPU's own bf16 products.
     case half(UnsafePointer<UInt16>)
     /// For the CPU's own bf16 products.
     case packed(UnsafePointer<UInt16>)
@@ -52,7 +52,7 @@ extension WeightMatrix {
   private func operand(_ x: UnsafePointer<Float>, tokens: Int, _ scratch: MatmulScratch) -> Operand {
     guard roundsInputs else { return .floats(x) }
     switch storage {
-    case .blocks where tokens == 1: return .half(narrow(x, count: columns, scratch: scratch))
+    case .blocks where tokens == 1 && Self.unit != GORA_BF16_NONE: return .half(narrow(x, count: columns, scratch: scratch))
     case .bf16 where tokens <= Self.unit.rawValue, .blocks where tokens <= Self.unit.rawValue:
       let packed = UnsafeMutableRawPointer(scratch.inputs.reserve((columns + 31) / 32 * 16 * tokens))
         .assumingMemoryBound(to: UInt16.self)
@@ -120,7 +120,7 @@ extension WeightMatrix {
     case (.bf16(let w), .packed(let x)): return halves(w + range.lowerBound * columns, x, range)
     case (.blocks(let w), .half(let x)): return w.multiply(stored: range, x, into: y, accumulates: accumulates)
     case (.blocks(let w), .floats(let x)) where tokens == 1:
-      return w.multiply(stored: range, x, into: y, accumulates: accumulates)
+      return w.multiply(stored: range, rounds: roundsInputs, x, into: y, accumulates: accumulates)
     default: break
     }
     let decoded = UnsafeMutableRawPointer(widened).assumingMemoryBound(to: UInt16.self)
@@ -130,6 +130,12 @@ extension WeightMatrix {
       case (.blocks(let w), .packed(let x)):
         w.decode(part.lowerBound * columns..<part.upperBound * columns, into: decoded)
         halves(decoded, x, part)
+      case (.blocks(let w), .floats(let x)) where roundsInputs:
+        w.decode(part.lowerBound * columns..<part.upperBound * columns, into: decoded)
+        floats(decoded, isBFloat16: true, x, part)
+      case (.nf4(let w), .floats(let x)) where roundsInputs:
+        w.decode(part.lowerBound * columns..<part.upperBound * columns, into: decoded)
+        floats(decoded, isBFloat16: true, x, part)
       case (_, .floats(let x)):
         widen(part, into: widened)
         floats(widened, isBFloat16: false, x, part)

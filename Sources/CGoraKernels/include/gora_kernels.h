@@ -237,8 +237,9 @@ typedef enum { GORA_Q8_0, GORA_Q4_0, GORA_Q4_1, GORA_Q5_0, GORA_Q5_1, GORA_Q4_K,
 // Elements [from, from + count) of a sequence of blocks; the second rounds them to bf16.
 void gora_blocks_decode(gora_block_type type, const void *blocks, size_t from, size_t count, float *y);
 void gora_blocks_decode_bf16(gora_block_type type, const void *blocks, size_t from, size_t count, uint16_t *y);
-// y[i] = sum over j of W[i, j] x[j] for rows of whole blocks; the second for W rounded to bf16 and x in bf16, summed in f32.
-void gora_blocks_multiply(gora_block_type type, const void *blocks, const float *x, float *y, size_t rows, size_t columns);
+// y[i] = sum over j of W[i, j] x[j] for rows of whole blocks, W rounded to bf16 or as it is; the second, on CPUs that have a
+// gora_few_bf16_unit, for W rounded and x in bf16. Both are summed in f32.
+void gora_blocks_multiply(gora_block_type type, const void *blocks, bool rounds, const float *x, float *y, size_t rows, size_t columns);
 void gora_blocks_multiply_bf16(gora_block_type type, const void *blocks, const uint16_t *x, float *y, size_t rows, size_t columns);
 
 // MARK: attention.c — attention of one sequence, tiled over keys with a running maximum
