@@ -167,8 +167,12 @@ struct Floor {
     return floor
   }
 
-  /// The highest rate of products of that kind, of all shapes and numbers of threads; nil where none was measured.
-  func bestRate(isBFloat16: Bool) -> Double? { products.filter { $0.isBFloat16 == isBFloat16 }.map(\.rate).max() }
+  /// The highest rate of products of that kind, of all shapes and numbers of threads. In f32 where the machine has no rate for bf16; nil
+  /// where nothing was measured.
+  func bestRate(isBFloat16: Bool) -> Double? {
+    let own = products.filter { $0.isBFloat16 == isBFloat16 }
+    return (own.isEmpty ? products : own).map(\.rate).max()
+  }
 
   /// The rate at which a model's products could run: its shapes' rates, weighted by their work. In f32 where the machine has no
   /// rate for bf16; nil where nothing was measured.

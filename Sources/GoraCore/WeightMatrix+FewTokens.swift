@@ -23,12 +23,24 @@ extension WeightMatrix {
     if first.isForFew(tokens), products.dropFirst().allSatisfy({ $0.weight.isReadLike(first) }) {
       return multiplyFew(x, tokens: tokens, by: products, accumulates: false, scratch: scratch)
     }
-    if !first.isForFew(tokens), products.allSatisfy({ $0.weight.isMultipliedInBFloat16 && $0.weight.columns == first.columns }) {
-      let half = first.narrow(x, count: tokens * first.columns, scratch: scratch)
-      for (weight, y) in products { weight.multiply(narrowed: half, tokens: tokens, into: y, scratch: scratch) }
+    let count = tokens * first.columns
+    if !first.isForFew(tokens), products.allSatisfy({ $0.weight.roundsLike(first) }) {
+      if first.isMultipliedInBFloat16 {
+        let half = first.narrow(x, count: count, scratch: scratch)
+        for (weight, y) in products { weight.multiply(narrowed: half, tokens: tokens, into: y, scratch: scratch) }
+      } else {
+        let rounded = first.round(x, count: count, scratch: scratch)
+        for (weight, y) in products { weight.multiply(rounded: rounded, tokens: tokens, into: y, scratch: scratch) }
+      }
       return
     }
     for (weight, y) in products { weight.multiply(x, tokens: tokens, into: y, scratch: scratch) }
+  }
+
+  /// Whether products with many tokens round the same x, to the same form.
+  private func roundsLike(_ other: WeightMatrix) -> Bool {
+    if case .f32 = storage { return false }
+    return roundsInputs && columns == other.columns && isMultipliedInBFloat16 == other.isMultipliedInBFloat16
   }
 
   /// Whether products with few tokens take x in the same form.

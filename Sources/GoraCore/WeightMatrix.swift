@@ -103,8 +103,16 @@ package struct WeightMatrix: @unchecked Sendable {
       let half = narrow(x, count: tokens * columns, scratch: scratch)
       return multiply(narrowed: half, tokens: tokens, into: y, accumulates: accumulates, scratch: scratch)
     }
-    let ranges = Matmul.ranges(rows, multiplications: tokens * rows * columns)
     let x = roundsInputs ? round(x, count: tokens * columns, scratch: scratch) : x
+    multiply(rounded: x, tokens: tokens, into: y, accumulates: accumulates, scratch: scratch)
+  }
+
+  /// The same of an x that is rounded where products round, with a 16-bit or quantised weight that the CPU does not multiply in bf16.
+  func multiply(
+    rounded x: UnsafePointer<Float>, tokens: Int, into y: UnsafeMutablePointer<Float>, accumulates: Bool = false,
+    scratch: MatmulScratch
+  ) {
+    let ranges = Matmul.ranges(rows, multiplications: tokens * rows * columns)
     if case .blocks = storage {
       return inFloats(scratch) { part, w in
         Matmul.sgemm(
@@ -169,21 +177,22 @@ package struct WeightMatrix: @unchecked Sendable {
     multiplyTransposed(rounded: dy, tokens: tokens, into: dx, accumulates: accumulates, scratch: scratch)
   }
 
-  /// The same of a dy that is not needed afterwards: it is rounded where it lies.
+  /// Rounds a row of a dy that is not needed afterwards where it lies, as `multiplyTransposed(roundedInPlace:)` takes it.
+  package func roundInPlace(row dy: UnsafeMutablePointer<Float>) {
+    if case .f32 = storage { return }
+    if isMultipliedInBFloat16 {
+      gora_narrow_in_place(dy, rows)
+    } else if roundsInputs {
+      gora_round_bf16(dy, dy, rows)
+    }
+  }
+
+  /// dx[T, columns] = dy[T, rows]·W of a dy whose rows `roundInPlace(row:)` has rounded.
   package func multiplyTransposed(
-    consuming dy: UnsafeMutablePointer<Float>, tokens: Int, into dx: UnsafeMutablePointer<Float>, scratch: MatmulScratch
+    roundedInPlace dy: UnsafePointer<Float>, tokens: Int, into dx: UnsafeMutablePointer<Float>, scratch: MatmulScratch
   ) {
     if case .f32 = storage { return multiplyTransposed(dy, tokens: tokens, into: dx, scratch: scratch) }
-    let narrows = isMultipliedInBFloat16
-    if roundsInputs {
-      parallelRanges(tokens, grain: max(1, 65_536 / rows)) {
-        for row in $0 {
-          let own = dy + row * rows
-          if narrows { gora_narrow_in_place(own, rows) } else { gora_round_bf16(own, own, rows) }
-        }
-      }
-    }
-    if narrows {
+    if isMultipliedInBFloat16 {
       let half = UnsafeRawPointer(dy).assumingMemoryBound(to: UInt16.self)
       multiplyTransposed(narrowed: half, stride: 2 * rows, tokens: tokens, into: dx, accumulates: false, scratch: scratch)
     } else {

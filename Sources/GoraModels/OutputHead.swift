@@ -82,6 +82,8 @@ final class OutputHead {
       let out = logits(hidden, tokens: part.map(\.token), workspace: workspace)
       var losses = [Double](repeating: 0, count: rows)
       let scale = hiddenGradient == nil ? 0 : scale
+      // A gradient is rounded while it is in a cache, if nothing else is to be learnt from it.
+      let rounds = hiddenGradient != nil && projection.gradient == nil
       losses.withUnsafeMutableBufferPointer { losses in
         nonisolated(unsafe) let losses = losses
         parallelRanges(rows, grain: max(1, 8192 / vocabulary)) { range in
@@ -93,6 +95,7 @@ final class OutputHead {
             } else {
               losses[row] = gora_cross_entropy(x, vocabulary, label, scale)
             }
+            if rounds { projection.matrix.roundInPlace(row: x) }
           }
         }
       }
@@ -105,9 +108,12 @@ final class OutputHead {
         Matmul.sgemm(
           transposeA: true, m: vocabulary, n: hiddenSize, k: rows, a: out, lda: vocabulary, b: normalised.pointer,
           ldb: hiddenSize, beta: 1, c: gradient.pointer, ldc: hiddenSize)
+        parallelRanges(rows, grain: max(1, 65_536 / vocabulary)) {
+          for row in $0 { projection.matrix.roundInPlace(row: out + row * vocabulary) }
+        }
       }
       let dNormalised = normalisedGradient.reserve(rows * hiddenSize)
-      projection.matrix.multiplyTransposed(consuming: out, tokens: rows, into: dNormalised, scratch: workspace.matmul)
+      projection.matrix.multiplyTransposed(roundedInPlace: out, tokens: rows, into: dNormalised, scratch: workspace.matmul)
       if self.scale != 1 { gora_scale(dNormalised, self.scale, rows * hiddenSize) }
       let dGathered = gatheredGradient.reserve(rows * hiddenSize)
       norm.backward(

@@ -146,7 +146,8 @@ import Testing
           #expect(y.last == canary && dx.last == canary)
         }
         var (consumed, dx) = (dy, [Float](repeating: .nan, count: tokens * columns))
-        matrix.multiplyTransposed(consuming: &consumed, tokens: tokens, into: &dx, scratch: scratch)
+        for token in 0..<tokens { consumed.withUnsafeMutableBufferPointer { matrix.roundInPlace(row: $0.baseAddress! + token * rows) } }
+        matrix.multiplyTransposed(roundedInPlace: consumed, tokens: tokens, into: &dx, scratch: scratch)
         #expect(relativeError(dx, backward) < 5e-6)
       }
     }

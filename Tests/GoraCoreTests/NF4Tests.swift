@@ -177,7 +177,8 @@ import Testing
     #expect(relativeError(dx, backward) < 5e-6)
     var consumed = dy
     dx = [Float](repeating: .nan, count: tokens * columns)
-    matrix.multiplyTransposed(consuming: &consumed, tokens: tokens, into: &dx, scratch: scratch)
+    for token in 0..<tokens { consumed.withUnsafeMutableBufferPointer { matrix.roundInPlace(row: $0.baseAddress! + token * rows) } }
+    matrix.multiplyTransposed(roundedInPlace: consumed, tokens: tokens, into: &dx, scratch: scratch)
     #expect(relativeError(dx, backward) < 5e-6)
     var some = [Float](repeating: canary, count: columns + 1)
     matrix.widen(rows - 1..<rows, into: &some)
