@@ -38,3 +38,16 @@ func slope(_ x: [Double], _ index: Int, step: Double = 1e-5, _ f: ([Double]) -> 
   down[index] -= step
   return (f(up) - f(down)) / (2 * step)
 }
+
+extension WeightMatrix {
+  /// dx = dy·W of a dy whose rows are rounded where they lie.
+  func multipliedTransposed(consuming dy: [Float], tokens: Int, scratch: MatmulScratch) -> [Float] {
+    var (dy, dx) = (dy, [Float](repeating: .nan, count: tokens * columns))
+    dy.withUnsafeMutableBufferPointer { dy in
+      guard let first = dy.baseAddress else { return }
+      for token in 0..<tokens { roundInPlace(row: first + token * rows) }
+      multiplyTransposed(roundedInPlace: first, tokens: tokens, into: &dx, scratch: scratch)
+    }
+    return dx
+  }
+}

@@ -101,6 +101,9 @@ import Testing
     var rounded = [Float](repeating: canary, count: n + 3)
     gora_round_bf16(values, &rounded, n)
     #expect(rounded == wide)
+    var inPlace = values + [canary, canary, canary]
+    inPlace.withUnsafeMutableBufferPointer { gora_round_bf16($0.baseAddress, $0.baseAddress, n) }
+    #expect(inPlace == wide)
     let sixteen = values.map { Float16($0).bitPattern }
     gora_f16_to_f32(sixteen, &wide, n)
     #expect(wide == values.map { Float(Float16($0)) } + [canary, canary, canary])
