@@ -171,7 +171,7 @@ struct Floor {
   /// where nothing was measured.
   func bestRate(isBFloat16: Bool) -> Double? {
     let own = products.filter { $0.isBFloat16 == isBFloat16 }
-    return (own.isEmpty ? products : own).map(\.rate).max()
+    return (own.isEmpty && isBFloat16 ? products : own).map(\.rate).max()
   }
 
   /// The rate at which a model's products could run: its shapes' rates, weighted by their work. In f32 where the machine has no

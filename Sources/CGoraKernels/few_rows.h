@@ -1,6 +1,6 @@
-// The loops of few_tokens.c by vectors of WIDTH floats: included once for each width. A weight's elements are read and widened where they
-// lie, two vectors a step; in bf16 those at even places come first, as they take less to widen than neighbours do, and x is put beside
-// them in the same order. Eight sums at a time leave room for all of a step in sixteen vectors.
+// The loops of few_tokens.c by vectors of WIDTH floats, whose lanes SUMS_OF_EIGHT adds up: included once for each width. A weight's elements
+// are read and widened where they lie, two vectors a step; in bf16 those at even places come first, as they take less to widen than
+// neighbours do, and x is put beside them in the same order. Eight sums at a time leave room for all of a step in sixteen vectors.
 #define JOIN_WORDS(name, width) name##_##width
 #define JOIN(name, width) JOIN_WORDS(name, width)
 #define SIZED(name) JOIN(name, WIDTH)
@@ -42,27 +42,13 @@ INLINE void SIZED(add_step)(const char *w, bool bf16, const float *x, size_t tok
     for (size_t half = 0; half < 2; half++) sums[half][t] += elements[half] * ((const vector *)x)[2 * t + half];
 }
 
-// The lanes of each, added up.
-INLINE void SIZED(sums_of_eight)(const vector s[8], float *sums) {
-  eight_lanes half[8], four[4], two[2];
-#if WIDTH == 16
-  for (int i = 0; i < 8; i++)
-    half[i] = __builtin_shufflevector(s[i], s[i], 0, 1, 2, 3, 4, 5, 6, 7) + __builtin_shufflevector(s[i], s[i], 8, 9, 10, 11, 12, 13, 14, 15);
-#else
-  memcpy(half, s, sizeof half);
-#endif
-  for (int i = 0; i < 4; i++)
-    four[i] = __builtin_shufflevector(half[i], half[i + 4], 0, 1, 2, 3, 8, 9, 10, 11) +
-              __builtin_shufflevector(half[i], half[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
-  for (int i = 0; i < 2; i++)
-    two[i] = __builtin_shufflevector(four[i], four[i + 2], 0, 1, 8, 9, 4, 5, 12, 13) +
-             __builtin_shufflevector(four[i], four[i + 2], 2, 3, 10, 11, 6, 7, 14, 15);
-  eight_lanes one = __builtin_shufflevector(two[0], two[1], 0, 8, 2, 10, 4, 12, 6, 14) +
-                    __builtin_shufflevector(two[0], two[1], 1, 9, 3, 11, 5, 13, 7, 15);
-  memcpy(sums, &one, sizeof one);
+// A step of a row, on its way to the first cache.
+INLINE void SIZED(fetch)(const char *w, size_t bytes) {
+  for (size_t line = 0; line < bytes; line += 64) __builtin_prefetch(w + line);
 }
 
-// Up to four tokens, a constant: row after row as they lie, as many as make eight sums. One or two tokens take two steps at a time.
+// Up to four tokens, a constant: row after row as they lie, as many as have eight sums or fewer. One or two tokens take
+// two steps at a time.
 INLINE void SIZED(rows_in_turn)(weight_part w, operand x, result y, size_t tokens) {
   size_t steps = w.columns / SIZED(step), bytes = SIZED(step) * w.size, group = 8 / tokens, at_a_time = tokens <= 2 ? 2 : 1;
   for (size_t i = 0, n; i < w.rows; i += n) {
@@ -76,14 +62,14 @@ INLINE void SIZED(rows_in_turn)(weight_part w, operand x, result y, size_t token
       size_t j = 0;
       for (; j + at_a_time <= steps; j += at_a_time)
         for (size_t k = 0; k < at_a_time; k++, row += bytes, packed += SIZED(step) * tokens) {
-          if (k == 0 || bytes >= 64) __builtin_prefetch(row + ahead);
+          if (k == 0 || bytes >= 64) SIZED(fetch)(row + ahead, bytes);
           SIZED(add_step)(row, w.size == 2, packed, tokens, sums[k]);
         }
       if (j < steps) SIZED(add_step)(row, w.size == 2, packed, tokens, sums[0]);
       for (size_t t = 0; t < tokens; t++)
         of_rows[r * tokens + t] = (sums[0][0][t] + sums[0][1][t]) + (sums[1][0][t] + sums[1][1][t]);
     }
-    SIZED(sums_of_eight)(of_rows, all);
+    SUMS_OF_EIGHT(of_rows, all);
     for (size_t r = 0; r < n; r++)
       for (size_t t = 0; t < tokens; t++) put_sum(all[r * tokens + t], w, i + r, steps * SIZED(step), x, t, y);
   }
@@ -98,15 +84,15 @@ INLINE void SIZED(two_rows)(weight_part w, size_t i, operand x, size_t token, re
   float all[8];
   for (size_t j = 0; j < steps; j++, first += bytes, second += bytes, packed += SIZED(step) * x.tokens) {
     // The processor's own prefetching does not cross to the next rows' parts.
-    __builtin_prefetch(first + 2 * w.stride);
-    __builtin_prefetch(second + 2 * w.stride);
+    SIZED(fetch)(first + 2 * w.stride, bytes);
+    SIZED(fetch)(second + 2 * w.stride, bytes);
     SIZED(widen)(first, w.size == 2, elements[0]);
     SIZED(widen)(second, w.size == 2, elements[1]);
     for (size_t half = 0; half < 2; half++)
       for (size_t t = 0; t < tokens; t++)
         for (size_t r = 0; r < 2; r++) sums[4 * r + t] += elements[r][half] * ((const vector *)packed)[2 * t + half];
   }
-  SIZED(sums_of_eight)(sums, all);
+  SUMS_OF_EIGHT(sums, all);
   for (size_t r = 0; r < n; r++)
     for (size_t t = 0; t < tokens; t++) put_sum(all[4 * r + t], w, i + r, steps * SIZED(step), x, token + t, y);
 }
@@ -138,11 +124,19 @@ INLINE void SIZED(tokens_at_once)(weight_part w, const float *x, size_t tokens, 
   }
 }
 
-INLINE void SIZED(few_tokens)(weight_part w, const float *x, size_t tokens, result y) {
+INLINE void SIZED(all_tokens)(weight_part w, const float *x, size_t tokens, result y) {
   for (size_t n; tokens > 0; tokens -= n, x += n * w.columns, y.memory += n * y.stride) {
     n = tokens < 8 ? tokens : 8;
     SIZED(tokens_at_once)(w, x, n, y);
   }
+}
+
+// The element's size is a constant in each.
+INLINE void SIZED(few_tokens)(const void *w, bool bf16, const float *x, float *y, size_t rows, size_t columns, size_t tokens, size_t stride,
+                              bool accumulates) {
+  result out = {y, stride, accumulates};
+  if (bf16) SIZED(all_tokens)((weight_part){w, 2, 2 * columns, rows, columns}, x, tokens, out);
+  else SIZED(all_tokens)((weight_part){w, 4, 4 * columns, rows, columns}, x, tokens, out);
 }
 
 #undef vector

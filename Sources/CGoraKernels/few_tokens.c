@@ -30,8 +30,6 @@ typedef struct {
 // Bytes: the processor's own prefetching stays within a page. Floats: three quarters of the first cache.
 enum { ahead = 1024, packed_floats = 6144 };
 
-typedef float eight_lanes __attribute__((vector_size(32), aligned(4)));
-
 // One number of y: the sum over whole steps, and the columns that are left.
 INLINE void put_sum(float sum, weight_part w, size_t row, size_t whole, operand x, size_t token, result y) {
   for (size_t j = whole; j < w.columns; j++) sum += element(w.memory + row * w.stride, w.size == 2, j) * x.x[token * x.stride + j];
@@ -40,33 +38,32 @@ INLINE void put_sum(float sum, weight_part w, size_t row, size_t whole, operand 
 }
 
 #define WIDTH 8
+#define SUMS_OF_EIGHT sums_of_eight_by_eight
 #include "few_rows.h"
 #undef WIDTH
+#undef SUMS_OF_EIGHT
 
-CLONES void gora_few_tokens_by_eight(const void *w, bool bf16, const float *x, float *y, size_t rows, size_t columns, size_t tokens,
-                                     size_t stride, bool accumulates) {
-  result out = {y, stride, accumulates};
-  if (bf16) few_tokens_8((weight_part){w, 2, 2 * columns, rows, columns}, x, tokens, out);
-  else few_tokens_8((weight_part){w, 4, 4 * columns, rows, columns}, x, tokens, out);
+CLONES_BUT_AVX512 void gora_few_tokens_by_eight(const void *w, bool bf16, const float *x, float *y, size_t rows, size_t columns,
+                                                size_t tokens, size_t stride, bool accumulates) {
+  few_tokens_8(w, bf16, x, y, rows, columns, tokens, stride, accumulates);
 }
 
 #if defined(__x86_64__)
 #define WIDTH 16
+#define SUMS_OF_EIGHT sums_of_eight
 #include "few_rows.h"
 #undef WIDTH
+#undef SUMS_OF_EIGHT
 
 __attribute__((target("avx512f"))) static void by_sixteen(const void *w, bool bf16, const float *x, float *y, size_t rows, size_t columns,
                                                           size_t tokens, size_t stride, bool accumulates) {
-  result out = {y, stride, accumulates};
-  if (bf16) few_tokens_16((weight_part){w, 2, 2 * columns, rows, columns}, x, tokens, out);
-  else few_tokens_16((weight_part){w, 4, 4 * columns, rows, columns}, x, tokens, out);
+  few_tokens_16(w, bf16, x, y, rows, columns, tokens, stride, accumulates);
 }
 #endif
 
 void gora_few_tokens(const void *w, bool bf16, const float *x, float *y, size_t rows, size_t columns, size_t tokens, size_t stride,
                      bool accumulates) {
 #if defined(__x86_64__)
-  __builtin_cpu_init();
   if (__builtin_cpu_supports("avx512f")) return by_sixteen(w, bf16, x, y, rows, columns, tokens, stride, accumulates);
 #endif
   gora_few_tokens_by_eight(w, bf16, x, y, rows, columns, tokens, stride, accumulates);

@@ -1,6 +1,6 @@
 // ggml's blocks of quantised elements, decoded, and multiplied with one token. An element is scale * code + minimum; scales are f16, those
 // of K types times an integer, and codes have 8 bits at most. So every product is exact in f32: whether the compiler fuses it with the sum
-// after it does not show, and each element is that of ggml and gguf-py to the bit.
+// after it does not show, and each element is that of ggml and gguf-py to the bit; a NaN is one whatever it was read from.
 #include "clones.h"
 #include "gora_kernels.h"
 #include "lanes.h"
@@ -435,17 +435,18 @@ BF16_UNIT static void multiply_half_in_unit(gora_block_type type, const uint8_t 
 }
 #endif
 
-typedef void (*decoding)(gora_block_type, const uint8_t *blocks, size_t count, void *y);
+typedef void (*range_decoder)(gora_block_type, const uint8_t *blocks, size_t count, void *y);
 
-static decoding decoding_to_half(void) {
+static range_decoder half_decoder(void) {
 #ifdef BF16_UNIT
-  if (__builtin_cpu_supports("avx512bf16")) return decode_half_in_unit;
+  if (gora_few_bf16_unit() != GORA_BF16_NONE) return decode_half_in_unit;
 #endif
   return decode_half;
 }
 
 // Elements of `size` bytes each; blocks of which a part is wanted go through a buffer.
-static void decode_range(decoding whole, gora_block_type type, const uint8_t *blocks, size_t from, size_t count, void *y, size_t size) {
+static void decode_range(range_decoder whole, gora_block_type type, const uint8_t *blocks, size_t from, size_t count, void *y,
+                         size_t size) {
   layout l = layout_of(type);
   blocks += from / l.elements * l.size;
   for (size_t skip = from % l.elements, n; count > 0; count -= n, y = (char *)y + n * size) {
@@ -470,7 +471,7 @@ void gora_blocks_decode(gora_block_type type, const void *blocks, size_t from, s
 }
 
 void gora_blocks_decode_bf16(gora_block_type type, const void *blocks, size_t from, size_t count, uint16_t *y) {
-  decode_range(decoding_to_half(), type, blocks, from, count, y, sizeof *y);
+  decode_range(half_decoder(), type, blocks, from, count, y, sizeof *y);
 }
 
 void gora_blocks_multiply(gora_block_type type, const void *blocks, bool rounds, const float *x, float *y, size_t rows, size_t columns) {
@@ -480,5 +481,7 @@ void gora_blocks_multiply(gora_block_type type, const void *blocks, bool rounds,
 void gora_blocks_multiply_bf16(gora_block_type type, const void *blocks, const uint16_t *x, float *y, size_t rows, size_t columns) {
 #ifdef BF16_UNIT
   multiply_half_in_unit(type, blocks, columns / layout_of(type).elements, x, rows, y);
+#else
+  gora_fail(GORA_INTERNAL, "no bf16 unit multiplies blocks here");
 #endif
 }

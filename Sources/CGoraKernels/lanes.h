@@ -45,3 +45,19 @@ INLINE void sums_of_eight(const lanes s[8], float *sums) {
   // Vector 4a + 2b + c has lanes 8a + 4b + 2c and the next.
   for (int i = 0; i < 8; i++) sums[i] = one[2 * i] + one[2 * i + 1];
 }
+
+// And of eight vectors of eight.
+typedef float eight_lanes __attribute__((vector_size(32), aligned(4)));
+
+INLINE void sums_of_eight_by_eight(const eight_lanes s[8], float *sums) {
+  eight_lanes four[4], two[2], one;
+  for (int i = 0; i < 4; i++)
+    four[i] = __builtin_shufflevector(s[i], s[i + 4], 0, 1, 2, 3, 8, 9, 10, 11) +
+              __builtin_shufflevector(s[i], s[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+  for (int i = 0; i < 2; i++)
+    two[i] = __builtin_shufflevector(four[i], four[i + 2], 0, 1, 8, 9, 4, 5, 12, 13) +
+             __builtin_shufflevector(four[i], four[i + 2], 2, 3, 10, 11, 6, 7, 14, 15);
+  one = __builtin_shufflevector(two[0], two[1], 0, 8, 2, 10, 4, 12, 6, 14) +
+        __builtin_shufflevector(two[0], two[1], 1, 9, 3, 11, 5, 13, 7, 15);
+  memcpy(sums, &one, sizeof one);
+}

@@ -55,7 +55,7 @@ extension WeightMatrix {
   /// x as products with few tokens take it.
   private enum Operand {
     case floats(UnsafePointer<Float>)
-    /// One token in bf16, for blocks and the CPU's own bf16 products.
+    /// One token in bf16, for blocks by the CPU's own bf16 products.
     case half(UnsafePointer<UInt16>)
     /// For the CPU's own bf16 products.
     case packed(UnsafePointer<UInt16>)
@@ -138,15 +138,13 @@ extension WeightMatrix {
     let decoded = UnsafeMutableRawPointer(widened).assumingMemoryBound(to: UInt16.self)
     for from in stride(from: range.lowerBound, to: range.upperBound, by: block) {
       let part = from..<min(from + block, range.upperBound)
+      let elements = part.lowerBound * columns..<part.upperBound * columns
       switch (storage, operand) {
-      case (.blocks(let w), .packed(let x)):
-        w.decode(part.lowerBound * columns..<part.upperBound * columns, into: decoded)
+      case (.blocks, .packed(let x)):
+        decode(elements, into: decoded)
         halves(decoded, x, part)
-      case (.blocks(let w), .floats(let x)) where roundsInputs:
-        w.decode(part.lowerBound * columns..<part.upperBound * columns, into: decoded)
-        floats(decoded, isBFloat16: true, x, part)
-      case (.nf4(let w), .floats(let x)) where roundsInputs:
-        w.decode(part.lowerBound * columns..<part.upperBound * columns, into: decoded)
+      case (.blocks, .floats(let x)) where roundsInputs, (.nf4, .floats(let x)) where roundsInputs:
+        decode(elements, into: decoded)
         floats(decoded, isBFloat16: true, x, part)
       case (_, .floats(let x)):
         widen(part, into: widened)

@@ -177,7 +177,8 @@ package struct WeightMatrix: @unchecked Sendable {
     multiplyTransposed(rounded: dy, tokens: tokens, into: dx, accumulates: accumulates, scratch: scratch)
   }
 
-  /// Rounds a row of a dy that is not needed afterwards where it lies, as `multiplyTransposed(roundedInPlace:)` takes it.
+  /// Rounds a row of a dy that is not needed afterwards where it lies, as `multiplyTransposed(roundedInPlace:)` takes it: to floats, or, where
+  /// the CPU multiplies bf16, to bf16 in the first half of the row.
   package func roundInPlace(row dy: UnsafeMutablePointer<Float>) {
     if case .f32 = storage { return }
     if isMultipliedInBFloat16 {
@@ -292,23 +293,26 @@ package struct WeightMatrix: @unchecked Sendable {
   /// The weight in bf16: all rows where they lie, or quantised ones a part at a time, decoded before each call. Rows begin `stride` elements
   /// after one another.
   private func inBFloat16(_ scratch: MatmulScratch, _ body: (_ rows: Range<Int>, UnsafePointer<UInt16>, _ stride: Int) -> Void) {
-    let decode: (_ elements: Range<Int>, UnsafeMutablePointer<UInt16>) -> Void
-    switch storage {
-    case .bf16(let w): return body(0..<rows, w, columns)
-    case .nf4(let w): decode = w.decode
-    case .blocks(let w): decode = w.decode
-    case .f32, .f16: preconditionFailure("not multiplied in bf16")
-    }
+    if case .bf16(let w) = storage { return body(0..<rows, w, columns) }
     let stride = decodedStride
     let tile = halves(rowsDecoded(threads: ThreadPool.threads) * stride, in: scratch.weights)
     inParts { part, from in
       // Rows that follow one another are decoded at once.
       let step = stride == columns ? part.count : 1
       for row in Swift.stride(from: part.lowerBound, to: part.upperBound, by: step) {
-        decode((from + row) * columns..<(from + row + step) * columns, tile + row * stride)
+        decode((from + row) * columns..<(from + row + step) * columns, into: tile + row * stride)
       }
     } use: {
       body($0, UnsafePointer(tile), stride)
+    }
+  }
+
+  /// Elements of a quantised weight, rounded to bf16.
+  func decode(_ elements: Range<Int>, into out: UnsafeMutablePointer<UInt16>) {
+    switch storage {
+    case .nf4(let w): w.decode(elements, into: out)
+    case .blocks(let w): w.decode(elements, into: out)
+    case .f32, .bf16, .f16: preconditionFailure("not quantised")
     }
   }
 

@@ -41,7 +41,7 @@ func slope(_ x: [Double], _ index: Int, step: Double = 1e-5, _ f: ([Double]) -> 
 
 extension WeightMatrix {
   /// dx = dy·W of a dy whose rows are rounded where they lie.
-  func multipliedTransposed(consuming dy: [Float], tokens: Int, scratch: MatmulScratch) -> [Float] {
+  func multipliedTransposed(inPlace dy: [Float], tokens: Int, scratch: MatmulScratch) -> [Float] {
     var (dy, dx) = (dy, [Float](repeating: .nan, count: tokens * columns))
     dy.withUnsafeMutableBufferPointer { dy in
       guard let first = dy.baseAddress else { return }

@@ -114,8 +114,8 @@ import Testing
   }
 
   /// Few tokens; many tokens beside a small weight, which is widened whole; ranges over the pool with blocks of 2¹⁸ widened floats,
-  /// a last one of 22 rows, and rows that are no multiple of 16; ranges of three sizes; chunks of 8, 4, 2 and 1 token and blocks of
-  /// 768 columns with a rest.
+  /// a last one of 22 rows, and rows that are no multiple of 16; ranges of three sizes; chunks of eight tokens and a rest, and
+  /// parts of the columns.
   static let weightShapes = [
     [1, 1, 1], [37, 24, 5], [37, 25, 19], [40, 24, 200], [150, 4096, 2], [150, 4096, 18], [150, 8192, 1], [200, 500, 90],
     [35, 1541, 15], [36, 768, 8],
@@ -145,7 +145,7 @@ import Testing
           #expect(relativeError(Array(dx[..<(tokens * columns)]), backward.map { $0 + base }) < 5e-6)
           #expect(y.last == canary && dx.last == canary)
         }
-        #expect(relativeError(matrix.multipliedTransposed(consuming: dy, tokens: tokens, scratch: scratch), backward) < 5e-6)
+        #expect(relativeError(matrix.multipliedTransposed(inPlace: dy, tokens: tokens, scratch: scratch), backward) < 5e-6)
       }
     }
   }

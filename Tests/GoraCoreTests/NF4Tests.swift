@@ -175,7 +175,7 @@ import Testing
     var dx = [Float](repeating: .nan, count: tokens * columns)
     matrix.multiplyTransposed(dy, tokens: tokens, into: &dx, scratch: scratch)
     #expect(relativeError(dx, backward) < 5e-6)
-    #expect(relativeError(matrix.multipliedTransposed(consuming: dy, tokens: tokens, scratch: scratch), backward) < 5e-6)
+    #expect(relativeError(matrix.multipliedTransposed(inPlace: dy, tokens: tokens, scratch: scratch), backward) < 5e-6)
     var some = [Float](repeating: canary, count: columns + 1)
     matrix.widen(rows - 1..<rows, into: &some)
     #expect(some == dense.suffix(columns) + [canary])

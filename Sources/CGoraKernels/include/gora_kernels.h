@@ -117,7 +117,7 @@ void gora_f32_to_bf16(const float *x, uint16_t *y, size_t n);  // nearest, ties 
 // The same for operands of products, by the CPU's own instruction where it has one: what is below 2^-126 may become 0.
 void gora_narrow(const float *x, uint16_t *y, size_t n);
 void gora_narrow_in_place(float *x, size_t n);  // the same to the first half of x's own memory
-void gora_round_bf16(const float *x, float *y, size_t n);      // the value bf16 would hold
+void gora_round_bf16(const float *x, float *y, size_t n);      // the value bf16 would hold; y may be x
 void gora_add(float *y, const float *x, size_t n);             // y += x
 // Rows from..to of y [rows, columns] += the transposed x [columns, rows].
 void gora_add_transposed(float *y, const float *x, size_t rows, size_t columns, size_t from, size_t to);
