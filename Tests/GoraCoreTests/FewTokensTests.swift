@@ -11,8 +11,8 @@ import Testing
   /// What this CPU has of the units; none anywhere else.
   static let units = [GORA_BF16_PAIRS, GORA_BF16_TILES].filter { $0.rawValue <= gora_few_bf16_unit().rawValue }
 
-  /// Rows, columns, tokens: every number of tokens, rows that leave a part of eight and of sixteen, columns that leave a part of 32 and of
-  /// 128, and more columns than are packed at a time.
+  /// Rows, columns, tokens: every number of tokens, rows that leave a part of eight and of sixteen, columns that leave a part of 32 and
+  /// of 128, and more columns than are packed at a time.
   static let shapes =
     [
       [1, 1, 1], [19, 31, 1], [16, 95, 1], [40, 576, 1], [150, 4096, 1], [33, 1541, 15], [9, 7003, 1], [9, 3207, 2], [9, 2101, 3],
