@@ -40,12 +40,7 @@ INLINE void add(target x, size_t at, lanes low, lanes high) {
   x.sums[1] += high * *(const lanes *)((const float *)x.memory + at + width);
 }
 
-// The nearest bf16, ties to even, in the upper halves. A NaN here is one that scales_at or the CPU has made: its lower bits are zero.
-INLINE words rounded(lanes v) {
-  words bits = (words)v;
-  return bits + 0x7FFF + (bits >> 16 & 1);
-}
-
+// A NaN is one that scales_at or the CPU has made.
 INLINE void put_half(target y, size_t at, lanes low, lanes high) {
   *(halves *)((uint16_t *)y.memory + at) = __builtin_convertvector(rounded(low) >> 16, halves);
   *(halves *)((uint16_t *)y.memory + at + width) = __builtin_convertvector(rounded(high) >> 16, halves);

@@ -17,6 +17,12 @@ typedef uint16_t halves __attribute__((vector_size(2 * width), aligned(2)));
 // Elements in bf16.
 INLINE lanes widened_lanes(const uint16_t *x) { return (lanes)(__builtin_convertvector(*(const halves *)x, words) << 16); }
 
+// The nearest bf16, ties to even, in the upper halves; of a NaN the lower half must be zero, as where the CPU has made it.
+INLINE words rounded(lanes v) {
+  words bits = (words)v;
+  return bits + 0x7FFF + (bits >> 16 & 1);
+}
+
 INLINE float widened(uint16_t x) {
   uint32_t bits = (uint32_t)x << 16;
   float value;

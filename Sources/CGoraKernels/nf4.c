@@ -1,6 +1,7 @@
 // 4-bit NormalFloat with doubly quantised scales (Dettmers et al. 2023), laid out as bitsandbytes lays it out.
 #include "clones.h"
 #include "gora_kernels.h"
+#include "lanes.h"
 
 #include <math.h>
 #include <string.h>
@@ -114,46 +115,46 @@ static inline float block_scale(const gora_nf4 *w, size_t block) {
   return product + w->offset;
 }
 
-// Elements [from, to) of one block.
-static void decode_some(const gora_nf4 *w, size_t from, size_t to, float *y) {
-  float scale = block_scale(w, from / BLOCK);
-  for (size_t i = from; i < to; i++) *y++ = gora_nf4_table[w->codes[i / 2] >> (i % 2 ? 0 : 4) & 15] * scale;
+// What the 16 codes of a block stand for, rounded to bf16 where that is asked for; a weight is finite.
+INLINE void values_of(const gora_nf4 *w, size_t block, bool rounds, float *values) {
+  lanes all = *(const lanes *)gora_nf4_table * block_scale(w, block);
+  *(lanes *)values = rounds ? (lanes)(rounded(all) & 0xFFFF0000) : all;
 }
 
-static void decode_blocks(const gora_nf4 *w, size_t block, size_t blocks, float *y) {
-  for (; blocks > 0; blocks--, block++, y += BLOCK) {
-    const uint8_t *codes = w->codes + block * (BLOCK / 2);
-    float scale = block_scale(w, block), scaled[16];
-    for (int i = 0; i < 16; i++) scaled[i] = gora_nf4_table[i] * scale;
-    for (int i = 0; i < BLOCK / 2; i++) {
-      y[2 * i] = scaled[codes[i] >> 4];
-      y[2 * i + 1] = scaled[codes[i] & 15];
-    }
-  }
+// Elements [from, to) of one block.
+static void decode_some(const gora_nf4 *w, size_t from, size_t to, bool rounds, float *y) {
+  float values[16];
+  values_of(w, from / BLOCK, rounds, values);
+  for (size_t i = from; i < to; i++) *y++ = values[w->codes[i / 2] >> (i % 2 ? 0 : 4) & 15];
+}
+
+static void decode_blocks(const gora_nf4 *w, size_t block, size_t blocks, bool rounds, float *y) {
+  for (; blocks > 0; blocks--, block++, y += BLOCK) decode_some(w, block * BLOCK, (block + 1) * BLOCK, rounds, y);
 }
 
 #if defined(__x86_64__) && defined(__linux__)
 
 // A byte becomes two indices: one code in the low bits of each half of 64. Bits above the index are not looked at.
-__attribute__((target("avx512f"))) static void decode_blocks_avx512(const gora_nf4 *w, size_t block, size_t blocks, float *y) {
-  __m512 table = _mm512_loadu_ps(gora_nf4_table);
+__attribute__((target("avx512f"))) static void decode_blocks_avx512(const gora_nf4 *w, size_t block, size_t blocks, bool rounds, float *y) {
   for (; blocks > 0; blocks--, block++, y += BLOCK) {
     const uint8_t *codes = w->codes + block * (BLOCK / 2);
-    __m512 scaled = _mm512_mul_ps(table, _mm512_set1_ps(block_scale(w, block)));
+    float values[16];
+    values_of(w, block, rounds, values);
+    __m512 table = _mm512_loadu_ps(values);
     for (int i = 0; i < 4; i++) {
       __m512i pair = _mm512_cvtepu8_epi64(_mm_loadl_epi64((const __m128i *)(codes + 8 * i)));
       __m512i index = _mm512_or_si512(_mm512_srli_epi64(pair, 4), _mm512_slli_epi64(pair, 32));
-      _mm512_storeu_ps(y + 16 * i, _mm512_permutexvar_ps(index, scaled));
+      _mm512_storeu_ps(y + 16 * i, _mm512_permutexvar_ps(index, table));
     }
   }
 }
 
-__attribute__((target("avx2"))) static void decode_blocks_avx2(const gora_nf4 *w, size_t block, size_t blocks, float *y) {
-  __m256 negative = _mm256_loadu_ps(gora_nf4_table), positive = _mm256_loadu_ps(gora_nf4_table + 8);
+__attribute__((target("avx2"))) static void decode_blocks_avx2(const gora_nf4 *w, size_t block, size_t blocks, bool rounds, float *y) {
   for (; blocks > 0; blocks--, block++, y += BLOCK) {
     const uint8_t *codes = w->codes + block * (BLOCK / 2);
-    __m256 scale = _mm256_set1_ps(block_scale(w, block));
-    __m256 low = _mm256_mul_ps(negative, scale), high = _mm256_mul_ps(positive, scale);
+    float values[16];
+    values_of(w, block, rounds, values);
+    __m256 low = _mm256_loadu_ps(values), high = _mm256_loadu_ps(values + 8);
     for (int i = 0; i < 8; i++) {
       int32_t four;
       memcpy(&four, codes + 4 * i, 4);
@@ -167,24 +168,72 @@ __attribute__((target("avx2"))) static void decode_blocks_avx2(const gora_nf4 *w
   }
 }
 
+// Codes pick the two bytes of their values out of two tables.
+__attribute__((target("avx2"))) static void decode_halves_avx2(const gora_nf4 *w, size_t block, size_t blocks, uint16_t *y) {
+  const __m256i nibble = _mm256_set1_epi8(15), byte = _mm256_set1_epi16(0xFF);
+  for (; blocks > 0; blocks--, block++, y += BLOCK) {
+    float values[16];
+    values_of(w, block, true, values);
+    __m256i low = _mm256_srli_epi32(_mm256_loadu_si256((const __m256i *)values), 16);
+    __m256i high = _mm256_srli_epi32(_mm256_loadu_si256((const __m256i *)(values + 8)), 16);
+    // Values 0 to 3, 8 to 11, 4 to 7 and 12 to 15; then the lower bytes of the first eight, their upper ones, and those of the others.
+    __m256i halves = _mm256_packus_epi32(low, high);
+    __m256i bytes = _mm256_packus_epi16(_mm256_and_si256(halves, byte), _mm256_srli_epi16(halves, 8));
+    __m256i lower = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 0, 4, 1, 5));
+    __m256i upper = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(2, 6, 3, 7, 2, 6, 3, 7));
+    __m256i codes = _mm256_loadu_si256((const __m256i *)(w->codes + block * (BLOCK / 2)));
+    __m256i even = _mm256_and_si256(_mm256_srli_epi16(codes, 4), nibble), odd = _mm256_and_si256(codes, nibble);
+    __m256i lowerEven = _mm256_shuffle_epi8(lower, even), upperEven = _mm256_shuffle_epi8(upper, even);
+    __m256i lowerOdd = _mm256_shuffle_epi8(lower, odd), upperOdd = _mm256_shuffle_epi8(upper, odd);
+    // Of bytes 0 to 7 and 16 to 23 of the codes, and of the others.
+    __m256i firstEven = _mm256_unpacklo_epi8(lowerEven, upperEven), firstOdd = _mm256_unpacklo_epi8(lowerOdd, upperOdd);
+    __m256i otherEven = _mm256_unpackhi_epi8(lowerEven, upperEven), otherOdd = _mm256_unpackhi_epi8(lowerOdd, upperOdd);
+    // Elements 0 to 7 and 32 to 39, and so on.
+    __m256i a = _mm256_unpacklo_epi16(firstEven, firstOdd), b = _mm256_unpackhi_epi16(firstEven, firstOdd);
+    __m256i c = _mm256_unpacklo_epi16(otherEven, otherOdd), d = _mm256_unpackhi_epi16(otherEven, otherOdd);
+    __m256i *out = (__m256i *)y;
+    _mm256_storeu_si256(out, _mm256_permute2x128_si256(a, b, 0x20));
+    _mm256_storeu_si256(out + 1, _mm256_permute2x128_si256(c, d, 0x20));
+    _mm256_storeu_si256(out + 2, _mm256_permute2x128_si256(a, b, 0x31));
+    _mm256_storeu_si256(out + 3, _mm256_permute2x128_si256(c, d, 0x31));
+  }
+}
+
 #endif
 
-void gora_nf4_decode(const gora_nf4 *w, size_t from, size_t count, float *y) {
+void gora_nf4_decode(const gora_nf4 *w, size_t from, size_t count, bool rounds, float *y) {
   size_t to = from + count;
   size_t first = (from + BLOCK - 1) / BLOCK, last = to / BLOCK;
   if (first > last) {
-    decode_some(w, from, to, y);
+    decode_some(w, from, to, rounds, y);
     return;
   }
-  if (from < first * BLOCK) decode_some(w, from, first * BLOCK, y);
+  if (from < first * BLOCK) decode_some(w, from, first * BLOCK, rounds, y);
   float *whole = y + (first * BLOCK - from);
 #if defined(__x86_64__) && defined(__linux__)
   if (__builtin_cpu_supports("avx512f"))
-    decode_blocks_avx512(w, first, last - first, whole);
+    decode_blocks_avx512(w, first, last - first, rounds, whole);
   else if (__builtin_cpu_supports("avx2"))
-    decode_blocks_avx2(w, first, last - first, whole);
+    decode_blocks_avx2(w, first, last - first, rounds, whole);
   else
 #endif
-    decode_blocks(w, first, last - first, whole);
-  if (last * BLOCK < to) decode_some(w, last * BLOCK, to, whole + (last - first) * BLOCK);
+    decode_blocks(w, first, last - first, rounds, whole);
+  if (last * BLOCK < to) decode_some(w, last * BLOCK, to, rounds, whole + (last - first) * BLOCK);
+}
+
+void gora_nf4_decode_bf16(const gora_nf4 *w, size_t from, size_t count, uint16_t *y) {
+  for (size_t n; count > 0; from += n, count -= n, y += n) {
+    size_t left = BLOCK - from % BLOCK;
+#if defined(__x86_64__) && defined(__linux__)
+    if (left == BLOCK && count >= BLOCK && __builtin_cpu_supports("avx2")) {
+      n = count / BLOCK * BLOCK;
+      decode_halves_avx2(w, from / BLOCK, n / BLOCK, y);
+      continue;
+    }
+#endif
+    float some[BLOCK];
+    n = count < left ? count : left;
+    decode_some(w, from, from + n, true, some);
+    gora_f32_to_bf16(some, y, n);
+  }
 }

@@ -79,28 +79,25 @@ package final class NF4Weight: Sendable {
     self.offset = offset
   }
 
-  /// Writes the elements of a range of the flattened weight, rounded to bf16.
-  func decode(_ range: Range<Int>, into out: UnsafeMutablePointer<UInt16>) {
-    let part = 1024
-    withUnsafeTemporaryAllocation(of: Float.self, capacity: part) { wide in
-      guard let wide = wide.baseAddress else { return }
-      for from in stride(from: range.lowerBound, to: range.upperBound, by: part) {
-        let some = from..<min(from + part, range.upperBound)
-        decode(some, into: wide)
-        gora_f32_to_bf16(wide, out + (from - range.lowerBound), some.count)
-      }
-    }
+  /// Writes the elements of a range of the flattened weight in bf16, to the nearest.
+  package func decode(_ range: Range<Int>, into out: UnsafeMutablePointer<UInt16>) {
+    withBlocks(range) { gora_nf4_decode_bf16(&$0, range.lowerBound, range.count, out) }
   }
 
   /// Writes the elements of a range of the flattened weight.
-  package func decode(_ range: Range<Int>, into out: UnsafeMutablePointer<Float>) {
+  /// - Parameter rounds: to bf16, to the nearest.
+  package func decode(_ range: Range<Int>, rounds: Bool = false, into out: UnsafeMutablePointer<Float>) {
+    withBlocks(range) { gora_nf4_decode(&$0, range.lowerBound, range.count, rounds, out) }
+  }
+
+  private func withBlocks(_ range: Range<Int>, _ body: (inout gora_nf4) -> Void) {
     precondition(range.lowerBound >= 0 && range.upperBound <= count, "\(range) of \(count) elements")
     codes.withUnsafeBufferPointer { codes in
       scales.withUnsafeBufferPointer { scales in
         second.withUnsafeBufferPointer { second in
           var weight = gora_nf4(
             codes: codes.baseAddress, scales: scales.baseAddress, second: second.baseAddress, offset: offset)
-          gora_nf4_decode(&weight, range.lowerBound, range.count, out)
+          body(&weight)
         }
       }
     }

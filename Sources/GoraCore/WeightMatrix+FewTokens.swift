@@ -65,7 +65,8 @@ extension WeightMatrix {
     guard roundsInputs else { return .floats(x) }
     switch storage {
     case .blocks where tokens == 1 && Self.unit != GORA_BF16_NONE: return .half(narrow(x, count: columns, scratch: scratch))
-    case .bf16 where tokens <= Self.unit.rawValue, .blocks where tokens <= Self.unit.rawValue:
+    case .bf16 where tokens <= Self.unit.rawValue, .nf4 where tokens <= Self.unit.rawValue,
+      .blocks where tokens <= Self.unit.rawValue:
       let packed = UnsafeMutableRawPointer(scratch.inputs.reserve((columns + 31) / 32 * 16 * tokens))
         .assumingMemoryBound(to: UInt16.self)
       gora_few_bf16_operand(Self.unit, x, tokens, columns, packed)
@@ -87,11 +88,13 @@ extension WeightMatrix {
     let operand = first.operand(x, tokens: tokens, scratch)
     // Rows that are widened at a time.
     let block = min(max(16, widenedElements / columns), products.lazy.map(\.weight.rows).max() ?? 0)
-    let widened = scratch.weights.reserve(first.isWidened(operand, tokens: tokens) ? threads * block * columns : 0)
+    // Bytes of a thread.
+    let room = first.widenedBytes(operand, tokens: tokens) * block * columns
+    let widened = UnsafeMutableRawPointer(scratch.weights.reserve((threads * room + 3) / 4))
     let rows = products.reduce(0) { $0 + $1.weight.rows }
     let ranges = Matmul.ranges(rows, multiplications: rows * columns, balances: rows * columns >= worthBalancing)
     parallelParts(ranges.count) { part in
-      let own = widened + ThreadPool.index * block * columns
+      let own = widened + ThreadPool.index * room
       var start = 0
       for (weight, y) in products {
         let mine = ranges[part].clamped(to: start..<start + weight.rows)
@@ -105,12 +108,13 @@ extension WeightMatrix {
     }
   }
 
-  /// Whether rows are widened, or decoded to bf16, before they are multiplied.
-  private func isWidened(_ operand: Operand, tokens: Int) -> Bool {
+  /// Bytes of an element that is widened, or decoded to bf16, before it is multiplied; 0: it is multiplied where it lies.
+  private func widenedBytes(_ operand: Operand, tokens: Int) -> Int {
     switch (storage, operand) {
-    case (.f32, _), (.bf16, _), (.blocks, .half): false
-    case (.blocks, .floats): tokens > 1
-    default: true
+    case (.f32, _), (.bf16, _), (.blocks, .half): 0
+    case (.blocks, .floats) where tokens == 1: 0
+    case (.nf4, _) where roundsInputs, (.blocks, _) where roundsInputs: 2
+    default: 4
     }
   }
 
@@ -118,7 +122,7 @@ extension WeightMatrix {
   /// to bf16.
   private func multiply(
     rows range: Range<Int>, _ operand: Operand, tokens: Int, into y: UnsafeMutablePointer<Float>, accumulates: Bool, block: Int,
-    widened: UnsafeMutablePointer<Float>
+    widened: UnsafeMutableRawPointer
   ) {
     func floats(_ w: UnsafeRawPointer, isBFloat16: Bool, _ x: UnsafePointer<Float>, _ part: Range<Int>) {
       gora_few_tokens(w, isBFloat16, x, y + part.lowerBound, part.count, columns, tokens, rows, accumulates)
@@ -135,20 +139,20 @@ extension WeightMatrix {
       return w.multiply(stored: range, rounds: roundsInputs, x, into: y, accumulates: accumulates)
     default: break
     }
-    let decoded = UnsafeMutableRawPointer(widened).assumingMemoryBound(to: UInt16.self)
+    let (decoded, wide) = (widened.assumingMemoryBound(to: UInt16.self), widened.assumingMemoryBound(to: Float.self))
     for from in stride(from: range.lowerBound, to: range.upperBound, by: block) {
       let part = from..<min(from + block, range.upperBound)
       let elements = part.lowerBound * columns..<part.upperBound * columns
       switch (storage, operand) {
-      case (.blocks, .packed(let x)):
+      case (.blocks, .packed(let x)), (.nf4, .packed(let x)):
         decode(elements, into: decoded)
         halves(decoded, x, part)
       case (.blocks, .floats(let x)) where roundsInputs, (.nf4, .floats(let x)) where roundsInputs:
         decode(elements, into: decoded)
         floats(decoded, isBFloat16: true, x, part)
       case (_, .floats(let x)):
-        widen(part, into: widened)
-        floats(widened, isBFloat16: false, x, part)
+        widen(part, into: wide)
+        floats(wide, isBFloat16: false, x, part)
       default: preconditionFailure("no operand of another weight's")
       }
     }

@@ -26,9 +26,9 @@ import Testing
     }
   }
 
-  static func decoded(_ weight: NF4Weight, _ range: Range<Int>) -> [Float] {
+  static func decoded(_ weight: NF4Weight, _ range: Range<Int>, rounds: Bool = false) -> [Float] {
     var out = [Float](repeating: canary, count: range.count + 1)
-    weight.decode(range, into: &out)
+    weight.decode(range, rounds: rounds, into: &out)
     #expect(out.last == canary)
     return out.dropLast()
   }
@@ -83,7 +83,7 @@ import Testing
           (weight.codes, weight.scales, weight.second) = (codes.baseAddress, scales.baseAddress, second.baseAddress)
           for range in [0..<16_756, 71..<142, 71 * 3..<71 * 9, 71 * 235..<16_756, 64..<128, 100..<101, 5..<5] {
             var out = [Float](repeating: canary, count: range.count + 1)
-            gora_nf4_decode(&weight, range.lowerBound, range.count, &out)
+            gora_nf4_decode(&weight, range.lowerBound, range.count, false, &out)
             #expect(out == expected[range] + [canary], "\(range)")
           }
         }
@@ -126,13 +126,31 @@ import Testing
     }
   }
 
-  /// Every range of a weight is that part of the whole.
+  /// Every range of a weight is that part of the whole, as it is and rounded to bf16, in floats and in halves.
   @Test func ranges() throws {
     let weight = try Self.encoded(numbers(201, "ranges"))
     let whole = Self.decoded(weight, 0..<201)
+    let rounded = whole.map { BFloat16($0) }
     for from in 0...201 {
-      for to in from...201 where Self.decoded(weight, from..<to) != Array(whole[from..<to]) { Issue.record("\(from)..<\(to)") }
+      for to in from...201 {
+        let range = from..<to
+        if Self.decoded(weight, range) != Array(whole[range]) { Issue.record("\(range)") }
+        if Self.decoded(weight, range, rounds: true) != rounded[range].map({ Float($0) }) { Issue.record("\(range), rounded") }
+        var halves = [UInt16](repeating: 0xABCD, count: range.count + 1)
+        weight.decode(range, into: &halves)
+        if halves != rounded[range].map(\.bitPattern) + [0xABCD] { Issue.record("\(range), in halves") }
+      }
     }
+  }
+
+  /// 1 + 1/256 lies in the middle of two numbers of bf16, 1 + 3/256 as well: the even ones are 1 and 1 + 4/256.
+  @Test(arguments: zip([1, 3] as [Float], [0x3F80, 0x3F82] as [UInt16])) func ties(_ parts: Float, bits: UInt16) throws {
+    let scale = 1 + parts / 256
+    let weight = try Self.encoded((0..<67).map { $0 % 2 == 0 ? scale : -scale })
+    var halves = [UInt16](repeating: 0, count: 67)
+    weight.decode(0..<67, into: &halves)
+    #expect(halves == (0..<67).map { $0 % 2 == 0 ? bits : bits | 0x8000 })
+    #expect(Self.decoded(weight, 0..<67, rounds: true).map { UInt16($0.bitPattern >> 16) } == halves)
   }
 
   @Test func nothing() throws {

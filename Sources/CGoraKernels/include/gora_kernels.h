@@ -227,8 +227,9 @@ const float *gora_nf4_scale_map(void);  // 256
 void gora_nf4_encode(const float *x, size_t n, uint8_t *codes, float *absmax);
 // Codes of n largest magnitudes from the start of a block of scales on.
 void gora_nf4_encode_scales(const float *absmax, size_t n, float offset, uint8_t *scales, float *second);
-// Elements [from, from + count).
-void gora_nf4_decode(const gora_nf4 *weight, size_t from, size_t count, float *y);
+// Elements [from, from + count), as they are, rounded to bf16, and in it.
+void gora_nf4_decode(const gora_nf4 *weight, size_t from, size_t count, bool rounds, float *y);
+void gora_nf4_decode_bf16(const gora_nf4 *weight, size_t from, size_t count, uint16_t *y);
 
 // MARK: gguf_blocks.c — ggml's blocks of quantised elements
 
