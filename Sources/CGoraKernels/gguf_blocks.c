@@ -41,6 +41,10 @@ INLINE void add(target x, size_t at, lanes low, lanes high) {
 }
 
 // A NaN is one that scales_at or the CPU has made.
+INLINE void put_rounded(target y, size_t at, lanes low, lanes high) {
+  put(y, at, (lanes)(rounded(low) & 0xFFFF0000), (lanes)(rounded(high) & 0xFFFF0000));
+}
+
 INLINE void put_half(target y, size_t at, lanes low, lanes high) {
   *(halves *)((uint16_t *)y.memory + at) = __builtin_convertvector(rounded(low) >> 16, halves);
   *(halves *)((uint16_t *)y.memory + at + width) = __builtin_convertvector(rounded(high) >> 16, halves);
@@ -407,6 +411,10 @@ CLONES static void decode(gora_block_type type, const uint8_t *blocks, size_t co
   run_any(type, layout_of, (job){put, blocks, count, {y, sizeof(float)}});
 }
 
+CLONES static void decode_rounded(gora_block_type type, const uint8_t *blocks, size_t count, void *y) {
+  run_any(type, layout_of, (job){put_rounded, blocks, count, {y, sizeof(float)}});
+}
+
 CLONES static void decode_half(gora_block_type type, const uint8_t *blocks, size_t count, void *y) {
   run_any(type, layout_of, (job){put_half, blocks, count, {y, sizeof(uint16_t)}});
 }
@@ -461,8 +469,8 @@ static void decode_range(range_decoder whole, gora_block_type type, const uint8_
   }
 }
 
-void gora_blocks_decode(gora_block_type type, const void *blocks, size_t from, size_t count, float *y) {
-  decode_range(decode, type, blocks, from, count, y, sizeof *y);
+void gora_blocks_decode(gora_block_type type, const void *blocks, size_t from, size_t count, bool rounds, float *y) {
+  decode_range(rounds ? decode_rounded : decode, type, blocks, from, count, y, sizeof *y);
 }
 
 void gora_blocks_decode_bf16(gora_block_type type, const void *blocks, size_t from, size_t count, uint16_t *y) {

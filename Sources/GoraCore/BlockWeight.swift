@@ -32,11 +32,12 @@ package struct BlockWeight: @unchecked Sendable {
   }
 
   /// Writes the elements of a range of the flattened matrix.
-  package func decode(_ range: Range<Int>, into out: UnsafeMutablePointer<Float>) {
-    pieces(range) { gora_blocks_decode(type, bytes, $0, $1, out + $2) }
+  /// - Parameter rounds: to bf16, to the nearest.
+  package func decode(_ range: Range<Int>, rounds: Bool = false, into out: UnsafeMutablePointer<Float>) {
+    pieces(range) { gora_blocks_decode(type, bytes, $0, $1, rounds, out + $2) }
   }
 
-  /// The same, rounded to bf16.
+  /// Writes them in bf16, to the nearest.
   package func decode(_ range: Range<Int>, into out: UnsafeMutablePointer<UInt16>) {
     pieces(range) { gora_blocks_decode_bf16(type, bytes, $0, $1, out + $2) }
   }

@@ -54,9 +54,7 @@ package struct WeightMatrix: @unchecked Sendable {
     case .bf16(let p): gora_bf16_to_f32(p + from, out, count)
     case .f16(let p): gora_f16_to_f32(p + from, out, count)
     case .nf4(let weight): weight.decode(range, rounds: roundsInputs, into: out)
-    case .blocks(let weight):
-      weight.decode(range, into: out)
-      if roundsInputs { gora_round_bf16(out, out, count) }
+    case .blocks(let weight): weight.decode(range, rounds: roundsInputs, into: out)
     }
   }
 

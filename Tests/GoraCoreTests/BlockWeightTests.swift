@@ -44,6 +44,8 @@ import Testing
         var half = [UInt16](repeating: 0xABCD, count: range.count + 1)
         weight.decode(range, into: &half)
         #expect(half == golden.values[range].map { BFloat16($0).bitPattern } + [0xABCD])
+        weight.decode(range, rounds: true, into: &out)
+        #expect(Self.bits(out) == Self.bits(golden.values[range].map { Float(BFloat16($0)) }) + [canary.bitPattern])
       }
     }
   }
@@ -59,10 +61,12 @@ import Testing
       }
       let count = 3 * dtype.block.elements
       var (out, half) = ([Float](repeating: 0, count: count), [UInt16](repeating: 0, count: count))
+      var rounded = out
       bytes.withUnsafeBytes { bytes in
         let weight = BlockWeight(dtype, bytes.baseAddress!, columns: count)
         weight.decode(0..<count, into: &out)
         weight.decode(0..<count, into: &half)
+        weight.decode(0..<count, rounds: true, into: &rounded)
         for rounds in [false, true] {
           var y: Float = 0
           weight.multiply(stored: 0..<1, rounds: rounds, numbers(count, "x"), into: &y, accumulates: false)
@@ -72,8 +76,9 @@ import Testing
       for (i, value) in out.enumerated() {
         let isDamaged = (dtype.block.elements..<2 * dtype.block.elements).contains(i)
         #expect(value.isFinite != isDamaged)
-        let narrow = Float(BFloat16(bitPattern: half[i]))
-        #expect(value.isNaN ? narrow.isNaN : narrow == Float(BFloat16(value)))
+        for narrow in [Float(BFloat16(bitPattern: half[i])), rounded[i]] {
+          #expect(value.isNaN ? narrow.isNaN : narrow == Float(BFloat16(value)))
+        }
       }
     }
   }

@@ -122,7 +122,7 @@ final class ToyCheckpoint {
     try AtomicFile.write(path: path, text: (plan ?? self.plan()).json.pretty())
     let gradients: String? = if let given = gradients { given } else { self.gradients }
     _ = try InitStage(
-      try InitStage.Configuration(
+      InitStage.Configuration(
         plan: path, model: model, gradients: gradients, output: "\(folder)/\(name)", start: start, dryRun: false,
         context: context)
     ).run { _ in }

@@ -235,8 +235,8 @@ void gora_nf4_decode_bf16(const gora_nf4 *weight, size_t from, size_t count, uin
 
 typedef enum { GORA_Q8_0, GORA_Q4_0, GORA_Q4_1, GORA_Q5_0, GORA_Q5_1, GORA_Q4_K, GORA_Q5_K, GORA_Q6_K } gora_block_type;
 
-// Elements [from, from + count) of a sequence of blocks; the second rounds them to bf16.
-void gora_blocks_decode(gora_block_type type, const void *blocks, size_t from, size_t count, float *y);
+// Elements [from, from + count) of a sequence of blocks, as they are, rounded to bf16, and in it.
+void gora_blocks_decode(gora_block_type type, const void *blocks, size_t from, size_t count, bool rounds, float *y);
 void gora_blocks_decode_bf16(gora_block_type type, const void *blocks, size_t from, size_t count, uint16_t *y);
 // y[i] = sum over j of W[i, j] x[j] for rows of whole blocks, W rounded to bf16 or as it is; the second, on CPUs that have a
 // gora_few_bf16_unit, for W rounded and x in bf16. Both are summed in f32.
