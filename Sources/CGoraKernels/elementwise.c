@@ -69,7 +69,7 @@ CLONES void gora_bf16_to_f32(const uint16_t *x, float *y, size_t n) {
   for (size_t i = 0; i < n; i++) y[i] = from_bits((uint32_t)x[i] << 16);
 }
 
-CLONES void gora_f16_to_f32(const uint16_t *x, float *y, size_t n) {
+CLONES static void widen_f16(const uint16_t *x, float *y, size_t n) {
   for (size_t i = 0; i < n; i++) {
     uint32_t sign = (uint32_t)(x[i] & 0x8000) << 16, magnitude = x[i] & 0x7FFF;
     // Subnormals are numbers of 2^-24 (scaled as subnormals of f32 they would take a hundred times as long); infinities and NaNs get the
@@ -79,8 +79,33 @@ CLONES void gora_f16_to_f32(const uint16_t *x, float *y, size_t n) {
   }
 }
 
+#if defined(__x86_64__)
+__attribute__((target("avx,f16c"))) static size_t widen_f16_by_cpu(const uint16_t *x, float *y, size_t n) {
+  size_t i = 0;
+  for (; i + 8 <= n; i += 8) _mm256_storeu_ps(y + i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(x + i))));
+  return i;
+}
+#endif
+
+void gora_f16_to_f32(const uint16_t *x, float *y, size_t n) {
+  size_t done = 0;
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx") && __builtin_cpu_supports("f16c")) done = widen_f16_by_cpu(x, y, n);
+#endif
+  widen_f16(x + done, y + done, n - done);
+}
+
 CLONES void gora_f32_to_bf16(const float *x, uint16_t *y, size_t n) {
   for (size_t i = 0; i < n; i++) y[i] = bf16_from(x[i]);
+}
+
+void gora_f16_to_bf16(const uint16_t *x, uint16_t *y, size_t n) {
+  float some[1024];
+  for (size_t from = 0, count; from < n; from += count) {
+    count = n - from < 1024 ? n - from : 1024;
+    gora_f16_to_f32(x + from, some, count);
+    gora_f32_to_bf16(some, y + from, count);
+  }
 }
 
 #if defined(__x86_64__)

@@ -9,25 +9,29 @@ enum { SIZED(step) = 2 * WIDTH };
 
 typedef float vector __attribute__((vector_size(4 * WIDTH), aligned(4)));
 typedef uint32_t SIZED(pairs) __attribute__((vector_size(4 * WIDTH), aligned(2)));
+typedef _Float16 SIZED(f16s) __attribute__((vector_size(2 * WIDTH), aligned(2)));
 
 // Whole steps of x: [steps][tokens][2][WIDTH].
-INLINE void SIZED(pack)(const float *x, bool bf16, size_t columns, size_t steps, size_t tokens, float *packed) {
+INLINE void SIZED(pack)(const float *x, gora_element_type type, size_t columns, size_t steps, size_t tokens, float *packed) {
   for (size_t j = 0; j < steps; j++)
     for (size_t t = 0; t < tokens; t++, packed += SIZED(step)) {
       const float *from = x + t * columns + j * SIZED(step);
-      if (!bf16) memcpy(packed, from, SIZED(step) * sizeof(float));
-      for (size_t i = 0; bf16 && i < WIDTH; i++) {
+      if (type != GORA_BF16) memcpy(packed, from, SIZED(step) * sizeof(float));
+      for (size_t i = 0; type == GORA_BF16 && i < WIDTH; i++) {
         packed[i] = from[2 * i];
         packed[WIDTH + i] = from[2 * i + 1];
       }
     }
 }
 
-INLINE void SIZED(widen)(const char *w, bool bf16, vector out[2]) {
-  if (bf16) {
+INLINE void SIZED(widen)(const char *w, gora_element_type type, vector out[2]) {
+  if (type == GORA_BF16) {
     SIZED(pairs) both = *(const SIZED(pairs) *)w;
     out[0] = (vector)(both << 16);
     out[1] = (vector)(both & 0xFFFF0000u);
+  } else if (type == GORA_F16) {
+    out[0] = __builtin_convertvector(((const SIZED(f16s) *)w)[0], vector);
+    out[1] = __builtin_convertvector(((const SIZED(f16s) *)w)[1], vector);
   } else {
     out[0] = ((const vector *)w)[0];
     out[1] = ((const vector *)w)[1];
@@ -35,9 +39,9 @@ INLINE void SIZED(widen)(const char *w, bool bf16, vector out[2]) {
 }
 
 // One step of a row with up to four tokens; `sums` of even and of odd vectors apart.
-INLINE void SIZED(add_step)(const char *w, bool bf16, const float *x, size_t tokens, vector sums[2][4]) {
+INLINE void SIZED(add_step)(const char *w, gora_element_type type, const float *x, size_t tokens, vector sums[2][4]) {
   vector elements[2];
-  SIZED(widen)(w, bf16, elements);
+  SIZED(widen)(w, type, elements);
   for (size_t t = 0; t < tokens; t++)
     for (size_t half = 0; half < 2; half++) sums[half][t] += elements[half] * ((const vector *)x)[2 * t + half];
 }
@@ -63,9 +67,9 @@ INLINE void SIZED(rows_in_turn)(weight_part w, operand x, result y, size_t token
       for (; j + at_a_time <= steps; j += at_a_time)
         for (size_t k = 0; k < at_a_time; k++, row += bytes, packed += SIZED(step) * tokens) {
           if (k == 0 || bytes >= 64) SIZED(fetch)(row + ahead, bytes);
-          SIZED(add_step)(row, w.size == 2, packed, tokens, sums[k]);
+          SIZED(add_step)(row, w.type, packed, tokens, sums[k]);
         }
-      if (j < steps) SIZED(add_step)(row, w.size == 2, packed, tokens, sums[0]);
+      if (j < steps) SIZED(add_step)(row, w.type, packed, tokens, sums[0]);
       for (size_t t = 0; t < tokens; t++)
         of_rows[r * tokens + t] = (sums[0][0][t] + sums[0][1][t]) + (sums[1][0][t] + sums[1][1][t]);
     }
@@ -86,8 +90,8 @@ INLINE void SIZED(two_rows)(weight_part w, size_t i, operand x, size_t token, re
     // The processor's own prefetching does not cross to the next rows' parts.
     SIZED(fetch)(first + 2 * w.stride, bytes);
     SIZED(fetch)(second + 2 * w.stride, bytes);
-    SIZED(widen)(first, w.size == 2, elements[0]);
-    SIZED(widen)(second, w.size == 2, elements[1]);
+    SIZED(widen)(first, w.type, elements[0]);
+    SIZED(widen)(second, w.type, elements[1]);
     for (size_t half = 0; half < 2; half++)
       for (size_t t = 0; t < tokens; t++)
         for (size_t r = 0; r < 2; r++) sums[4 * r + t] += elements[r][half] * ((const vector *)packed)[2 * t + half];
@@ -103,7 +107,7 @@ INLINE void SIZED(tokens_at_once)(weight_part w, const float *x, size_t tokens, 
   size_t columns = w.columns, most = packed_floats / tokens / SIZED(step) * SIZED(step);
   for (size_t from = 0; from < columns; from += w.columns, w.memory += w.columns * w.size, y.accumulates = true) {
     w.columns = columns - from < most ? columns - from : most;
-    SIZED(pack)(x + from, w.size == 2, columns, w.columns / SIZED(step), tokens, packed);
+    SIZED(pack)(x + from, w.type, columns, w.columns / SIZED(step), tokens, packed);
     operand part = {x + from, columns, packed, tokens};
     switch (tokens) {
       case 1: SIZED(rows_in_turn)(w, part, y, 1); continue;
@@ -131,12 +135,11 @@ INLINE void SIZED(all_tokens)(weight_part w, const float *x, size_t tokens, resu
   }
 }
 
-// The element's size is a constant in each.
-INLINE void SIZED(few_tokens)(const void *w, bool bf16, const float *x, float *y, size_t rows, size_t columns, size_t tokens, size_t stride,
+// The type is a constant.
+INLINE void SIZED(few_tokens)(const void *w, gora_element_type type, const float *x, float *y, size_t rows, size_t columns, size_t tokens, size_t stride,
                               bool accumulates) {
-  result out = {y, stride, accumulates};
-  if (bf16) SIZED(all_tokens)((weight_part){w, 2, 2 * columns, rows, columns}, x, tokens, out);
-  else SIZED(all_tokens)((weight_part){w, 4, 4 * columns, rows, columns}, x, tokens, out);
+  size_t size = type == GORA_F32 ? 4 : 2;
+  SIZED(all_tokens)((weight_part){w, type, size, size * columns, rows, columns}, x, tokens, (result){y, stride, accumulates});
 }
 
 #undef vector

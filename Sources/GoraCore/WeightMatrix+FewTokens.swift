@@ -4,6 +4,7 @@ import CGoraKernels
 extension WeightMatrix {
   /// The CPU's own bf16 products.
   private static let unit = gora_few_bf16_unit()
+  private static let readsFloat16 = gora_few_tokens_reads(GORA_F16)
   /// Up to here, and up to half of it where a library multiplies bf16 faster from there on.
   private static let fewTokens = 16
 
@@ -112,27 +113,28 @@ extension WeightMatrix {
   private func widenedBytes(_ operand: Operand, tokens: Int) -> Int {
     switch (storage, operand) {
     case (.f32, _), (.bf16, _), (.blocks, .half): 0
-    case (.blocks, .floats) where tokens == 1: 0
+    case (.f16, _) where Self.readsFloat16, (.blocks, .floats) where tokens == 1: 0
     case (.nf4, _) where roundsInputs, (.blocks, _) where roundsInputs: 2
     default: 4
     }
   }
 
-  /// Some rows: f32 and bf16 weights as they are read, and blocks for one token; others a few at a time after they are widened, or decoded
-  /// to bf16.
+  /// Some rows: weights in 32 and 16 bits as they are read, and blocks for one token; others a few at a time after they are widened, or
+  /// decoded to bf16.
   private func multiply(
     rows range: Range<Int>, _ operand: Operand, tokens: Int, into y: UnsafeMutablePointer<Float>, accumulates: Bool, block: Int,
     widened: UnsafeMutableRawPointer
   ) {
-    func floats(_ w: UnsafeRawPointer, isBFloat16: Bool, _ x: UnsafePointer<Float>, _ part: Range<Int>) {
-      gora_few_tokens(w, isBFloat16, x, y + part.lowerBound, part.count, columns, tokens, rows, accumulates)
+    func floats(_ w: UnsafeRawPointer, _ type: gora_element_type, _ x: UnsafePointer<Float>, _ part: Range<Int>) {
+      gora_few_tokens(w, type, x, y + part.lowerBound, part.count, columns, tokens, rows, accumulates)
     }
     func halves(_ w: UnsafePointer<UInt16>, _ x: UnsafePointer<UInt16>, _ part: Range<Int>) {
       gora_few_bf16(Self.unit, w, x, y + part.lowerBound, part.count, columns, tokens, rows, accumulates)
     }
     switch (storage, operand) {
-    case (.f32(let w), .floats(let x)): return floats(w + range.lowerBound * columns, isBFloat16: false, x, range)
-    case (.bf16(let w), .floats(let x)): return floats(w + range.lowerBound * columns, isBFloat16: true, x, range)
+    case (.f32(let w), .floats(let x)): return floats(w + range.lowerBound * columns, GORA_F32, x, range)
+    case (.bf16(let w), .floats(let x)): return floats(w + range.lowerBound * columns, GORA_BF16, x, range)
+    case (.f16(let w), .floats(let x)) where Self.readsFloat16: return floats(w + range.lowerBound * columns, GORA_F16, x, range)
     case (.bf16(let w), .packed(let x)): return halves(w + range.lowerBound * columns, x, range)
     case (.blocks(let w), .half(let x)): return w.multiply(stored: range, x, into: y, accumulates: accumulates)
     case (.blocks(let w), .floats(let x)) where tokens == 1:
@@ -149,10 +151,10 @@ extension WeightMatrix {
         halves(decoded, x, part)
       case (.blocks, .floats(let x)) where roundsInputs, (.nf4, .floats(let x)) where roundsInputs:
         decode(elements, into: decoded)
-        floats(decoded, isBFloat16: true, x, part)
+        floats(decoded, GORA_BF16, x, part)
       case (_, .floats(let x)):
         widen(part, into: wide)
-        floats(wide, isBFloat16: false, x, part)
+        floats(wide, GORA_F32, x, part)
       default: preconditionFailure("no operand of another weight's")
       }
     }

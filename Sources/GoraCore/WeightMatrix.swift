@@ -303,12 +303,14 @@ package struct WeightMatrix: @unchecked Sendable {
     }
   }
 
-  /// Elements of a quantised weight, rounded to bf16.
-  func decode(_ elements: Range<Int>, into out: UnsafeMutablePointer<UInt16>) {
+  /// Elements of the flattened weight, rounded to bf16.
+  package func decode(_ elements: Range<Int>, into out: UnsafeMutablePointer<UInt16>) {
     switch storage {
+    case .f32(let w): gora_f32_to_bf16(w + elements.lowerBound, out, elements.count)
+    case .bf16(let w): out.update(from: w + elements.lowerBound, count: elements.count)
+    case .f16(let w): gora_f16_to_bf16(w + elements.lowerBound, out, elements.count)
     case .nf4(let w): w.decode(elements, into: out)
     case .blocks(let w): w.decode(elements, into: out)
-    case .f32, .bf16, .f16: preconditionFailure("not quantised")
     }
   }
 

@@ -97,19 +97,23 @@ package final class Parameter {
       base = UnsafeRawPointer(copy.pointer)
       (owner, mapped) = (copy, nil)
     }
-    switch tensor.dtype {
-    case .f32 where precision == .bf16:
-      // Rounded once here; two bf16 fit where one float did. A weight that learns starts from what it was.
+    let storage: WeightMatrix.Storage =
+      switch tensor.dtype {
+      case .f32: .f32(base.assumingMemoryBound(to: Float.self))
+      case .bf16: .bf16(base.assumingMemoryBound(to: UInt16.self))
+      default: .f16(base.assumingMemoryBound(to: UInt16.self))
+      }
+    matrix = Self.matrix(storage, shape, rounds: rounds)
+    if rounds, tensor.dtype != .bf16 {
+      // Rounded once here, in as many bytes as f16 took or in half of f32's. A weight that learns starts from what it was.
       unrounded = tensor
-      let count = tensor.shape[0] * tensor.shape[1]
       let half = FloatBuffer(capacity: (count + 1) / 2)
       let narrow = UnsafeMutableRawPointer(half.pointer).assumingMemoryBound(to: UInt16.self)
-      gora_f32_to_bf16(base.assumingMemoryBound(to: Float.self), narrow, count)
+      let exact = matrix
+      parallelRanges(count, grain: 65_536) { exact.decode($0, into: narrow + $0.lowerBound) }
+      tensor.releasePages()
       (owner, mapped) = (half, nil)
-      matrix = Self.matrix(.bf16(UnsafePointer(narrow)), shape, rounds: rounds)
-    case .f32: matrix = Self.matrix(.f32(base.assumingMemoryBound(to: Float.self)), shape, rounds: false)
-    case .bf16: matrix = Self.matrix(.bf16(base.assumingMemoryBound(to: UInt16.self)), shape, rounds: rounds)
-    default: matrix = Self.matrix(.f16(base.assumingMemoryBound(to: UInt16.self)), shape, rounds: rounds)
+      matrix = Self.matrix(.bf16(UnsafePointer(narrow)), shape, rounds: true)
     }
   }
 

@@ -43,22 +43,20 @@ import Testing
     }
   }
 
-  /// Weights in f32 and bf16 on any CPU: by vectors of eight floats, and by those of sixteen where it has some.
+  /// Weights on any CPU: by vectors of eight floats, and by those of sixteen where it has some.
   @Test(arguments: shapes, [false, true]) func vectors(_ shape: [Int], accumulates: Bool) {
     let (rows, columns, tokens) = (shape[0], shape[1], shape[2])
-    let halves = numbers(rows * columns, "w").map { BFloat16($0) }
-    let floats = numbers(rows * columns, "w")
     let x = numbers(tokens * columns, "x")
-    for bf16 in [false, true] {
-      let w = bf16 ? halves.map { Float($0) } : floats
-      let exact = MatmulTests.product(false, true, tokens, rows, columns, x, columns, w, columns)
+    for kind in MatmulTests.Kind.allCases {
+      let (type, weight) = (Self.types[kind]!, MatmulTests.Weight(kind, count: rows * columns))
+      guard gora_few_tokens_reads(type) else { continue }
+      let exact = MatmulTests.product(false, true, tokens, rows, columns, x, columns, weight.floats, columns)
       for kernel in [gora_few_tokens, gora_few_tokens_by_eight] {
         let stride = rows + 3
         var y = [Float](repeating: accumulates ? 0.75 : .nan, count: tokens * stride)
-        let bits = halves.map(\.bitPattern)
-        bits.withUnsafeBytes { half in
-          floats.withUnsafeBytes { full in
-            kernel(bf16 ? half.baseAddress : full.baseAddress, bf16, x, &y, rows, columns, tokens, stride, accumulates)
+        weight.words.withUnsafeBytes { half in
+          weight.floats.withUnsafeBytes { full in
+            kernel(kind == .f32 ? full.baseAddress : half.baseAddress, type, x, &y, rows, columns, tokens, stride, accumulates)
           }
         }
         let own = (0..<tokens).flatMap { y[$0 * stride..<$0 * stride + rows] }
@@ -68,6 +66,7 @@ import Testing
       }
     }
   }
+  private static let types: [MatmulTests.Kind: gora_element_type] = [.f32: GORA_F32, .bf16: GORA_BF16, .f16: GORA_F16]
 
   /// What does not count must not be read: numbers that are none stand behind the weight's last row and x's last column.
   @Test(arguments: [1, 5, 16]) func nothingBehind(_ tokens: Int) {
@@ -86,7 +85,13 @@ import Testing
     let x = numbers(tokens * columns, "x") + [Float](repeating: .nan, count: 64)
     for kernel in [gora_few_tokens, gora_few_tokens_by_eight] {
       var y = [Float](repeating: .nan, count: tokens * rows)
-      kernel(w, false, x, &y, rows, columns, tokens, rows, false)
+      kernel(w, GORA_F32, x, &y, rows, columns, tokens, rows, false)
+      #expect(y.allSatisfy { $0.isFinite })
+    }
+    let halves = w.map { Float16($0).bitPattern }
+    for kernel in [gora_few_tokens, gora_few_tokens_by_eight] where gora_few_tokens_reads(GORA_F16) {
+      var y = [Float](repeating: .nan, count: tokens * rows)
+      kernel(halves, GORA_F16, x, &y, rows, columns, tokens, rows, false)
       #expect(y.allSatisfy { $0.isFinite })
     }
   }

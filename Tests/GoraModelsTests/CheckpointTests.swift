@@ -63,6 +63,29 @@ import Testing
     }
   }
 
+  /// In bf16 a checkpoint in f16 is the one whose matrices were rounded to bf16, as Transformers casts them; in f32 it is itself.
+  @Test func halfPrecision() throws {
+    func floats(_ tensor: Tensor) -> [Float] { tensor.bytes.withUnsafeBytes { Array($0.bindMemory(to: Float.self)) } }
+    func bytes<T>(_ values: [T]) -> [UInt8] { values.withUnsafeBytes { Array($0) } }
+    let f16 = try Self.tensors("llama").map { ($0.name, DType.f16, $0.shape, bytes(floats($0).map { Float16($0) })) as Tensor }
+    func converted(_ tensor: Tensor, _ type: DType) -> Tensor {
+      let values = tensor.bytes.withUnsafeBytes { $0.bindMemory(to: Float16.self).map { Float($0) } }
+      return (tensor.name, type, tensor.shape, type == .bf16 ? bytes(values.map { BFloat16($0).bitPattern }) : bytes(values))
+    }
+    let rounded = f16.map { $0.shape.count == 2 ? converted($0, .bf16) : $0 }
+    let model = try Self.model("llama", f16, precision: .bf16)
+    #expect(try Self.logits(model) == Self.logits(Self.model("llama", rounded, precision: .bf16)))
+    #expect(model.linears.allSatisfy { $0.weight.mappedBytes == 0 })
+    // Where one learns, it starts from what the file has.
+    let weight = model.linears[0].weight
+    weight.makeTrainable()
+    let own = try #require(f16.first { $0.name == weight.name })
+    #expect(weight.values.map { bytes($0.array) } == converted(own, .f32).bytes)
+
+    let exact = try Self.logits(Self.model("llama", f16.map { converted($0, .f32) }))
+    #expect(relativeError(try Self.logits(Self.model("llama", f16)), exact) < 1e-6)
+  }
+
   /// The fixture's embeddings are tied and it has no head.
   @Test func tying() throws {
     let tied = try Self.tensors("llama")

@@ -75,11 +75,15 @@ size_t gora_bf16_tiles_scratch_floats(void);
 
 // MARK: few_tokens.c — products of a weight that is read once
 
-// y[t * stride + i] = sum over j of W[i, j] x[t, j], or that added, for rows of W in f32 or bf16 and few tokens.
-void gora_few_tokens(const void *w, bool bf16, const float *x, float *y, size_t rows, size_t columns, size_t tokens, size_t stride,
-                     bool accumulates);
+typedef enum { GORA_F32, GORA_BF16, GORA_F16 } gora_element_type;
+
+// Whether the loops read weights of the type: f16 where the CPU widens it.
+bool gora_few_tokens_reads(gora_element_type type);
+// y[t * stride + i] = sum over j of W[i, j] x[t, j], or that added, for rows of W and few tokens.
+void gora_few_tokens(const void *w, gora_element_type type, const float *x, float *y, size_t rows, size_t columns, size_t tokens,
+                     size_t stride, bool accumulates);
 // By vectors of eight floats, on any CPU; where there are vectors of sixteen the other takes those.
-void gora_few_tokens_by_eight(const void *w, bool bf16, const float *x, float *y, size_t rows, size_t columns, size_t tokens,
+void gora_few_tokens_by_eight(const void *w, gora_element_type type, const float *x, float *y, size_t rows, size_t columns, size_t tokens,
                               size_t stride, bool accumulates);
 
 // MARK: few_bf16.c — the same by the CPU's own bf16 products
@@ -113,6 +117,7 @@ void gora_reverse_bytes(uint8_t *elements, size_t count, size_t width);
 
 void gora_bf16_to_f32(const uint16_t *x, float *y, size_t n);
 void gora_f16_to_f32(const uint16_t *x, float *y, size_t n);
+void gora_f16_to_bf16(const uint16_t *x, uint16_t *y, size_t n);
 void gora_f32_to_bf16(const float *x, uint16_t *y, size_t n);  // nearest, ties to even
 // The same for operands of products, by the CPU's own instruction where it has one: what is below 2^-126 may become 0.
 void gora_narrow(const float *x, uint16_t *y, size_t n);

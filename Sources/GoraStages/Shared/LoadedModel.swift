@@ -35,8 +35,8 @@ package struct LoadedModel {
     let stored = files.gguf == nil ? embedding : folder.dtype
     (precision, reason) = Self.choose(choice, stored: stored)
     self.quantization = quantization
-    // What is not mapped as it is: linears in 4 bits, and f32 weights that are rounded to bf16.
-    let rounds = stored == .f32 && precision == .bf16
+    // What is not mapped as it is: linears in 4 bits, and weights that are rounded to bf16.
+    let rounds = precision == .bf16 && [.f32, .f16].contains(stored)
     let linears =
       quantization == nil ? rounds ? 2 * config.linearWeights : 0 : NF4Weight.byteCount(elements: config.linearWeights)
     try memory.require(
