@@ -136,8 +136,8 @@ INLINE void SIZED(all_tokens)(weight_part w, const float *x, size_t tokens, resu
 }
 
 // The type is a constant.
-INLINE void SIZED(few_tokens)(const void *w, gora_element_type type, const float *x, float *y, size_t rows, size_t columns, size_t tokens, size_t stride,
-                              bool accumulates) {
+INLINE void SIZED(few_tokens)(const void *w, gora_element_type type, const float *x, float *y, size_t rows, size_t columns, size_t tokens,
+                              size_t stride, bool accumulates) {
   size_t size = type == GORA_F32 ? 4 : 2;
   SIZED(all_tokens)((weight_part){w, type, size, size * columns, rows, columns}, x, tokens, (result){y, stride, accumulates});
 }
