@@ -69,7 +69,8 @@ package final class Parameter {
   }
 
   /// A tensor of a checkpoint, used where it lies, quantised blocks too; vectors, and what is no F32, F16 or BF16 otherwise, are
-  /// widened. What lies at an odd address, or with its rows in another order, is copied as it is.
+  /// widened, and matrices in F32 and F16 copied for products in bf16. What lies at an odd address, or with its rows in another order,
+  /// is copied as it is.
   package init(_ tensor: TensorView, precision: Precision) throws(GoraError) {
     name = tensor.name
     shape = tensor.shape

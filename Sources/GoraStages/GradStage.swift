@@ -101,7 +101,7 @@ package struct GradStage {
   package func run(events: EventHandler) throws(GoraError) -> Summary {
     let c = configuration
     try checkOutputs([c.output], against: [c.model] + c.data.inputs)
-    let loaded = try LoadedModel(path: c.model, precision: c.recipe.precision)
+    let loaded = try LoadedModel(path: c.model, precision: c.recipe.precision, memory: c.context.memory, events: events)
     loaded.announce(threads: c.context.threads, events: events)
     let source = try RowSource(loaded, options: c.data, events: events)
     let rows = try source.rows(c.data, events: events)

@@ -16,7 +16,7 @@ import Testing
     let named = #""torch_dtype": "float32""#
     try #require(config.contains(named))
     try bench.write(config.replacing(named, with: old), to: "model/config.json")
-    try halve(bench)
+    try bench.halve()
     let outcome = try bench.run("gora-train --method full --targets q_proj --model model --data rows.jsonl --max-steps 1 -o out")
     #expect(outcome.status == 0, "\(outcome.error)")
     for tensor in try SafetensorsFile(path: bench.file("out/model.safetensors")).tensors {
@@ -61,23 +61,5 @@ import Testing
       try FlowTests.eval(bench, model: model, adapter: nil).loss ?? .nan
     }
     #expect(losses[0] == losses[1] && losses[2] < losses[0] - 0.1, "\(losses)")
-  }
-
-  /// Rewrites the model's weights in f16.
-  private func halve(_ bench: Workbench) throws {
-    var halves: [(name: String, shape: [Int], bytes: [UInt8])] = []
-    for tensor in try SafetensorsFile(path: bench.file("model/model.safetensors")).tensors {
-      let values = try tensor.toFloat().map { Float16($0).bitPattern }
-      halves.append((tensor.name, tensor.shape, values.withUnsafeBytes { Array($0) }))
-    }
-    let file = try AtomicFile(path: bench.file("model/model.safetensors"))
-    let entries = halves.map { SafetensorsWriter.Entry(name: $0.name, dtype: .f16, shape: $0.shape) }
-    try SafetensorsWriter.write(to: file, entries: entries, metadata: [("format", "pt")]) { entry, append throws(GoraError) in
-      let bytes = halves.first { $0.name == entry.name }?.bytes ?? []
-      try bytes.withUnsafeBytes { bytes -> Result<Void, GoraError> in
-        do throws(GoraError) { return .success(try append(bytes)) } catch { return .failure(error) }
-      }.get()
-    }
-    try file.commit()
   }
 }

@@ -67,6 +67,25 @@ import Testing
     return result
   }
 
+  /// Matrices in f32 and f16 are copied for products in bf16, two bytes an element, and no others; linears that become NF4 are not.
+  @Test(arguments: [false, true]) func roundedWeights(isHalf: Bool) throws {
+    if isHalf { try bench.halve() }
+    let matrices = try ModelFolder(path: bench.file("model")).names.compactMap { name in
+      try ModelFolder(path: bench.file("model")).tensor(name)
+    }.filter { $0.shape.count == 2 }
+    let bytes = matrices.reduce(0) { $0 + 2 * $1.count }
+    func open(_ precision: PrecisionChoice, free: Int) throws(GoraError) {
+      var memory = MemoryAllowance()
+      memory.free = free
+      _ = try LoadedModel(path: bench.file("model"), precision: precision, memory: memory)
+    }
+    try open(.bf16, free: bytes)
+    let error = try #require(throws: GoraError.self) { try open(.bf16, free: bytes - 1) }
+    #expect(error.status == .system && error.problem.hasPrefix("opening the model would take"))
+    #expect(error.hint?.hasPrefix("--dtype f32 would lower it") == true)
+    try open(.f32, free: 0)
+  }
+
   @Test func saidBeforeItIsTaken() throws {
     let before = bench.files()
     for stage in Stage.allCases {

@@ -204,6 +204,25 @@ extension Workbench {
     ])
   }
 
+  /// Rewrites the model's weights in f16.
+  func halve() throws {
+    var halves: [(name: String, shape: [Int], bytes: [UInt8])] = []
+    for tensor in try SafetensorsFile(path: file("model/model.safetensors")).tensors {
+      let values = try tensor.toFloat().map { Float16($0).bitPattern }
+      halves.append((tensor.name, tensor.shape, values.withUnsafeBytes { Array($0) }))
+    }
+    let rewritten = try AtomicFile(path: file("model/model.safetensors"))
+    let entries = halves.map { SafetensorsWriter.Entry(name: $0.name, dtype: .f16, shape: $0.shape) }
+    try SafetensorsWriter.write(to: rewritten, entries: entries, metadata: [("format", "pt")]) {
+      entry, append throws(GoraError) in
+      let bytes = halves.first { $0.name == entry.name }?.bytes ?? []
+      try bytes.withUnsafeBytes { bytes -> Result<Void, GoraError> in
+        do throws(GoraError) { return .success(try append(bytes)) } catch { return .failure(error) }
+      }.get()
+    }
+    try rewritten.commit()
+  }
+
   private func succeed(_ lines: [String]) throws {
     for line in lines {
       let outcome = try run(line)

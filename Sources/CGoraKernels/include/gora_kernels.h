@@ -77,12 +77,12 @@ size_t gora_bf16_tiles_scratch_floats(void);
 
 typedef enum { GORA_F32, GORA_BF16, GORA_F16 } gora_element_type;
 
-// Whether the loops read weights of the type: f16 where the CPU widens it.
+// Whether the loops below read weights of the type, others they must not be given: f16 where the CPU widens it.
 bool gora_few_tokens_reads(gora_element_type type);
 // y[t * stride + i] = sum over j of W[i, j] x[t, j], or that added, for rows of W and few tokens.
 void gora_few_tokens(const void *w, gora_element_type type, const float *x, float *y, size_t rows, size_t columns, size_t tokens,
                      size_t stride, bool accumulates);
-// By vectors of eight floats, on any CPU; where there are vectors of sixteen the other takes those.
+// By vectors of eight floats; where there are vectors of sixteen the other takes those.
 void gora_few_tokens_by_eight(const void *w, gora_element_type type, const float *x, float *y, size_t rows, size_t columns, size_t tokens,
                               size_t stride, bool accumulates);
 
