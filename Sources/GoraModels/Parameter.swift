@@ -105,8 +105,8 @@ package final class Parameter {
       default: .f16(base.assumingMemoryBound(to: UInt16.self))
       }
     matrix = Self.matrix(storage, shape, rounds: rounds)
-    if rounds, tensor.dtype != .bf16 {
-      // Rounded once here, in as many bytes as f16 took or in half of f32's. A weight that learns starts from what it was.
+    if Self.isRounded(tensor, for: precision) {
+      // Once, here, in as many bytes as f16 took or in half of f32's. A weight that learns starts from what it was.
       unrounded = tensor
       let half = FloatBuffer(capacity: (count + 1) / 2)
       let narrow = UnsafeMutableRawPointer(half.pointer).assumingMemoryBound(to: UInt16.self)
@@ -116,6 +116,11 @@ package final class Parameter {
       (owner, mapped) = (half, nil)
       matrix = Self.matrix(.bf16(UnsafePointer(narrow)), shape, rounds: true)
     }
+  }
+
+  /// Whether a tensor is copied, rounded, for products in that precision.
+  package static func isRounded(_ tensor: TensorView, for precision: Precision) -> Bool {
+    precision == .bf16 && tensor.shape.count == 2 && [.f32, .f16].contains(tensor.dtype)
   }
 
   /// A checkpoint's matrix that `quantize` makes NF4: until then it has a shape and no numbers.

@@ -70,20 +70,26 @@ import Testing
   /// Matrices in f32 and f16 are copied for products in bf16, two bytes an element, and no others; linears that become NF4 are not.
   @Test(arguments: [false, true]) func roundedWeights(isHalf: Bool) throws {
     if isHalf { try bench.halve() }
-    let matrices = try ModelFolder(path: bench.file("model")).names.compactMap { name in
-      try ModelFolder(path: bench.file("model")).tensor(name)
-    }.filter { $0.shape.count == 2 }
-    let bytes = matrices.reduce(0) { $0 + 2 * $1.count }
-    func open(_ precision: PrecisionChoice, free: Int) throws(GoraError) {
+    func open(
+      _ precision: PrecisionChoice, _ quantization: Quantization? = nil, free: Int
+    ) throws(GoraError) -> LoadedModel {
       var memory = MemoryAllowance()
       memory.free = free
-      _ = try LoadedModel(path: bench.file("model"), precision: precision, memory: memory)
+      return try LoadedModel(path: bench.file("model"), precision: precision, quantization: quantization, memory: memory)
     }
-    try open(.bf16, free: bytes)
-    let error = try #require(throws: GoraError.self) { try open(.bf16, free: bytes - 1) }
-    #expect(error.status == .system && error.problem.hasPrefix("opening the model would take"))
-    #expect(error.hint?.hasPrefix("--dtype f32 would lower it") == true)
-    try open(.f32, free: 0)
+    let linears = Set(try open(.f32, free: 0).model.linears.map(\.weight.name))
+    let folder = try ModelFolder(path: bench.file("model"))
+    let matrices = folder.names.compactMap { folder.tensor($0) }.filter { $0.shape.count == 2 }
+    func elements(_ isIncluded: (TensorView) -> Bool) -> Int { matrices.filter(isIncluded).reduce(0) { $0 + $1.count } }
+    let inFourBits = NF4Weight.byteCount(elements: elements { linears.contains($0.name) })
+    for (quantization, bytes) in [
+      (nil, 2 * elements { _ in true }), (.nf4, inFourBits + 2 * elements { !linears.contains($0.name) }),
+    ] as [(Quantization?, Int)] {
+      _ = try open(.bf16, quantization, free: bytes)
+      let error = try #require(throws: GoraError.self) { _ = try open(.bf16, quantization, free: bytes - 1) }
+      #expect(error.status == .system && error.problem.hasPrefix("opening the model would take"))
+      #expect(error.hint?.hasPrefix("--dtype f32 would lower it") == true)
+    }
   }
 
   @Test func saidBeforeItIsTaken() throws {

@@ -37,18 +37,20 @@ package struct LoadedModel {
     self.quantization = quantization
     // What is not mapped as it is: linears in 4 bits, and matrices that are rounded to bf16.
     let linears = quantization == nil ? 0 : NF4Weight.byteCount(elements: config.linearWeights)
-    let rounded = precision == .bf16 ? Self.roundedBytes(of: folder, config: config, isQuantized: quantization != nil) : 0
+    let rounded = Self.roundedBytes(of: folder, config, for: precision, isQuantized: quantization != nil)
     try memory.require(
       linears + rounded, for: "opening the model", remedies: rounded > 0 ? ["--dtype f32"] : ["no --quantize"], events: events)
     model = try config.model(from: CheckpointSource(folder: folder, precision: precision, quantization: quantization))
   }
 
-  /// Bytes of the matrices in f32 and f16, which are copied as they are rounded to bf16; but for linears that are quantised.
-  private static func roundedBytes(of folder: ModelFolder, config: any ModelConfig, isQuantized: Bool) -> Int {
+  /// Bytes of the matrices that are copied as they are rounded to bf16; but for linears that are quantised.
+  private static func roundedBytes(
+    of folder: ModelFolder, _ config: any ModelConfig, for precision: Precision, isQuantized: Bool
+  ) -> Int {
     let quantized = Set(isQuantized ? config.linearModules.map { ModuleName.weight(of: $0.name) } : [])
     return folder.names.reduce(0) { sum, name in
-      guard let tensor = folder.tensor(name), tensor.shape.count == 2, [.f32, .f16].contains(tensor.dtype),
-        !config.isSpare(name), !quantized.contains(name)
+      guard let tensor = folder.tensor(name), Parameter.isRounded(tensor, for: precision), !config.isSpare(name),
+        !quantized.contains(name)
       else { return sum }
       return sum + 2 * tensor.count
     }
